@@ -1,0 +1,156 @@
+"""python -m ablations list | plan STUDY [OVERRIDES] | why A [B]: what can be asked, and what it would take."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from ablations import estimate, show, studies
+from ablations.cell import ConfigError, difference
+from ablations.check import checked
+from ablations.composition import compose, make_cell
+from ablations.plan import Sweep, request, sweep
+from lightning_module import record
+from lightning_module.config import nearest
+
+DIGITS = frozenset("0123456789abcdef")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0; 2 for bad input, said in one sentence on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "list":
+            return list_studies(options.runs, options.on)
+        print(plan(options) if options.command == "plan" else why(options.cells, options.runs))
+    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m ablations", description="Studies: what they ask, what they take."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="every study: question, cells, done, cost")
+    planning = commands.add_parser("plan", help="the cells of a study or a grid: cost, state, what would run")
+    planning.add_argument(
+        "wanted", nargs="+", metavar="STUDY|OVERRIDE", help="such as: depth seed=0 data=digits"
+    )
+    planning.add_argument("--json", action="store_true", help="for a program")
+    planning.add_argument("--cells", action="store_true", help="one line per cell, seeds not drawn together")
+    reason = commands.add_parser(
+        "why", help="what differs between two cells, or from the nearest finished one"
+    )
+    reason.add_argument(
+        "cells", nargs="+", metavar="CELL", help='an identity, or overrides: "model.depth=56 seed=1"'
+    )
+    for command in (listing, planning, reason):
+        command.add_argument("--runs", type=Path, default=None, metavar="FOLDER", help="default: runs")
+    for command in (listing, planning):
+        text = "device of the expected hours: auto, gpu, cpu, or a part of the name of one that was measured"
+        command.add_argument("--on", default="auto", metavar="DEVICE", help=text)
+    return parser
+
+
+def list_studies(runs: Path | None, device: str) -> int:
+    """Print every study; exit code 2 if one has a mistake, which does not hide the others."""
+    folder = runs or Path("runs")
+    speed = estimate.of_device(estimate.measured(folder), device)
+    lines = [("study", "cells", "done", f"{speed.kind.upper()} time", "question")]
+    wrong = []
+    for name in studies.names():
+        try:
+            study = checked(name)
+            made = sweep(request([f"ablation={name}", f"runs={folder}"]), [])
+        except ConfigError as error:
+            wrong.append(str(error))
+            continue
+        found = show.rows(made, speed)
+        done = sum(row.action == "done" for row in found)
+        total = show.hours(sum(row.hours for row in found))
+        lines.append((name, str(len(found)), str(done), total, study.question))
+    print("\n".join(show.table(lines, right={1, 2, 3})))
+    print(f"\n{speed.kind.upper()} time: {speed.source}.")
+    print("One of them:  python -m ablations plan STUDY      Run it:  python run.py -m ablation=STUDY")
+    for sentence in wrong:
+        print(f"error: {sentence}", file=sys.stderr)
+    return 2 if wrong else 0
+
+
+def plan(options: argparse.Namespace) -> str:
+    """The plan of a study or of a grid, as text or JSON."""
+    made = _sweep(options.wanted, options.runs)
+    device = options.on
+    if device == "auto" and made.cells[0].config["trainer"]["accelerator"] != "auto":
+        device = made.cells[0].config["trainer"]["accelerator"]
+    speed = estimate.of_device(estimate.measured(made.runs), device)
+    found = show.rows(made, speed)
+    if options.json:
+        return show.plan_json(made, found, speed)
+    return show.plan_text(made, found, speed, options.cells)
+
+
+def _sweep(wanted: Sequence[str], runs: Path | None) -> Sweep:
+    overrides = [
+        text if "=" in text else f"ablation={text}" for text in wanted if text not in ("-m", "--multirun")
+    ]
+    asked = [*overrides, *([f"runs={runs}"] if runs else [])]
+    return sweep(request(asked), ["python", "run.py", "-m", *asked])
+
+
+def why(cells: Sequence[str], runs: Path | None) -> str:
+    """What differs between two cells; of one cell, from the finished one that differs least."""
+    if len(cells) > 2:
+        raise ConfigError(
+            f'{len(cells)} cells were given; name one or two, such as: why "model.depth=56 seed=1"'
+        )
+    folder = runs or Path("runs")
+    records = record.read_all(folder)
+    named = [_cell(text, records) for text in cells]
+    if len(named) == 2:
+        return show.difference_text(*named)
+    identity, config = named[0]
+    finished = {
+        other: found.cell["config"]
+        for other, found in records.items()
+        if found.state in record.FINAL and other != identity.split()[-1]
+    }
+    if not finished:
+        raise ConfigError(
+            f"{folder} holds no other finished cell to compare {cells[0]} with; name a second cell"
+        )
+    other = min(finished, key=lambda name: (len(difference(config, finished[name])), name))
+    return show.difference_text(named[0], (f"{records[other].cell['name']} {other}", finished[other]))
+
+
+def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[str, Any]]:
+    """(name and identity, canonical configuration) of an identity, or its beginning, or of overrides."""
+    if "=" in text:
+        cell = make_cell(compose(text.split()), tuple(text.split()))
+        return f"{cell.name} {cell.identity}", cell.canonical
+    hits = [name for name, found in records.items() if name.startswith(text) and found.cell]
+    if len(hits) != 1:
+        known = (
+            f"it begins {len(hits)} identities"
+            if hits
+            else f"there is no such record; {nearest(text, list(records)[:20])}"
+        )
+        raise ConfigError(f"{text} is not an identity: {known}; overrides are written key=value")
+    head = records[hits[0]].cell
+    return f"{head['name']} {hits[0]}", head["config"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The shortcuts A, B and C on CIFAR-10. The paper compares them on ImageNet only."""
+
+from ablations.study import Claim, Published, Study, grid
+
+TABLE = "arXiv:1512.03385, Table 6"
+PAPER = {20: 8.75, 56: 6.97}
+
+
+def at(shortcut: str, depth: int) -> dict[str, object]:
+    """One cell of the table."""
+    return {"model.shortcut": shortcut, "model.depth": depth}
+
+
+STUDY = Study(
+    question="Do projection shortcuts (B, C) beat identity shortcuts (A)?",
+    source="arXiv:1512.03385, section 4.1 (identity against projection shortcuts)",
+    base=["model=resnet_cifar", "data=cifar10", "recipe=he2015_cifar"],
+    cells=grid(model__shortcut=["A", "B", "C"], model__depth=[20, 56, 110], seed=range(5)),
+    rows="model.depth",
+    columns="model.shortcut",
+    baseline="A",
+    published=[
+        *(Published(at("A", depth), error, TABLE) for depth, error in PAPER.items()),
+        Published(at("A", 110), 6.61, TABLE, "mean", std=0.16, runs=5),
+        Published(
+            at("C", 110),
+            12.22,
+            "arXiv:1603.05027, Table 1 (1x1 conv shortcut)",
+            "median",
+            runs=5,
+            differs="warm-up of 400 steps, where ours lasts until the training error is below 80 %",
+        ),
+    ],
+    claims=[
+        Claim(
+            "Projections where dimensions change (B) are as good as zero padding (A)",
+            of={"model.shortcut": "B"},
+            than={"model.shortcut": "A"},
+            within=0.5,
+            where="section 4.1: the differences are small, projections not essential",
+        ),
+        Claim(
+            "Projections everywhere (C) are as good as zero padding (A) in ResNet-20",
+            of=at("C", 20),
+            than=at("A", 20),
+            within=0.5,
+            where="section 4.1, where C is the best of three on ImageNet",
+        ),
+        Claim(
+            "Projections everywhere (C) hurt a network of 110 layers",
+            of=at("C", 110),
+            than=at("A", 110),
+            above=2,
+            where="arXiv:1603.05027, Table 1: 12.22 against 6.61",
+        ),
+    ],
+)

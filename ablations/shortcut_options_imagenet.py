@@ -1,0 +1,49 @@
+"""The shortcuts A, B and C in 34 layers on ImageNet, as the paper compared them."""
+
+from ablations.study import Claim, Published, Study, grid
+
+TABLE = "arXiv:1512.03385, Table 3"
+ERROR, TOP5 = "test_ten_crop/error", "test_ten_crop/top5_error"
+PAPER = {"none": (28.54, 10.02), "A": (25.03, 7.76), "B": (24.52, 7.46), "C": (24.19, 7.40)}
+SCHEDULE = "learning rate divided by 10 by hand, when the error stopped falling"
+
+STUDY = Study(
+    question="Do projection shortcuts (B, C) beat identity shortcuts (A) on ImageNet?",
+    source="arXiv:1512.03385, section 4.1, Table 3",
+    base=["model=resnet_imagenet", "data=imagenet", "recipe=he2015_imagenet"],
+    cells=grid(model__shortcut=["A", "B", "C", "none"], model__depth=34, seed=range(3)),
+    rows="model.depth",
+    columns="model.shortcut",
+    baseline="A",
+    metric=ERROR,
+    published=[
+        Published({"model.shortcut": shortcut}, value, TABLE, metric=metric, differs=SCHEDULE)
+        for shortcut, values in PAPER.items()
+        for value, metric in zip(values, (ERROR, TOP5), strict=True)
+    ],
+    claims=[
+        Claim(
+            f"ResNet-34 {of} is {text} ResNet-34 {than}",
+            of={"model.shortcut": of},
+            than={"model.shortcut": than},
+            metric=ERROR,
+            where=f"Table 3: {PAPER[of][0]} against {PAPER[than][0]}",
+            **margin,
+        )
+        for of, text, than, margin in [
+            ("B", "better than", "A", {"below": 0.0}),
+            ("C", "better than", "B", {"below": 0.0}),
+            ("C", "within one point of", "A", {"within": 1.0}),
+        ]
+    ]
+    + [
+        Claim(
+            "ResNet-34 A is better than plain-34 by three points",
+            of={"model.shortcut": "A"},
+            than={"model.shortcut": "none"},
+            below=3,
+            metric=ERROR,
+            where="Table 2: 25.03 against 28.54",
+        )
+    ],
+)

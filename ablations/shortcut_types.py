@@ -1,0 +1,82 @@
+"""What happens to a network whose shortcuts are anything but the identity."""
+
+from ablations.study import Claim, Levels, Published, Study, grid
+
+TABLE = "arXiv:1603.05027, Table 1"
+FAIL = "printed as “fail”, an error above 20 %"
+
+IDENTITY = {"model.shortcut_type": "identity", "model.shortcut": "A"}
+CONVOLUTION = {"model.shortcut_type": "identity", "model.shortcut": "C"}
+DROPOUT = {"model.shortcut_type": "dropout", "model.dropout": 0.5}
+
+
+def scaling(shortcut: float, residual: float) -> Levels:
+    """Constant factors on the two paths; 0 on the shortcut is a plain network."""
+    scales = {"model.shortcut_scale": shortcut, "model.residual_scale": residual}
+    return {"model.shortcut_type": "constant_scaling", **scales}
+
+
+def exclusive(bias: int) -> Levels:
+    """A gate on both paths, as in highway networks."""
+    return {"model.shortcut_type": "exclusive_gating", "model.gate_bias": bias}
+
+
+def shortcut_only(bias: int) -> Levels:
+    """A gate on the shortcut."""
+    return {"model.shortcut_type": "shortcut_only_gating", "model.gate_bias": bias}
+
+
+PRINTED: list[tuple[Levels, float | None]] = [
+    (IDENTITY, 6.61),
+    (scaling(0, 1), None),
+    (scaling(0.5, 1), None),
+    (scaling(0.5, 0.5), 12.35),
+    *((exclusive(bias), None) for bias in range(0, -6, -1)),
+    (exclusive(-6), 8.70),
+    (exclusive(-7), 9.81),
+    (shortcut_only(0), 12.86),
+    (shortcut_only(-6), 6.91),
+    (CONVOLUTION, 12.22),
+    (DROPOUT, None),
+]
+CELLS = [
+    grid(**{key.replace(".", "__"): level for key, level in row.items()}, seed=range(5)) for row, _ in PRINTED
+]
+
+
+def worse(text: str, row: Levels, by: float, printed: str) -> Claim:
+    """A claim that a row of the table is worse than identity shortcuts."""
+    return Claim(text, of=row, than=IDENTITY, above=by, where=f"Table 1: {printed} against 6.61")
+
+
+STUDY = Study(
+    question="Must a shortcut be the identity?",
+    source="arXiv:1603.05027, section 3, Table 1",
+    base=["model=resnet_cifar", "model.depth=110", "data=cifar10", "recipe=he2016_cifar"],
+    cells=sum(CELLS[1:], CELLS[0]),
+    rows="model.shortcut_type",
+    baseline="identity",
+    published=[
+        Published(row, error, TABLE, "median", runs=5)
+        if error is not None
+        else Published(row, 20, TABLE, "median", runs=5, bound="above", differs=FAIL)
+        for row, error in PRINTED
+    ],
+    claims=[
+        worse("Halving both paths is worse", scaling(0.5, 0.5), 2, "12.35"),
+        worse("Halving the shortcut alone fails", scaling(0.5, 1), 5, "fail (> 20)"),
+        worse("No shortcut at all (scale 0) fails", scaling(0, 1), 5, "fail (> 20)"),
+        worse("Exclusive gates that begin half open fail", exclusive(0), 5, "fail (> 20)"),
+        worse("Exclusive gates with the best bias, -6, are still worse", exclusive(-6), 1, "8.70"),
+        worse("Shortcut-only gates that begin half open are worse", shortcut_only(0), 2, "12.86"),
+        Claim(
+            "Shortcut-only gates that begin almost open, at -6, are nearly as good",
+            of=shortcut_only(-6),
+            than=IDENTITY,
+            within=0.75,
+            where="Table 1: 6.91 against 6.61",
+        ),
+        worse("1x1 convolutions are worse", CONVOLUTION, 2, "12.22"),
+        worse("Dropout on the shortcut fails", DROPOUT, 5, "fail (> 20)"),
+    ],
+)

@@ -1,0 +1,163 @@
+"""A study as data: its question, its cells, what the paper claims and what it measured.
+
+What can be checked without `conf/` is checked here, when a study is made; `ablations.check` does the rest.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ablations.cell import ConfigError
+
+Levels = Mapping[str, Any]
+"""One cell of a study, or a part of one: factor -> level, such as {"model.depth": 20, "seed": 0}."""
+
+STATISTICS = ("mean", "median", "best", "single", "reported")
+"""What a published number can be over the paper's runs; "reported": the paper does not say."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells in order. `+` is union; a cell that stands in both counts once."""
+
+    cells: tuple[Levels, ...]
+
+    def __add__(self, other: Grid) -> Grid:
+        known = {frozenset(cell.items()) for cell in self.cells}
+        return Grid(self.cells + tuple(cell for cell in other.cells if frozenset(cell.items()) not in known))
+
+
+def grid(**factors: Any) -> Grid:
+    """Every combination of the levels given; `model__depth` stands for the key `model.depth`.
+
+    A list, tuple or range is a list of levels; anything else, a string too, is one level. A level that is
+    a list itself, such as recipe__drops=[[200, 300], [250]], becomes a tuple.
+    """
+    levels: dict[str, tuple[Any, ...]] = {}
+    for name, given in factors.items():
+        several = given if isinstance(given, list | tuple | range) else (given,)
+        key = name.replace("__", ".")
+        levels[key] = tuple(tuple(level) if isinstance(level, list) else level for level in several)
+        for index, level in enumerate(levels[key]):
+            if level in levels[key][:index]:
+                raise ConfigError(f"cells: {key}={level} stands twice in one grid")
+    return Grid(
+        tuple(dict(zip(levels, choice, strict=True)) for choice in itertools.product(*levels.values()))
+    )
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number that a paper printed for cells with these levels.
+
+    statistic: what the number is over the paper's `runs`, one of STATISTICS; std: their standard deviation.
+    where: its table or figure, with the word "digitised" if it was read off a figure. bound: "above" or
+    "below" if the paper gives only a limit ("fail", which is its word for an error above 20 %).
+    differs: how the paper's protocol is not ours, in words.
+    """
+
+    levels: Levels
+    value: float
+    where: str
+    statistic: str = "reported"
+    std: float | None = None
+    runs: int | None = None
+    metric: str = "test/error"
+    differs: str = ""
+    bound: str = ""
+
+    def __post_init__(self) -> None:
+        _allowed("statistic", self.statistic, STATISTICS)
+        _allowed("bound", self.bound, ("", "above", "below"))
+
+    @property
+    def text(self) -> str:
+        """The number as one would print it: "6.61 ± 0.16", "> 20"."""
+        sign = {"": "", "above": "> ", "below": "< "}[self.bound]
+        return f"{sign}{self.value:g}" + (f" ± {self.std:g}" if self.std is not None else "")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of a paper that the study can settle, as a comparison of two groups of cells.
+
+    The difference is metric(of) - metric(than), paired by every factor that the two groups do not fix.
+    Exactly one of the margins is given, in the unit of the metric:
+    below: the difference is at most -below ("of is better by at least"); 0 means "is better at all".
+    above: the difference is at least above ("of is worse by at least").
+    within: the difference lies inside ±within ("they are as good").
+    """
+
+    text: str
+    of: Levels
+    than: Levels
+    below: float | None = None
+    above: float | None = None
+    within: float | None = None
+    metric: str = "test/error"
+    where: str = ""
+
+    def __post_init__(self) -> None:
+        margins = [margin for margin in (self.below, self.above, self.within) if margin is not None]
+        if len(margins) != 1:
+            raise ConfigError(f'claim "{self.text}": give exactly one of below, above and within')
+        if margins[0] < 0 or self.within == 0:
+            raise ConfigError(f'claim "{self.text}": a margin is not negative, and within is above 0')
+        if self.of == self.than:
+            raise ConfigError(f'claim "{self.text}": of and than are the same cells')
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question, the cells that answer it, and what is already known.
+
+    source: where the question comes from. base: overrides that every cell starts from. rows, columns: the
+    factors of the main table. baseline: the level of `columns` (or of `rows`, when there are no columns)
+    that differences are taken from. metric: what is measured, in percent, at the last epoch.
+    """
+
+    question: str
+    source: str
+    base: Sequence[str]
+    cells: Grid
+    rows: str
+    columns: str | None = None
+    baseline: Any = None
+    metric: str = "test/error"
+    published: Sequence[Published] = ()
+    claims: Sequence[Claim] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("base", "published", "claims"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.cells.cells:
+            raise ConfigError("cells: the study has none")
+        for index, text in enumerate(self.base):
+            if "=" not in text:
+                raise ConfigError(f"base[{index}]: {text} is not an override, which is written key=value")
+        _allowed("rows", self.rows, self.factors)
+        if self.columns is not None:
+            _allowed("columns", self.columns, [key for key in self.factors if key != self.rows])
+        if self.baseline is not None:
+            key = self.columns or self.rows
+            _allowed("baseline", self.baseline, self.levels(key))
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """Keys that the study varies or fixes in its cells, in order of appearance."""
+        return tuple(dict.fromkeys(key for cell in self.cells.cells for key in cell))
+
+    def levels(self, factor: str) -> tuple[Any, ...]:
+        """The levels that its cells name of a factor, in order of appearance."""
+        return tuple(dict.fromkeys(cell[factor] for cell in self.cells.cells if factor in cell))
+
+
+def _allowed(field: str, value: object, allowed: Iterable[object]) -> None:
+    names = list(allowed)
+    if value not in names:
+        raise ConfigError(
+            f"{field}: {value} is not one of {', '.join(str(name) for name in names if name != '')}"
+        )

@@ -1,0 +1,1 @@
+"""What is trained: networks, data, recipes, and the training of one cell into a record."""

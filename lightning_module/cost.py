@@ -1,0 +1,86 @@
+"""What a network costs, without allocating it: parameters, multiply-adds, memory of the activations."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from lightning_module.networks import blocks
+from lightning_module.networks.config import NetworkConfig
+from lightning_module.networks.resnet import build
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The price of one network.
+
+    parameters: numbers that are learned
+    multiply_adds: multiplications (each with its addition) in the convolutions and the classifier of one forward
+        pass on one image; this is what both papers call FLOPs. A training step is about three forward passes
+    activation_bytes: what the forward pass of one batch in 32 bits keeps for the backward pass, parameters not
+        counted
+    """
+
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+
+
+@functools.lru_cache(maxsize=1024)
+def cost(
+    config: NetworkConfig, num_classes: int, image_size: int, batch_size: int = 1, in_channels: int = 3
+) -> Cost:
+    """The cost of training `config` on square images of `image_size` pixels, in batches of `batch_size`.
+
+    Nothing is allocated: the network is built and run on torch's meta device. In the CIFAR form every unit but the
+    first of a stage is alike, so the cost grows by the same amount with each: a deep network is continued from two
+    short ones, which is exact and takes the time of those.
+    """
+    step = 3 * blocks.weighted_layers(config.block)
+    short = 2 + 2 * step
+    if config.form == "imagenet" or config.depth <= short + step:
+        return _measured(config, num_classes, image_size, batch_size, in_channels)
+    two, three = (
+        _measured(replace(config, depth=depth), num_classes, image_size, batch_size, in_channels)
+        for depth in (short, short + step)
+    )
+    more = (config.depth - short) // step
+    return Cost(
+        two.parameters + more * (three.parameters - two.parameters),
+        two.multiply_adds + more * (three.multiply_adds - two.multiply_adds),
+        two.activation_bytes + more * (three.activation_bytes - two.activation_bytes),
+    )
+
+
+def _measured(
+    config: NetworkConfig, num_classes: int, image_size: int, batch_size: int, in_channels: int
+) -> Cost:
+    """Run one forward pass on the meta device and watch it: of two images at least, as batch normalisation must."""
+    run_size = max(batch_size, 2)
+    with torch.device("meta"):
+        network = build(config, num_classes, in_channels)
+        images = torch.empty(run_size, in_channels, image_size, image_size)
+    own = {tensor.untyped_storage()._cdata for tensor in network.state_dict().values()}
+    saved: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()._cdata
+        if storage not in own:
+            # The tensor itself is kept, so that no later storage can take this one's address.
+            saved[storage] = tensor
+        return tensor
+
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        network(images)
+    return Cost(
+        sum(parameter.numel() for parameter in network.parameters()),
+        counter.get_total_flops() // (2 * run_size),
+        sum(tensor.untyped_storage().nbytes() for tensor in saved.values()) * batch_size // run_size,
+    )

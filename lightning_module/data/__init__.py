@@ -1,0 +1,1 @@
+"""Images in memory: where they come from and how training sees them."""

@@ -1,0 +1,117 @@
+"""What is learned from, as typed and checked values; see conf/data/. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lightning_module.checks import interval, positive, three_channels
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Small images that are kept in memory."""
+
+    name: Literal["digits", "cifar10", "cifar100"]
+    train: Literal["all", "45k"]
+    normalisation: Literal["per_pixel_mean", "per_channel", "per_image", "constants", "none"]
+    padding: int
+    flip: bool
+    scale: float = 255.0
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+    padding_with: Literal["mean", "black"] = "mean"
+    largest_offset: int | None = None
+    contrast: float = 0.0
+    root: str = "data"
+    verify: bool = True
+    download: bool = True
+
+    def __post_init__(self) -> None:
+        positive(self, "data", "padding", "contrast", minimum=0)
+        positive(self, "data", "scale", minimum=1e-6)
+        if self.train == "45k" and self.name == "digits":
+            raise ValueError("data.train=45k is a split of CIFAR; digits allow data.train=all")
+        if self.normalisation == "constants":
+            three_channels("data.mean", self.mean, 0)
+            three_channels("data.deviation", self.deviation, 1e-6)
+        elif self.mean or self.deviation:
+            raise ValueError(
+                "data.mean and data.deviation need data.normalisation=constants; else they are []"
+            )
+        if self.scale != 255 and self.normalisation not in ("per_pixel_mean", "none"):
+            raise ValueError(
+                f"data.scale={self.scale} needs data.normalisation=per_pixel_mean or none; else it is 255"
+            )
+        if self.padding_with == "mean" and (self.normalisation == "per_image" or self.contrast):
+            raise ValueError(
+                "data.normalisation=per_image and data.contrast look at the crop; they need data.padding_with=black"
+            )
+        if self.largest_offset is not None and not 0 <= self.largest_offset <= 2 * self.padding:
+            raise ValueError(
+                f"data.largest_offset={self.largest_offset} is not allowed; "
+                f"with data.padding={self.padding} it lies between 0 and {2 * self.padding}, and null is the latter"
+            )
+
+    @property
+    def classes(self) -> int:
+        """Number of labels, known before any file is read."""
+        return 100 if self.name == "cifar100" else 10
+
+    @property
+    def image_size(self) -> int:
+        """Height and width in pixels."""
+        return 8 if self.name == "digits" else 32
+
+
+@dataclass(frozen=True)
+class ImageNetConfig:
+    """Photographs in folders, one per class, decoded as they are needed."""
+
+    name: Literal["imagenet"]
+    root: str
+    classes: int
+    size: int
+    crop: Literal["scale", "area"]
+    short_side: tuple[int, ...]
+    area: tuple[float, ...]
+    aspect: tuple[float, ...]
+    interpolation: Literal["bilinear", "bicubic"]
+    flip: bool
+    pca: float
+    jitter: float
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    test_short_side: int
+    test_scales: tuple[int, ...]
+    final_tests: tuple[Literal["ten_crop", "multi_scale"], ...]
+    workers: int
+
+    def __post_init__(self) -> None:
+        positive(self, "data", "size")
+        positive(self, "data", "classes", minimum=2)
+        positive(self, "data", "pca", "jitter", "workers", minimum=0)
+        if self.jitter > 1:
+            raise ValueError(f"data.jitter={self.jitter} is not allowed; the largest valid value is 1")
+        interval("data.short_side", self.short_side, self.size)
+        interval("data.area", self.area, 1e-6)
+        interval("data.aspect", self.aspect, 1e-6)
+        if self.area[1] > 1:
+            raise ValueError(
+                f"data.area={list(self.area)} is not a part of the image; the largest valid value is 1"
+            )
+        three_channels("data.mean", self.mean, 0)
+        three_channels("data.deviation", self.deviation, 1e-6)
+        positive(self, "data", "test_short_side", minimum=self.size)
+        if "multi_scale" in self.final_tests and (not self.test_scales or min(self.test_scales) < 1):
+            raise ValueError(f"data.test_scales={list(self.test_scales)} is not a list of sizes in pixels")
+        if len(set(self.final_tests)) < len(self.final_tests):
+            raise ValueError(f"data.final_tests={list(self.final_tests)} names one twice")
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of what the network is trained on, in pixels."""
+        return self.size
+
+
+AnyData = DataConfig | ImageNetConfig

@@ -1,0 +1,289 @@
+"""Photographs in folders, `train/<class>/*` and `val/<class>/*`: decoded by worker processes ahead of need.
+
+As in memory (stream.py), a training batch is a function of (seed, step): the places of an endless stream are
+numbered, and whatever happens to the image at a place is drawn from a generator seeded by (seed, place).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ablations.cell import ConfigError
+from lightning_module.data.config import ImageNetConfig
+from lightning_module.data.images import Views
+from lightning_module.data.photographs import centre_crop, colours, ten_crops, train_view, whole
+from lightning_module.data.stream import generator
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ENDINGS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
+SAMPLE = 64
+"""Test images for the layer responses."""
+
+Place = tuple[int, int]
+"""A number in the endless stream, and the image that is there."""
+
+
+class ImageError(Exception):
+    """An image that cannot be read. From a worker it arrives wrapped in a traceback, which ends in its sentence."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.strip().splitlines()[-1].split(f"{type(self).__name__}: ")[-1])
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images of one part. Paths are one array of bytes: a million strings would be copied into every worker."""
+
+    root: Path
+    paths: NDArray[np.bytes_]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def open(self, index: int) -> Image:
+        """A decoded image, in colour; ImageError if it cannot be read."""
+        from PIL import Image
+
+        path = self.root / os.fsdecode(self.paths[index])
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB")
+        except OSError as error:
+            raise ImageError(f"{path} cannot be read as an image ({error})") from None
+
+
+def load(config: ImageNetConfig) -> ImageNet:
+    """The folders' files, listed and counted.
+
+    Raises ConfigError, in one sentence, when Pillow, a folder or images are missing.
+    """
+    if not importlib.util.find_spec("PIL"):
+        raise ConfigError(
+            'data=imagenet needs Pillow; install it: pip install "residual-ablations[imagenet]"'
+        )
+    root = Path(config.root).expanduser()
+    train, val = (_classes(root / part, config) for part in ("train", "val"))
+    if len(train) != config.classes:
+        raise ConfigError(
+            f"data.classes={config.classes} but {root / 'train'} has {len(train)} class folders; "
+            f"set data.classes={len(train)}"
+        )
+    if train != val:
+        odd = sorted(set(train) ^ set(val))[0]
+        raise ConfigError(
+            f"data.root={config.root}: train and val must have the same classes; {odd} is in one only"
+        )
+    return ImageNet(config, _files(root / "train", train), _files(root / "val", train))
+
+
+def _classes(folder: Path, config: ImageNetConfig) -> list[str]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+    except OSError as error:
+        raise ConfigError(
+            f"data.root={config.root}: {folder} cannot be read ({error.strerror}); "
+            "data.root must be the folder that holds train/<class>/* and val/<class>/*"
+        ) from error
+    if not names:
+        raise ConfigError(
+            f"data.root={config.root}: {folder} holds no folders; there must be one for each class"
+        )
+    return names
+
+
+def _files(root: Path, classes: list[str]) -> Files:
+    paths: list[bytes] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        files = sorted(file for file in os.listdir(root / name) if file.lower().endswith(ENDINGS))
+        if not files:
+            raise ConfigError(f"{root / name} holds no images; known are {', '.join(ENDINGS)}")
+        paths += [os.fsencode(f"{name}/{file}") for file in files]
+        labels += [label] * len(files)
+    return Files(root, np.array(paths), np.array(labels))
+
+
+@dataclass(frozen=True)
+class ImageNet:
+    """A Source (images.py); nothing is decoded before it is asked for."""
+
+    config: ImageNetConfig
+    train: Files
+    val: Files
+
+    @property
+    def classes(self) -> int:
+        """As the folders have them."""
+        return self.config.classes
+
+    @property
+    def train_images(self) -> int:
+        """Files below train."""
+        return len(self.train)
+
+    @property
+    def final_tests(self) -> tuple[str, ...]:
+        """Tests with many views of an image."""
+        return tuple(f"test_{name}" for name in self.config.final_tests)
+
+    def stream(
+        self, *, batch_size: int, seed: int, rank: int, processes: int, device: torch.device
+    ) -> ImageStream:
+        """Batches decoded by workers of this process."""
+        return ImageStream(self.train, self.config, batch_size, seed, rank, processes, device)
+
+    def tests(
+        self, *, batch_size: int, rank: int, processes: int, device: torch.device
+    ) -> dict[str, Iterable[Views]]:
+        """The centre crop, and after the last epoch the final tests."""
+        pixels = batch_size * 32 * 32
+        crops = max(1, pixels // self.config.size**2)
+        sizes = {"test": crops, "test_ten_crop": max(1, crops // 10), "test_multi_scale": 1}
+        return {
+            name: _Test(
+                _Views(self.val, self.config, name),
+                sizes[name],
+                range(rank, len(self.val), processes),
+                device,
+            )
+            for name in ("test", *self.final_tests)
+        }
+
+    def sample(self) -> Tensor:
+        """Centre crops of images from all over the test set."""
+        views = _Views(self.val, self.config, "test")
+        chosen = np.linspace(0, len(self.val) - 1, min(SAMPLE, len(self.val))).round().astype(int)
+        pixels = torch.cat([views[int(index)][0][0] for index in chosen])
+        return _normalised(pixels, self.config)
+
+
+class ImageStream:
+    """Training batches in the order of their steps, decoded ahead; another order is right, only slow."""
+
+    def __init__(
+        self,
+        files: Files,
+        config: ImageNetConfig,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        processes: int,
+        device: torch.device,
+    ) -> None:
+        self.files, self.config, self.seed, self.device = files, config, seed, device
+        self.batch_size, self.share, self.rank = batch_size, batch_size // processes, rank
+        self._orders: dict[int, NDArray[np.int64]] = {}
+        self._next: int | None = None
+        self._batches: Iterator[tuple[Tensor, Tensor, Tensor]] = iter(())
+
+    def places(self, step: int) -> list[Place]:
+        """This process's part of a step (0, 1, ...)."""
+        start = step * self.batch_size + self.rank * self.share
+        pairs = ((number, divmod(number, len(self.files))) for number in range(start, start + self.share))
+        return [(number, int(self._order(epoch)[place])) for number, (epoch, place) in pairs]
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """float32 [share, 3, size, size] and int64 [share]."""
+        if step != self._next:
+            self._batches = iter(
+                DataLoader(
+                    _Augmented(self.files, self.config, self.seed),
+                    batch_sampler=map(self.places, itertools.count(step)),
+                    num_workers=self.config.workers,
+                    pin_memory=self.device.type == "cuda",
+                )
+            )
+        self._next = step + 1
+        pixels, change, labels = (part.to(self.device, non_blocking=True) for part in next(self._batches))
+        return _normalised(pixels, self.config, change), labels
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if epoch not in self._orders:
+            self._orders = {key: order for key, order in self._orders.items() if key >= epoch - 1}
+            self._orders[epoch] = torch.randperm(
+                len(self.files), generator=generator(self.seed, 1, epoch)
+            ).numpy()
+        return self._orders[epoch]
+
+
+def _normalised(pixels: Tensor, config: ImageNetConfig, change: Tensor | None = None) -> Tensor:
+    """uint8 [B, 3, H, W] -> float32, its colours changed first by [B, 3, 4] (photographs.py)."""
+    mean, deviation = (
+        torch.tensor(value, device=pixels.device).view(1, 3, 1) for value in (config.mean, config.deviation)
+    )
+    images = pixels.flatten(2).float()
+    with torch.autocast(pixels.device.type, enabled=False):
+        if change is not None:
+            images = torch.baddbmm(change[:, :, 3:], change[:, :, :3], images)
+        return ((images - mean) / deviation).view(pixels.shape)
+
+
+class _Augmented(Dataset[tuple[Tensor, Tensor, int]]):
+    """Place -> pixels uint8 [3, size, size], change of colours float32 [3, 4], label."""
+
+    def __init__(self, files: Files, config: ImageNetConfig, seed: int) -> None:
+        self.files, self.config, self.seed = files, config, seed
+
+    def __getitem__(self, place: Place) -> tuple[Tensor, Tensor, int]:
+        number, index = place
+        random = np.random.default_rng([self.seed, 2, number])
+        pixels = train_view(self.files.open(index), self.config, random)
+        change = colours(pixels.mean((1, 2)), self.config, random)
+        return torch.from_numpy(pixels), torch.from_numpy(change), int(self.files.labels[index])
+
+
+class _Views(Dataset[tuple[list[Tensor], int]]):
+    """Index -> for each scale its views as uint8 [views, 3, height, width]; label."""
+
+    def __init__(self, files: Files, config: ImageNetConfig, test: str) -> None:
+        self.files, self.config, self.test = files, config, test
+
+    def __getitem__(self, index: int) -> tuple[list[Tensor], int]:
+        image, config = self.files.open(index), self.config
+        match self.test:
+            case "test":
+                views = [centre_crop(image, config)]
+            case "test_ten_crop":
+                views = [ten_crops(image, config)]
+            case _:
+                views = [whole(image, short_side, config) for short_side in config.test_scales]
+        return [torch.from_numpy(view) for view in views], int(self.files.labels[index])
+
+
+@dataclass(frozen=True)
+class _Test:
+    views: _Views
+    batch_size: int
+    indices: range
+    device: torch.device
+
+    def __iter__(self) -> Iterator[Views]:
+        config = self.views.config
+        batches = DataLoader(
+            self.views,
+            batch_size=self.batch_size,
+            sampler=self.indices,
+            num_workers=config.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        for scales, labels in batches:
+            views = []
+            for pixels in scales:
+                images = _normalised(pixels.to(self.device, non_blocking=True).flatten(0, 1), config)
+                views.append(images.view(*pixels.shape[:2], *images.shape[1:]))
+            yield views, labels.to(self.device)

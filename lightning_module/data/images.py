@@ -1,0 +1,161 @@
+"""What training needs of a data set, wherever its images lie, and the one function that opens it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lightning_module.data.config import AnyData, DataConfig
+from lightning_module.data.stream import Images, Normalisation, TrainStream
+
+Views = tuple[list[Tensor], Tensor]
+"""Held-out images to classify: tensors float32 [B, views, 3, height, width], and labels int64 [B]. An image's class
+is that of the mean probabilities over its views."""
+
+
+class Stream(Protocol):
+    """Training batches."""
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images float32 [share, 3, H, W] and labels int64 [share]: a function of (seed, step) and the process."""
+
+
+class Source(Protocol):
+    """A data set. Each process gets its own share of every training batch and of every test."""
+
+    @property
+    def classes(self) -> int:
+        """Number of labels."""
+
+    @property
+    def train_images(self) -> int:
+        """Images in an epoch."""
+
+    @property
+    def final_tests(self) -> tuple[str, ...]:
+        """Those of the tests that are only made after the last epoch."""
+
+    def stream(
+        self, *, batch_size: int, seed: int, rank: int, processes: int, device: torch.device
+    ) -> Stream:
+        """The training batches of one process; batch_size is that of all together."""
+
+    def tests(
+        self, *, batch_size: int, rank: int, processes: int, device: torch.device
+    ) -> dict[str, Iterable[Views]]:
+        """What is tested, by the name its metrics start with; over all processes each image comes once.
+
+        batch_size is that of one process, and at most so many images of 32x32 pixels are given at once.
+        """
+
+    def sample(self) -> Tensor:
+        """Some test images, normalised, float32 [B, 3, H, W]: the same ones each time."""
+
+
+SAMPLE = 1000
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Images in memory. `validation` is None when all training images are trained on."""
+
+    config: DataConfig
+    train: Images
+    test: Images
+    validation: Images | None = None
+
+    @property
+    def classes(self) -> int:
+        """See Source, as for all below."""
+        return self.config.classes
+
+    @property
+    def train_images(self) -> int:
+        """Images in an epoch."""
+        return len(self.train)
+
+    @property
+    def final_tests(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @functools.cached_property
+    def normalisation(self) -> Normalisation:
+        """By the training images."""
+        return Normalisation(self.train, self.config)
+
+    def stream(
+        self, *, batch_size: int, seed: int, rank: int, processes: int, device: torch.device
+    ) -> TrainStream:
+        """Batches made on the device."""
+        return TrainStream(
+            self.train.to(device),
+            self.normalisation.to(device),
+            self.config,
+            batch_size=batch_size,
+            seed=seed,
+            rank=rank,
+            processes=processes,
+        )
+
+    def tests(
+        self, *, batch_size: int, rank: int, processes: int, device: torch.device
+    ) -> dict[str, Iterable[Views]]:
+        """One view of each image, as it is, kept on the device."""
+        parts = (
+            {"test": self.test}
+            if self.validation is None
+            else {"test": self.test, "validation": self.validation}
+        )
+        return {
+            name: _Part(
+                Images(part.images[rank::processes], part.labels[rank::processes]).to(device),
+                self.normalisation.to(device),
+                batch_size,
+            )
+            for name, part in parts.items()
+        }
+
+    def sample(self) -> Tensor:
+        """The first test images."""
+        return self.normalisation(self.test.images[:SAMPLE])
+
+
+@dataclass(frozen=True)
+class _Part:
+    images: Images
+    normalisation: Normalisation
+    batch_size: int
+
+    def __iter__(self) -> Iterator[Views]:
+        for start in range(0, len(self.images), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield [self.normalisation(self.images.images[part])[:, None]], self.images.labels[part]
+
+
+SOURCES = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagenet": "imagenet"}
+VALIDATION_IMAGES = 5000
+
+
+@functools.lru_cache(maxsize=2)
+def load(config: AnyData) -> Source:
+    """The data set of a configuration; kept, so that the cells of a sweep read it once.
+
+    Raises ConfigError when it cannot be had.
+    """
+    data: Source = importlib.import_module(f"lightning_module.data.{SOURCES[config.name]}").load(config)
+    if isinstance(data, DataSet) and data.config.train == "45k":
+        # 1512.03385 does not say which 5,000 images are held out: here the last ones of the training files.
+        train, cut = data.train, len(data.train) - VALIDATION_IMAGES
+        data = replace(
+            data,
+            train=Images(train.images[:cut], train.labels[:cut]),
+            validation=Images(train.images[cut:], train.labels[cut:]),
+        )
+    return data

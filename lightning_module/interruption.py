@@ -1,0 +1,33 @@
+"""The one owner of signals while a cell trains: a signal sets a flag, the training loop looks at it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+
+class Interruption:
+    """Asked to stop? Training then saves a checkpoint and leaves; the run can be resumed at that step.
+
+    A handler does no I/O and no communication: ranks agree about the flag between optimizer steps.
+    A second Ctrl-C ends the program at once.
+    """
+
+    def __init__(self, signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)) -> None:
+        self.signals = signals
+        self.received: signal.Signals | None = None
+
+    def __bool__(self) -> bool:
+        return self.received is not None
+
+    def install(self) -> None:
+        """Take the signals."""
+        if threading.current_thread() is threading.main_thread():
+            for number in self.signals:
+                signal.signal(number, self._note)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)

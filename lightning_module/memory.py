@@ -1,0 +1,36 @@
+"""Whether a network needs activation checkpointing to be trained."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import replace
+
+import torch
+
+from lightning_module.config import Config
+from lightning_module.cost import cost
+
+SHARE = 0.5
+"""Of the memory, for activations that the backward pass needs; there are gradients and workspaces as well."""
+
+
+def with_activation_checkpoint(config: Config, memory: int) -> Config:
+    """The configuration with `trainer.activation_checkpoint` decided if it is null.
+
+    No network is checkpointed whose activations of one batch fit; a deeper one, about every square root of its
+    units, which saves most. Results are the same either way.
+    """
+    if config.trainer.activation_checkpoint is not None:
+        return config
+    share = config.recipe.batch_size // config.trainer.processes
+    needed = cost(config.model, config.data.classes, config.data.image_size, share).activation_bytes
+    every = round(math.sqrt(sum(config.model.units_per_stage))) if needed > SHARE * memory else 0
+    return replace(config, trainer=replace(config.trainer, activation_checkpoint=every))
+
+
+def device_memory(config: Config, gpu: bool) -> int:
+    """Bytes that one process may fill: its GPU's, or its part of the machine's."""
+    if gpu:
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // config.trainer.devices

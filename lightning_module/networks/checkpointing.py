@@ -1,0 +1,50 @@
+"""Activation checkpointing: train deeper networks than memory would allow, for a second forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+# torch.compile knows no context_fn, so this stays out of its graphs and runs eagerly.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def run(stages: nn.Sequential, x: Tensor, every: int) -> Tensor:
+    """stages(x), keeping for the backward pass only the inputs of segments of `every` units.
+
+    Each segment is computed again, with the same random numbers, when its gradients are needed. Results, gradients
+    and running statistics are bit for bit those of stages(x).
+    """
+    units = [unit for stage in stages for unit in cast(nn.Sequential, stage)]
+    for start in range(0, len(units), every):
+        segment = nn.Sequential(*units[start : start + every])
+
+        def contexts(
+            segment: nn.Sequential = segment,
+        ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+            return nullcontext(), _frozen_statistics(segment)
+
+        x = checkpoint(segment, x, use_reentrant=False, context_fn=contexts)
+    return x
+
+
+@contextmanager
+def _frozen_statistics(segment: nn.Module) -> Iterator[None]:
+    """Let BN normalise by the batch without touching its running statistics: the first pass has updated them."""
+    kept = [
+        (norm, norm.momentum, norm.num_batches_tracked)
+        for norm in segment.modules()
+        if isinstance(norm, _BatchNorm)
+    ]
+    for norm, _, _ in kept:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, momentum, batches in kept:
+            norm.momentum, norm.num_batches_tracked = momentum, batches

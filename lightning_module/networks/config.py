@@ -1,0 +1,183 @@
+"""Which network: every choice of the two papers as a typed, checked value. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args, get_origin, get_type_hints
+
+from lightning_module.networks import blocks
+
+IMAGENET_UNITS = ((2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3), (3, 24, 36, 3))
+"""Units per stage of the ImageNet forms (arXiv:1512.03385, Table 1; the last one arXiv:1603.05027, section 5)."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """One network; the fields are the keys of `conf/model/*.yaml`, the defaults the 20-layer CIFAR ResNet.
+
+    Raises ValueError, one sentence with key, value and what is allowed, for a value or a combination without
+    meaning. Two configurations that differ are two different networks: a key that would have no effect must keep
+    its default.
+    """
+
+    form: Literal["cifar", "imagenet"] = "cifar"
+    depth: int = 20
+    block: str = "basic"
+    width: int = 16
+    activation: Literal[
+        "original",
+        "bn_after_addition",
+        "relu_before_addition",
+        "relu_only_preactivation",
+        "full_preactivation",
+    ] = "original"
+    bottleneck_stride: Literal["conv1x1", "conv3x3"] = "conv1x1"
+    downsampling: Literal["stride", "max_pool"] = "stride"
+    shortcut: Literal["A", "B", "C", "none"] = "A"
+    zero_padding: Literal["end", "both"] = "end"
+    shortcut_pooling: Literal["subsample", "average", "max"] = "subsample"
+    projection_bn: bool = True
+    shortcut_type: Literal[
+        "identity", "constant_scaling", "exclusive_gating", "shortcut_only_gating", "dropout"
+    ] = "identity"
+    shortcut_scale: float = 1.0
+    residual_scale: float = 1.0
+    gate_bias: float = 0.0
+    dropout: float = 0.0
+    initialization: Literal["he_fan_out", "he_fan_in", "glorot_uniform", "truncated_normal"] = "he_fan_out"
+    classifier_initialization: Literal["uniform", "unit_uniform", "he_normal", "truncated_normal"] = "uniform"
+    zero_init_last_bn: bool = False
+    bn_epsilon: float = 1e-5
+    bn_momentum: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check every key by itself, then the combinations."""
+        for key, kind in get_type_hints(type(self)).items():
+            _check(key, getattr(self, key), kind)
+            if kind is float:
+                # A whole number is welcome, but must not make another configuration: -6 is -6.0.
+                object.__setattr__(self, key, float(getattr(self, key)))
+        if self.block not in blocks.names():
+            raise ValueError(_unknown("block", self.block, blocks.names()))
+        if self.width < 1:
+            raise ValueError(f"model.width={self.width} is not a number of channels: at least 1")
+        if self.bn_epsilon <= 0:
+            raise ValueError(f"model.bn_epsilon={self.bn_epsilon} is not above 0; the usual value is 1e-5")
+        if not 0 < self.bn_momentum <= 1:
+            raise ValueError(
+                f"model.bn_momentum={self.bn_momentum} is not the weight of a new batch, above 0 and at most 1; "
+                "the usual value is 0.1"
+            )
+        self._check_depth()
+        self._check_shortcut()
+
+    @property
+    def units_per_stage(self) -> tuple[int, ...]:
+        """Residual units in each stage; a plain net has the same without shortcuts."""
+        layers = blocks.weighted_layers(self.block)
+        if self.form == "cifar":
+            return ((self.depth - 2) // (3 * layers),) * 3
+        return next(units for units in IMAGENET_UNITS if layers * sum(units) + 2 == self.depth)
+
+    @property
+    def weighted_layers(self) -> int:
+        """Weight layers as the papers count them: first convolution, those of the units, classifier."""
+        return blocks.weighted_layers(self.block) * sum(self.units_per_stage) + 2
+
+    @property
+    def preactivation(self) -> bool:
+        """Whether a unit begins with its activation (arXiv:1603.05027, Fig. 4 d and e)."""
+        return self.activation in ("relu_only_preactivation", "full_preactivation")
+
+    @property
+    def name(self) -> str:
+        """To show to a reader: `ResNet-110`, `plain-20`, `ResNet-34 B`, `ResNet-110 (dropout=0.5)`."""
+        if self.shortcut == "none":
+            head = f"plain-{self.depth}"
+        else:
+            head = f"ResNet-{self.depth}" + ("" if self.shortcut == "A" else f" {self.shortcut}")
+        usual = NetworkConfig(width=64 if self.form == "imagenet" else 16)
+        told = {"form", "depth", "shortcut", "activation", "block"}
+        words = [self.activation.replace("_", " ").replace("preact", "pre-act")] * (
+            self.activation != "original"
+        )
+        words += [self.block.replace("_", " ")] * (self.block != "basic")
+        words += [
+            f"{key}={getattr(self, key)}"
+            for key in (field.name for field in dataclasses.fields(self))
+            if key not in told and getattr(self, key) != getattr(usual, key)
+        ]
+        return head + (f" ({', '.join(words)})" if words else "")
+
+    def _check_depth(self) -> None:
+        layers = blocks.weighted_layers(self.block)
+        if self.form == "cifar":
+            step = 3 * layers
+            below = (self.depth - 2) // step * step + 2
+            if below == self.depth and self.depth > 2:
+                return
+            nearest = [depth for depth in (below, below + step) if depth > 2] or [step + 2]
+            rule = f"{step}n+2 ({self.block} blocks, CIFAR form)"
+        else:
+            valid = [layers * sum(units) + 2 for units in IMAGENET_UNITS]
+            if self.depth in valid:
+                return
+            nearest = sorted(sorted(valid, key=lambda depth: abs(depth - self.depth))[:2])
+            rule = f"one of {', '.join(map(str, valid))} ({self.block} blocks, ImageNet form)"
+        depths = f"depths are {nearest[0]} and {nearest[1]}" if len(nearest) > 1 else f"depth is {nearest[0]}"
+        raise ValueError(f"model.depth={self.depth} is not {rule}; the nearest valid {depths}")
+
+    def _check_shortcut(self) -> None:
+        """Refuse a key that the rest of the configuration makes meaningless."""
+        scaled = self.shortcut_type == "constant_scaling"
+        gated = self.shortcut_type.endswith("gating")
+        dropped = self.shortcut_type == "dropout"
+        bn_last = self.activation not in ("full_preactivation", "bn_after_addition")
+        needs = [
+            ("shortcut_type", self.shortcut != "none", "a shortcut: model.shortcut=A, B or C"),
+            ("zero_padding", self.shortcut == "A", "model.shortcut=A"),
+            ("shortcut_pooling", self.shortcut == "A", "model.shortcut=A"),
+            ("shortcut_pooling", self.downsampling == "stride", "model.downsampling=stride"),
+            ("shortcut_scale", scaled, "model.shortcut_type=constant_scaling"),
+            ("residual_scale", scaled, "model.shortcut_type=constant_scaling"),
+            ("gate_bias", gated, "model.shortcut_type=exclusive_gating or shortcut_only_gating"),
+            ("dropout", dropped, "model.shortcut_type=dropout"),
+            ("bottleneck_stride", blocks.has_bottleneck(self.block), "a block with a bottleneck"),
+            ("projection_bn", self.shortcut in ("B", "C"), "model.shortcut=B or C"),
+            ("projection_bn", self.activation != "full_preactivation", "BN behind the weight layers"),
+            ("zero_init_last_bn", self.shortcut != "none", "a shortcut: model.shortcut=A, B or C"),
+            ("zero_init_last_bn", bn_last, "a residual function with BN behind its last weight layer"),
+        ]
+        for key, met, need in needs:
+            value = getattr(self, key)
+            if not met and value != _default(key):
+                raise ValueError(f"model.{key}={value} needs {need}; without it the value is {_default(key)}")
+        if dropped and not 0 < self.dropout < 1:
+            raise ValueError(
+                f"model.dropout={self.dropout} is not a ratio between 0 and 1; the paper's is 0.5"
+            )
+
+
+def _default(key: str) -> object:
+    return next(field.default for field in dataclasses.fields(NetworkConfig) if field.name == key)
+
+
+def _check(key: str, value: object, kind: object) -> None:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError(_unknown(key, value, list(get_args(kind))))
+    elif kind is float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"model.{key}={value!r} is not a finite number")
+    elif type(value) is not kind:
+        nouns = {int: "a whole number", bool: "true or false", str: "a name"}
+        raise ValueError(f"model.{key}={value!r} is not {nouns[kind]}")  # type: ignore[index]
+
+
+def _unknown(key: str, value: object, valid: list[str]) -> str:
+    near = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.4)
+    nearest = f"; did you mean {near[0]}?" if near else ""
+    return f"model.{key}={value} is not one of {', '.join(valid)}{nearest}"

@@ -1,0 +1,150 @@
+"""One optimizer step on the device, and the same as one CUDA graph."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+WARM = 3
+"""Steps without a graph before the first with it: libraries choose their kernels and allocate in them."""
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """The arithmetic of a precision. Weights are converted anew each time: they change between two steps."""
+    if precision != "bf16":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+
+@dataclass(frozen=True)
+class Step:
+    """batch(*inputs) -> images, labels; then forward, backward, update, and the sums of the epoch so far.
+
+    Everything is done on the device and in memory that stays: nothing is read back. sums: float64 [2], the loss
+    times the images and the wrong guesses; window: int64 [], the wrong guesses once more.
+    """
+
+    batch: Callable[..., tuple[Tensor, Tensor]]
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    backward: Callable[[Tensor], None]
+    precision: str
+    layout: torch.memory_format
+    sums: Tensor
+    window: Tensor
+
+    def __call__(self, *inputs: Tensor) -> None:
+        """One step."""
+        images, labels = self.data(*inputs)
+        logits, loss = self.forward(images, labels)
+        self.optimizer.zero_grad()
+        self.backward(loss)
+        self.optimizer.step()
+        with torch.no_grad():
+            wrong = (logits.argmax(1) != labels).sum()
+            self.sums[0].add_(loss, alpha=len(labels))
+            self.sums[1].add_(wrong)
+            self.window.add_(wrong)
+
+    def data(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Images as the network wants them, and labels."""
+        images, labels = self.batch(*inputs)
+        return images.contiguous(memory_format=self.layout), labels
+
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and the mean loss."""
+        with autocast(images.device, self.precision):
+            logits: Tensor = self.network(images)
+            return logits, F.cross_entropy(logits, labels)
+
+
+def capture(
+    step: Callable[..., None], inputs: tuple[Tensor, ...], stream: torch.cuda.Stream
+) -> Callable[[], None]:
+    """The device's work for step(*inputs), recorded and not done; calling the result does it.
+
+    RuntimeError when something in it cannot be recorded.
+    """
+    graph = torch.cuda.CUDAGraph()
+    # Other threads (data loaders, loggers) may use the device meanwhile.
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        step(*inputs)
+    return graph.replay
+
+
+class Graphed:
+    """A step as one CUDA graph: the host launches one thing instead of hundreds.
+
+    The first steps are made without it, on the stream of the recording; they are steps like any other, so nothing
+    has to be undone. If recording fails the step goes on as it is, after one warning.
+    """
+
+    def __init__(self, step: Step, device: torch.device) -> None:
+        self.step, self.made = step, 0
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self.inputs: tuple[Tensor, ...] = ()
+        self.replay: Callable[[], None] | None = None
+        self.failed = False
+
+    def __call__(self, *inputs: Tensor) -> None:
+        """One step."""
+        self.made += 1
+        if self.failed:
+            self.step(*inputs)
+        elif self.made <= WARM:
+            self._aside(*inputs)
+        else:
+            if self.replay is None:
+                self._record(inputs)
+            if self.replay is None:
+                self.step(*inputs)
+                return
+            for kept, new in zip(self.inputs, inputs, strict=True):
+                kept.copy_(new)
+            self.replay()
+
+    def _aside(self, *inputs: Tensor) -> None:
+        if self.stream is None:
+            self.step(*inputs)
+            return
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            self.step(*inputs)
+        torch.cuda.current_stream().wait_stream(self.stream)
+
+    def _record(self, inputs: tuple[Tensor, ...]) -> None:
+        self.inputs = tuple(value.clone() for value in inputs)
+        self.step.optimizer.zero_grad()  # the recorded gradients have memory of their own
+        try:
+            self.replay = capture(self.step, self.inputs, cast(torch.cuda.Stream, self.stream))
+        except RuntimeError as error:
+            self.failed, self.inputs = True, ()
+            self.step.optimizer.zero_grad()
+            reason = str(error).strip().split("\n")[0]
+            log.warning("training goes on without a CUDA graph, which cannot be recorded here (%s)", reason)
+
+
+@contextmanager
+def counted_together(network: nn.Module, steps: int) -> Iterator[None]:
+    """Batches seen by batch normalisations are counted once for several steps: each count is work for the device."""
+    norms = [module for module in network.modules() if type(module) is nn.BatchNorm2d]
+    counters = [norm.num_batches_tracked for norm in norms]
+    for norm in norms:
+        norm.num_batches_tracked = None
+    try:
+        yield
+    finally:
+        for norm, counter in zip(norms, counters, strict=True):
+            norm.num_batches_tracked = counter
+        present = [counter for counter in counters if counter is not None]
+        if present:
+            torch._foreach_add_(present, steps)

@@ -1,0 +1,310 @@
+"""Training one cell into its record: the only place that builds a Trainer.
+
+`run` is the door for a launcher: it never raises for what happens to the cell, the record says it.
+`fit` is what each process does; `python -m lightning_module.train CELL.json` is one process of several.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import resource
+import subprocess
+import sys
+import traceback
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
+from torch import nn
+
+from ablations.cell import Cell
+from lightning_module import checkpoint, record
+from lightning_module.benchmark import Benchmark
+from lightning_module.classifier import Classifier, Diverged
+from lightning_module.config import Config, parse
+from lightning_module.data.images import load
+from lightning_module.data.stream import generator
+from lightning_module.interruption import Interruption
+from lightning_module.memory import device_memory, with_activation_checkpoint
+from lightning_module.networks.resnet import build
+from lightning_module.networks.responses import layer_responses
+from lightning_module.networks.unit import Unit
+from lightning_module.realised import realised
+from lightning_module.reporter import Reporter
+from lightning_module.sync_batch_norm import synchronise
+
+MULTIPLY_ADDS_PER_THREAD = 5e7
+"""Work per layer and batch that is worth a CPU thread."""
+
+
+def run_folder(cell: Cell) -> Path:
+    """Where the record, the checkpoint and the logs of a cell lie."""
+    return Path(cell.config["runs"]).absolute() / cell.identity
+
+
+def run(cell: Cell, interruption: Interruption) -> record.Record:
+    """Train a cell, in one process or several, and return its record.
+
+    Raises record.Busy when another process runs it, record.RecordError for a record that must not be touched
+    and ConfigError when its run folder or its data cannot be had.
+    """
+    config, folder = parse(cell.config), run_folder(cell)
+    if config.trainer.processes == 1:
+        fit(cell, interruption)
+    else:
+        load(config.data)  # its errors are worth a sentence before processes start
+        _run_in_processes(cell, config, folder)
+    return record.read(folder)
+
+
+def _run_in_processes(cell: Cell, config: Config, folder: Path) -> None:
+    """One process per device on this machine, by torchrun; if one dies, all end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "cell.json"
+    path.write_text(json.dumps(asdict(cell)))
+    devices = config.trainer.devices
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(cpu_threads(config, cell.multiply_adds)),
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
+        ),
+    }
+    for stale in folder.glob("error-*.txt"):
+        stale.unlink()
+    done = subprocess.run([*command, "-m", __name__, str(path)], env=environment, check=False)
+    if done.returncode:
+        _tell_first_error(cell, folder)
+
+
+def _tell_first_error(cell: Cell, folder: Path) -> None:
+    """Record the error of another rank if it came before rank 0's, which then only lost the connection."""
+    errors = sorted(folder.glob("error-*.txt"), key=lambda file: file.stat().st_mtime)
+    found = record.read(folder)
+    if found.state not in ("killed", "failed") or not errors:
+        return
+    if errors[0].stat().st_mtime < found.status.get("time", math.inf):
+        text = errors[0].read_text()
+        with record.Lock(folder):
+            writer = record.Writer(folder, cell)
+            step = found.last.get("step", 0)
+            writer.finish("failed", step, error=text.strip().splitlines()[-1], traceback=text)
+            writer.close()
+
+
+def fit(cell: Cell, interruption: Interruption, environment: ClusterEnvironment | None = None) -> None:
+    """Train in this process, which is one of `trainer.devices` x `trainer.nodes`.
+
+    Rank 0 holds the lock and writes the record; a failure of the cell ends up there, not in the caller.
+    """
+    folder = run_folder(cell)
+    rank = int(environment.global_rank() if environment else os.environ.get("RANK", 0))
+    if rank == 0:
+        with record.Lock(folder):
+            writer = record.Writer(folder, cell)
+            try:
+                _fit(cell, folder, interruption, environment, writer)
+            finally:
+                writer.close()
+        return
+    try:
+        _fit(cell, folder, interruption, environment, None)
+    except Diverged:
+        pass
+    except Exception:
+        (folder / f"error-{rank}.txt").write_text(traceback.format_exc())
+        raise
+
+
+def _fit(
+    cell: Cell,
+    folder: Path,
+    interruption: Interruption,
+    environment: ClusterEnvironment | None,
+    writer: record.Writer | None,
+) -> None:
+    """Train on, from the last checkpoint if there is one, to an end that the log is told of."""
+    config = parse(cell.config)
+    config = with_activation_checkpoint(config, device_memory(config, _on_gpu(config)))
+    data = load(config.data)
+    reporter = Reporter(cell, config, folder, writer)
+    try:
+        state = checkpoint.load(folder)
+        reporter.step = state["step"] if state else 0
+        _set_up_torch(config, cell)
+        training = _Training(config, folder, interruption, reporter)
+        network = _network(config, data.classes)
+        found = realised(config, cell.parameters, network)
+        kind = Benchmark if config.mode == "benchmark" else Classifier
+        module = kind(config, network, data, training.on_epoch, training.on_call)
+        training.module = module
+        if state:
+            module.restore(state, 0 if writer else 1)
+        trainer = _trainer(config, training, environment)
+        reporter.start(trainer.strategy.root_device.type, found)
+        if reporter.step < config.recipe.steps:
+            trainer.fit(module)
+        if module.interrupted:
+            reporter.end(None)
+            return
+        if isinstance(module, Benchmark):
+            reporter.benchmark(module)
+            return
+        if config.recipe.warm_up == "train_error":
+            reporter.event("warm_up", ended=module.warm_up_ends)
+        if writer:
+            responses = layer_responses(module.network.cpu(), data.sample())
+            reporter.event("layer_responses", responses=list(responses.items()))
+        reporter.end("finished")
+    except Diverged as error:
+        reporter.end("diverged", error=str(error))
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        reporter.end("failed", error=reason, traceback=traceback.format_exc())
+        if not writer:
+            raise
+
+
+class _Training(Callback):
+    """What happens between calls: checkpoints, and leaving together when one process is asked to."""
+
+    module: Classifier
+
+    def __init__(self, config: Config, folder: Path, interruption: Interruption, reporter: Reporter) -> None:
+        self.config, self.folder, self.interruption, self.reporter = config, folder, interruption, reporter
+
+    def on_call(self) -> None:
+        """Between optimizer steps, on every rank."""
+        step = self.module.step
+        self.reporter.call(step)
+        if self.module.epoch_is_over:
+            return  # a checkpoint of this step must not exist before the record has the epoch: see on_epoch
+        if self._asked_to_stop():
+            self.save()
+            self._leave()
+        elif step % self.config.trainer.checkpoint_every == 0:
+            self.save()
+
+    def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
+        """The record comes before the checkpoint: a kill between them repeats the epoch, never skips it."""
+        self.reporter.epoch(epoch, step, {**metrics, "peak_memory": _peak_memory(self.module.device)})
+        if math.isfinite(metrics["train/loss"]):
+            self.save()
+            if step < self.config.recipe.steps and self._asked_to_stop():
+                self._leave()
+
+    def _leave(self) -> None:
+        self.module.interrupted = True
+        self.module.trainer.should_stop = True
+
+    def save(self) -> None:
+        """Checkpoint, on every rank because sums are taken over processes; rank 0 writes."""
+        state = self.module.state()
+        if self.reporter.writer:
+            checkpoint.save(self.folder, state)
+
+    def _asked_to_stop(self) -> bool:
+        if self.module.trainer.world_size == 1:
+            return bool(self.interruption)
+        flag = torch.tensor(int(bool(self.interruption)), device=self.module.device)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag)
+
+
+def cpu_threads(config: Config, multiply_adds: int) -> int:
+    """Threads for one process on the CPU: as many as have work, since idle ones cost more than they bring.
+
+    A function of the cell and the machine's cores alone, because sums in another order differ in the last bit.
+    """
+    if config.trainer.threads:
+        return config.trainer.threads
+    per_layer = (
+        multiply_adds * config.recipe.batch_size / config.trainer.processes / config.model.weighted_layers
+    )
+    cores = len(os.sched_getaffinity(0)) // config.trainer.devices
+    return max(1, min(cores, int(per_layer / MULTIPLY_ADDS_PER_THREAD)))
+
+
+def _set_up_torch(config: Config, cell: Cell) -> None:
+    # Lightning makes an exception of SIGTERM, and so a failure of the cell; Interruption owns the signals.
+    _SignalConnector.register_signal_handlers = lambda self: None  # type: ignore[method-assign]
+    warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\..*")
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    torch.set_num_threads(cpu_threads(config, cell.multiply_adds))
+    fast = config.trainer.precision == "tf32"
+    torch.set_float32_matmul_precision("high" if fast else "highest")
+    torch.backends.cudnn.allow_tf32 = fast
+
+
+def _network(config: Config, classes: int) -> nn.Module:
+    """The network with its initial weights, a function of the seed."""
+    torch.manual_seed(generator(config.seed, 0).initial_seed())
+    network: nn.Module = build(
+        config.model, classes, checkpoint_every=config.trainer.activation_checkpoint or 0
+    )
+    if config.trainer.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.trainer.processes > 1 and config.trainer.sync_batch_norm:
+        network = synchronise(network, gpu=_on_gpu(config))
+    if config.trainer.compile:
+        for module in network.modules():
+            if isinstance(module, Unit):
+                module.compile()
+    return network
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Bytes: of tensors on the GPU, or of this process on the CPU, at most, since it started."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+def _on_gpu(config: Config) -> bool:
+    return config.trainer.accelerator != "cpu" and torch.cuda.is_available()
+
+
+def _trainer(config: Config, training: _Training, environment: ClusterEnvironment | None) -> Trainer:
+    several = config.trainer.processes > 1
+    if environment is None:
+        environment = TorchElasticEnvironment() if several else LightningEnvironment()
+    return Trainer(
+        accelerator="gpu" if _on_gpu(config) else "cpu",
+        devices=config.trainer.devices,
+        num_nodes=config.trainer.nodes,
+        strategy=DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True) if several else "auto",
+        plugins=[environment],
+        max_epochs=-1,
+        callbacks=[training],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def main(path: str) -> None:
+    """One process of several, started by `run`."""
+    interruption = Interruption()
+    interruption.install()
+    fit(Cell(**json.loads(Path(path).read_text())), interruption)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,94 @@
+"""Which manifest a name means."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import ablations
+from ablations import manifest as manifests
+from ablations.cell import ConfigError
+from ablations.manifest import Manifest
+from ablations.study import Study
+
+
+def listing(runs: Path) -> list[str]:
+    """One line per sweep, newest first."""
+    found = [manifests.read(path) for path in manifests.newest_first(runs)]
+    if not found:
+        return [f"no sweep in {runs}; start one, such as: python run.py -m model.depth=20,56,110"]
+    width = max(len(manifest.name) for manifest in found)
+    return [
+        f"{m.name:{width}}  {len(m.cells):6,} cells" + (f"  study {m.study}" if m.study else "")
+        for m in found
+    ]
+
+
+def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
+    """The manifest that a name means, and what to say about the choice ("" if there was none).
+
+    No name: the sweep asked for last. A sweep's name: that one. A study's name: its newest sweep, or, if none
+    was ever started, the cells that the study declares.
+    """
+    paths = manifests.newest_first(runs)
+    if name is None:
+        if not paths:
+            raise ConfigError(
+                f"{runs} holds no sweep; start one, such as: python run.py -m model.depth=20,56,110"
+            )
+        newest = manifests.read(paths[0])
+        others = len(paths) - 1
+        hint = f" ({others} older: python -m reports --list, then python -m reports NAME)" if others else ""
+        return newest, f"Newest sweep: {newest.name}{hint}"
+    for path in paths:
+        if path.stem == name:
+            return manifests.read(path), ""
+    read = [manifests.read(path) for path in paths]
+    for candidate in read:
+        if candidate.study == name:
+            return candidate, f"Newest sweep of study {name}: {candidate.name}"
+    declared = _declared(name)
+    if declared is not None:
+        return declared, f"Study {name}: no sweep of it was started yet"
+    known = list(dict.fromkeys([m.name for m in read] + [m.study for m in read if m.study] + studies()))
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    nearest = f"; did you mean {close[0]}?" if close else ""
+    shown = ", ".join(known[:20]) or "none yet"
+    raise ConfigError(f"{name} is neither a sweep in {runs} nor a study; there are: {shown}{nearest}")
+
+
+def every(runs: Path) -> list[Manifest]:
+    """What `--all` reports, by name: the newest sweep of each study, and every sweep of no study."""
+    found: dict[str, Manifest] = {}
+    for path in manifests.newest_first(runs):
+        manifest = manifests.read(path)
+        found.setdefault(f"study {manifest.study}" if manifest.study else f"sweep {manifest.name}", manifest)
+    return sorted(found.values(), key=lambda manifest: manifest.name)
+
+
+def studies() -> list[str]:
+    """Names of the declared studies: the files of `ablations` that define a STUDY. Imports none of them."""
+    folder = Path(ablations.__file__).parent
+    return sorted(
+        p.stem for p in folder.glob("[!_]*.py") if re.search("^STUDY\\b", p.read_text(), re.MULTILINE)
+    )
+
+
+def study(name: str | None) -> Study | None:
+    """The study of this name; None for none, or for one that exists no more."""
+    if name is None or name not in studies():
+        return None
+    found: Study = importlib.import_module(f"ablations.{name}").STUDY
+    return found
+
+
+def _declared(name: str) -> Manifest | None:
+    """The cells that a study declares; None if there is no such study. Composes them, which takes a while."""
+    if name not in studies():
+        return None
+    plan: Any = importlib.import_module("ablations.plan")
+    found: Manifest = plan.study_manifest(name)
+    return found

@@ -1,0 +1,71 @@
+"""Collected cells -> the model of a report: which sections, in which order."""
+
+from __future__ import annotations
+
+from reports import context, figures, study_report, tables
+from reports.collect import Collected
+from reports.document import Block, Report, Section, Text
+from reports.tables import listed
+from reports.verdicts import judge
+
+MATRIX = 12
+"""Columns up to which there is a table of rows × columns; the table of all places has them all anyway."""
+
+
+def compose(c: Collected, command: str) -> Report:
+    """The report of a sweep or a study. command: what makes it again."""
+    if c.study:
+        verdicts = judge(c, c.study.claims)
+        title = c.study.question
+        sections = [
+            Section("", tuple(study_report.answer(c, verdicts))),
+            study_report.claims(c, verdicts),
+            results(c),
+            study_report.differences(c),
+            study_report.against_paper(c),
+        ]
+    else:
+        what = listed([tables.heading((key,)) for key in c.manifest.factors if key != "seed"])
+        title = f"{tables.metric_text(c.metric).removesuffix(', %').capitalize()} by {what or 'seed'}"
+        sections = [Section("", (Text(f"`{c.manifest.command}`"),)), results(c)]
+    sections += [
+        curves(c),
+        cost(c),
+        responses(c),
+        context.open_cells(c),
+        context.confounded(c),
+        context.threats(c),
+        context.protocol(c),
+        context.provenance(c, command),
+    ]
+    kept = tuple(section for section in sections if section.blocks)
+    return Report(c.manifest.name, title, tables.counts(c.cells["state"]), c.is_open, kept)
+
+
+def results(c: Collected) -> Section:
+    """Main table, details and error against the rows."""
+    blocks: list[Block] = []
+    if c.column_keys and len(c.columns) <= MATRIX:
+        blocks.append(tables.main_table(c, c.metric, study_report.paper_numbers(c)))
+    blocks.append(tables.groups_table(c))
+    if c.cells["state"].eq("finished").any() and c.row_keys:
+        blocks.append(figures.by_row(c))
+    return Section("Results", tuple(blocks))
+
+
+def curves(c: Collected) -> Section:
+    """Training and test error by step."""
+    figure = figures.learning_curves(c)
+    return Section("Learning curves", (figure,) if figure else ())
+
+
+def cost(c: Collected) -> Section:
+    """Error against multiply-adds, and what was spent."""
+    figure = figures.by_cost(c)
+    return Section("Cost", (*((figure,) if figure else ()), context.cost_table(c)))
+
+
+def responses(c: Collected) -> Section:
+    """Standard deviations of the layers' responses, where a run recorded them."""
+    figure = figures.layer_responses(c)
+    return Section("Layer responses", (figure,) if figure else ())

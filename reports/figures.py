@@ -1,0 +1,302 @@
+"""Collected cells -> figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from reports.collect import TEST_ERROR, TRAIN_ERROR, Collected, Level, key_text, level_text
+from reports.document import Figure, number
+from reports.statistics import Estimate
+from reports.svg import HEIGHT, SERIES, WIDTH, Axis, Panel, linear, logarithmic, range_of, swatch, text_width
+from reports.tables import MILLION, curves, heading, metric_text, place_text
+
+SEED_DOTS = 2000
+"""Cells above which single seeds are not drawn."""
+
+PANELS = 6
+CATEGORIES = 24
+LABELLED = 12
+"""Rows up to which each is labelled in the figure."""
+
+
+def spaced(levels: Sequence[Level], most: int) -> list[Level]:
+    """At most this many levels, evenly spread, the first and the last among them."""
+    if len(levels) <= most:
+        return list(levels)
+    return [levels[round(i * (len(levels) - 1) / (most - 1))] for i in range(most)]
+
+
+def numeric(rows: Sequence[Level]) -> bool:
+    """Whether the rows are numbers, one key, at least two."""
+    return len(rows) > 1 and all(
+        len(row) == 1 and isinstance(row[0], int | float) and not isinstance(row[0], bool) for row in rows
+    )
+
+
+def row_axis(c: Collected, rows: Sequence[Level]) -> tuple[Axis, dict[Level, float]]:
+    """The horizontal axis of the rows and the value of each on it; logarithmic where the levels span much."""
+    label = heading(c.row_keys)
+    texts = {row: level_text(row, c.row_keys) for row in rows}
+    if not numeric(rows):
+        at = {row: float(index) for index, row in enumerate(rows)}
+        return Axis(label, -0.6, len(rows) - 0.4, [(at[row], texts[row]) for row in rows]), at
+    at = {row: float(row[0]) for row in rows}
+    low, high = min(at.values()), max(at.values())
+    ticks = [(at[row], texts[row]) for row in rows]
+    if low > 0 and high / low >= 3:
+        air = (high / low) ** 0.1
+        return Axis(label, low / air, high * air, ticks, log=True), at
+    return Axis(label, low - 0.1 * (high - low), high + 0.1 * (high - low), ticks), at
+
+
+def by_row(c: Collected) -> Figure:
+    """Test and training error against the rows: every seed, and mean with 95 % interval per column."""
+    rows, columns = c.rows if numeric(c.rows) else spaced(c.rows, CATEGORIES), spaced(c.columns, SERIES)
+    panels = [_by_row_panel(c, metric, rows, columns) for metric in dict.fromkeys((c.metric, TRAIN_ERROR))]
+    legend = (
+        [(level_text(col, c.column_keys), swatch(i)) for i, col in enumerate(columns)]
+        if c.column_keys
+        else []
+    )
+    if (c.cells["state"] == "diverged").any():
+        legend.append(("diverged", swatch(0, "cross")))
+    several = any(len(group) > 1 for group in c.groups.values())
+    what = "small: seeds; large: their mean with its 95 % interval" if several else "one cell each"
+    caption = f"Error of the last epoch against {heading(c.row_keys)} ({what})." + _left_out(
+        (len(c.rows), len(rows), "rows"), (len(c.columns), len(columns), "columns")
+    )
+    return Figure(
+        "error_by_" + key_text(c.row_keys[0]).replace(" ", "_"), caption, tuple(panels), tuple(legend)
+    )
+
+
+def _by_row_panel(c: Collected, metric: str, rows: Sequence[Level], columns: Sequence[Level]) -> str:
+    axis, at = row_axis(c, rows)
+    estimates = c.estimates(metric)
+    shown = [e for e in estimates.values() if e.n]
+    values = c.cells.loc[c.cells["state"] == "finished", metric].tolist()
+    limits = range_of(values + _ends(shown))
+    panel = Panel(metric_text(metric).rpartition(",")[0].capitalize(), axis, linear("%", *limits))
+    gap = min((WIDTH - 64) / max(len(rows), 1) / (len(columns) + 1), 17)
+    for index, column in enumerate(columns):
+        series = index if c.column_keys else 0
+        shift = (index - (len(columns) - 1) / 2) * gap
+        spots = {row: panel.px(at[row]) + shift for row in rows if (row, column) in c.groups}
+        if numeric(c.rows):
+            line = [(x, estimates[row, column].mean) for row, x in spots.items()]
+            panel.line(line, series, style="faint", px=True)
+        for row, x in spots.items():
+            name = place_text(c, (row, column))
+            _place(panel, c, (row, column), metric, estimates[row, column], x, series, name)
+    return panel.svg()
+
+
+def _ends(estimates: Sequence[Estimate]) -> list[float]:
+    """What an axis must hold: means, and intervals of three values and more (those of two dwarf all else)."""
+    means = [e.mean for e in estimates]
+    return means + [bound for e in estimates if e.n > 2 for bound in (max(e.low, 0.0), e.high)]
+
+
+def _place(
+    panel: Panel,
+    c: Collected,
+    place: tuple[Level, Level],
+    metric: str,
+    e: Estimate,
+    x: float,
+    series: int,
+    name: str,
+) -> None:
+    """The marks of one place: seeds, interval, mean, crosses for what diverged."""
+    group = c.groups[place]
+    if e.n > 1 and len(c.cells) <= SEED_DOTS:
+        finished = group[group["state"] == "finished"]
+        for seed, value in zip(finished["seed"], finished[metric], strict=True):
+            panel.marker(x - 6, value, series, f"{name}, seed {seed}: {number(value, 2)} %", small=True)
+    if e.n > 1:
+        panel.bar(x, e.low, e.high, series)
+    if e.n:
+        spread, n = (f" ± {number(e.sd, 2)}", f" (n = {e.n})") if e.n > 1 else ("", "")
+        panel.marker(x, e.mean, series, f"{name}: {number(e.mean, 2)}{spread} %{n}")
+    if e.diverged:
+        panel.cross(x, series, f"{name}: {e.diverged} diverged")
+
+
+def learning_curves(c: Collected) -> Figure | None:
+    """Error against steps, a panel per column, a colour per row; None if no epoch was recorded."""
+    columns, rows = spaced(c.columns, PANELS), spaced(c.rows, SERIES)
+    data = curves(c, (TEST_ERROR, TRAIN_ERROR))
+    if data.empty or TEST_ERROR not in data:
+        return None
+    top = _useful_top(data)
+    x = linear("optimizer steps", 0, float(data["step"].max()))
+    panels = []
+    by_place = dict(list(data.groupby(["row", "column"], sort=False)))
+    for column in columns:
+        title = (
+            f"{heading(c.column_keys)} {level_text(column, c.column_keys)}"
+            if c.column_keys
+            else "Error by step"
+        )
+        panel = Panel(title, x, linear("error, %", 0, top))
+        for step in _drops(c, column):
+            panel.rule(step, "lr drop" if step == min(_drops(c, column)) else "")
+        for index, row in enumerate(rows):
+            part = by_place.get((row, column))
+            if part is None:
+                continue
+            name = f"{heading(c.row_keys)} {level_text(row, c.row_keys)}"
+            steps = part["step"].tolist()
+            if TRAIN_ERROR in part:
+                panel.line(
+                    list(zip(steps, part[TRAIN_ERROR], strict=True)), index, f"{name}, training", "dashed"
+                )
+            panel.line(list(zip(steps, part[TEST_ERROR], strict=True)), index, f"{name}, test")
+        panels.append(panel.svg())
+    legend = [(level_text(row, c.row_keys), swatch(i, "line")) for i, row in enumerate(rows)]
+    legend += [("test", swatch(-1, "line")), ("training", swatch(-1, "dashed"))]
+    caption = (
+        f"Error during training, mean over seeds, by {heading(c.row_keys)}. The axis ends at {top:g} %. "
+        "Dotted rules: the learning rate drops."
+    ) + _left_out((len(c.rows), len(rows), "rows"), (len(c.columns), len(columns), "columns"))
+    return Figure("learning_curves", caption, tuple(panels), tuple(legend))
+
+
+def by_cost(c: Collected) -> Figure | None:
+    """Error against multiply-adds; None if all places cost the same."""
+    means = c.estimates(c.metric)
+    points = {
+        place: (float(c.groups[place]["multiply_adds"].iloc[0]) / MILLION, e)
+        for place, e in means.items()
+        if e.n
+    }
+    costs = [cost for cost, _ in points.values()]
+    if not costs or min(costs) <= 0 or max(costs) < 1.2 * min(costs):
+        return None
+    columns = spaced(c.columns, SERIES)
+    air = (max(costs) / min(costs)) ** 0.08
+    x = logarithmic("multiply-adds of one image, millions", min(costs) / air, max(costs) * air)
+    labelled: set[Level] = set()
+    panel = Panel("", x, linear(metric_text(c.metric), *range_of(_ends([e for _, e in points.values()]))))
+    for index, column in enumerate(columns):
+        shift = 9 * (index - (len(columns) - 1) / 2)
+        found = [(row, *points[row, column]) for row in c.rows if (row, column) in points]
+        if numeric(c.rows):
+            line = [(panel.px(cost) + shift, e.mean) for _, cost, e in found]
+            panel.line(line, index, style="faint", px=True)
+        for row, cost, e in found:
+            at = panel.px(cost) + shift
+            if e.n > 1:
+                panel.bar(at, e.low, e.high, index)
+            name = place_text(c, (row, column))
+            panel.marker(
+                at, e.mean, index, f"{name}: {number(e.mean, 2)} %, {number(cost, 1)} M multiply-adds"
+            )
+            if row not in labelled and len(c.rows) <= LABELLED:
+                highest = max(
+                    e.mean if e.n < 3 else e.high for place, (_, e) in points.items() if place[0] == row
+                )
+                panel.label(panel.px(cost), highest, level_text(row, c.row_keys))
+                labelled.add(row)
+    legend = (
+        [(level_text(col, c.column_keys), swatch(i)) for i, col in enumerate(columns)]
+        if c.column_keys
+        else []
+    )
+    caption = (
+        f"{metric_text(c.metric).capitalize()}, mean with 95 % interval, against multiply-adds."
+        + _left_out((len(c.columns), len(columns), "columns"))
+    )
+    return Figure("error_by_multiply_adds", caption, (panel.svg(),), tuple(legend))
+
+
+def layer_responses(c: Collected) -> Figure | None:
+    """Standard deviation of each layer's response, in order and sorted; None if no run recorded it."""
+    means = {place: _mean_responses(c, group["identity"].tolist()) for place, group in c.groups.items()}
+    places = spaced([(row, col) for row in c.rows for col in c.columns if means.get((row, col))], SERIES)
+    if not places:
+        return None
+    most = max(len(means[place]) for place in places)
+    y = linear("standard deviation", 0, range_of([std for place in places for _, std in means[place]])[1])
+    panels = []
+    for title, key in (("In order", None), ("Sorted by magnitude", lambda item: -item[1])):
+        panel = Panel(title, linear("layer" if key is None else "rank", 0, most), y)
+        for index, place in enumerate(places):
+            items = sorted(means[place], key=key) if key else means[place]
+            points = [(rank, std) for rank, (_, std) in enumerate(items, start=1)]
+            panel.line(points, index, place_text(c, place))
+        panels.append(panel.svg())
+    legend = [(place_text(c, place), swatch(index, "line")) for index, place in enumerate(places)]
+    every = sum(bool(found) for found in means.values())
+    caption = (
+        "Standard deviation of the response of each layer (after batch normalisation, before the "
+        "nonlinearity and the addition) at the end of training, mean over seeds."
+    ) + _left_out((every, len(places), "networks"))
+    return Figure("layer_responses", caption, tuple(panels), tuple(legend))
+
+
+def _mean_responses(c: Collected, identities: Sequence[str]) -> list[tuple[str, float]]:
+    """(layer, standard deviation), the mean over the runs that recorded as many layers as the first."""
+    found = []
+    for identity in identities:
+        events = [e for e in c.events.get(identity, ()) if e.get("event") == "layer_responses"]
+        if events:
+            found.append(events[-1]["responses"])
+    if not found:
+        return []
+    same = [one for one in found if len(one) == len(found[0])]
+    return [
+        (layers[0][0], math.fsum(std for _, std in layers) / len(layers))
+        for layers in zip(*same, strict=True)
+    ]
+
+
+def _useful_top(data: pd.DataFrame) -> float:
+    """Where to cut the error axis: above all but the first third of training, at a round number."""
+    late = data[data["step"] >= 0.3 * data["step"].max()]
+    high = max(float(late[metric].quantile(0.98)) for metric in (TEST_ERROR, TRAIN_ERROR) if metric in late)
+    if not math.isfinite(high) or high <= 0:
+        return 100.0
+    step = 10 ** math.floor(math.log10(high))
+    return min(100.0, float(math.ceil(high / step * 2) / 2 * step))
+
+
+def _drops(c: Collected, column: Level) -> list[int]:
+    """Steps after which the learning rate drops in the cells of a column, where they agree."""
+    if "recipe.drops" not in c.cells:
+        return []
+    found = {
+        drops
+        for drops, where in zip(c.cells["recipe.drops"], c.cells["column"], strict=True)
+        if where == column
+    }
+    return list(found.pop() or ()) if len(found) == 1 else []
+
+
+def _left_out(*parts: tuple[int, int, str]) -> str:
+    """Says what a figure leaves out: (all, shown, what)."""
+    texts = [f"{shown} of {every} {what}" for every, shown, what in parts if shown < every]
+    return f" Shown: {', '.join(texts)}; the tables have all." if texts else ""
+
+
+def legend_rows(legend: Sequence[tuple[str, str]], width: float) -> list[list[tuple[float, str, str]]]:
+    """Legend entries laid out in rows of this width: (x, text, key)."""
+    rows: list[list[tuple[float, str, str]]] = [[]]
+    x = 0.0
+    for text, key in legend:
+        need = 26 + 6 + text_width(text) + 18
+        if rows[-1] and x + need > width:
+            rows.append([])
+            x = 0.0
+        rows[-1].append((x, text, key))
+        x += need
+    return rows if legend else []
+
+
+def size(figure: Figure) -> tuple[int, int, int]:
+    """Panels in a row, and width and height of the whole figure in px, without its legend."""
+    across = min(len(figure.panels), 2)
+    return across, across * WIDTH, -(-len(figure.panels) // across) * HEIGHT

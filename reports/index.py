@@ -1,0 +1,58 @@
+"""The index page: every study and sweep with its question, verdicts, progress and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ablations.study import Study
+from reports import tables
+from reports.collect import Collected
+from reports.document import Column, Report, Section, Table, Text
+from reports.verdicts import judge
+
+
+def index(reported: Sequence[Collected], not_started: Sequence[tuple[str, Study]], command: str) -> Report:
+    """The index of these reports, each in the folder of its name, and of studies that nobody has started."""
+    studies = [c for c in reported if c.study]
+    sweeps = [c for c in reported if not c.study]
+    sections = []
+    if studies or not_started:
+        columns = (
+            Column("study", left=True),
+            Column("question", left=True),
+            Column("verdicts", left=True),
+            Column("finished"),
+            Column("hours", 2),
+        )
+        rows = [[_link(c), c.study.question if c.study else "", verdicts(c), *_progress(c)] for c in studies]
+        rows += [[name, study.question, "not started", None, None] for name, study in not_started]
+        sections.append(Section("Studies", (Table("studies", "", columns, rows),)))
+    if sweeps:
+        head = [Column("sweep", left=True), Column("command", left=True), Column("finished")]
+        head.append(Column("hours", 2))
+        rows = [[_link(c), f"`{c.manifest.command}`", *_progress(c)] for c in sweeps]
+        sections.append(Section("Sweeps", (Table("sweeps", "", tuple(head), rows),)))
+    sections.append(Section("", (Text(f"Made by `{command}`.", "note"),)))
+    cells = sum(len(c.cells) for c in reported)
+    finished = sum(int(c.cells["state"].eq("finished").sum()) for c in reported)
+    status = f"{len(reported)} reports, {finished:,} of {cells:,} cells finished"
+    return Report("index", "Reports", status, any(c.is_open for c in reported), tuple(sections))
+
+
+def verdicts(c: Collected) -> str:
+    """The verdicts of a study in a few words: "supported: 2, undecided: 1"."""
+    words = [verdict.word for verdict in judge(c, c.study.claims)] if c.study else []
+    counted = {word: words.count(word) for word in ("supported", "contradicted", "undecided", "untested")}
+    text = ", ".join(f"{count} {word}" for word, count in counted.items() if count) or "no claims"
+    return text + (" (draft)" if c.is_open else "")
+
+
+def _link(c: Collected) -> str:
+    return f"[{c.manifest.name}]({c.manifest.name}/report.PAGE)"
+
+
+def _progress(c: Collected) -> list[object]:
+    finished = int(c.cells["state"].eq("finished").sum())
+    diverged = int(c.cells["state"].eq("diverged").sum())
+    text = f"{finished:,} of {len(c.cells):,}" + (f", {diverged} diverged" if diverged else "")
+    return [text, float(c.cells["seconds"].sum()) / tables.HOUR]

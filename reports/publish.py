@@ -1,0 +1,100 @@
+"""`--publish wandb:ENTITY/PROJECT`: the rendered report as a W&B Report, with live panels of its runs.
+
+Needs wandb-workspaces, an optional extra that is imported when something is published. Publishing again
+replaces the report of the same title.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ablations.cell import ConfigError
+from ablations.manifest import Manifest
+from reports.sources.wandb_api import connect, place
+
+PANELS = ("test/error", "train/error", "train/loss")
+"""Metrics drawn live, by epoch."""
+TITLE_LENGTH = 128
+PROJECT = """query Project($entity: String!, $project: String!) {
+  project(name: $project, entityName: $entity) { id }
+}"""
+NAMES = 200
+"""Runs selected by name; beyond that by their group, the study."""
+
+
+def pieces(markdown: str) -> tuple[str, list[str]]:
+    """Title and sections of a report in Markdown, with what W&B cannot show taken out or spelled otherwise.
+
+    Figures are files next to report.md: their captions stay, their curves are the live panels. GitHub's
+    warning boxes become bold text.
+    """
+    head, *rest = re.split(r"^(?=## )", markdown, flags=re.MULTILINE)
+    title, _, start = head.removeprefix("# ").partition("\n")
+    sections = [start.strip(), *(text.strip() for text in rest)]
+    cleaned = []
+    for section in sections:
+        section = re.sub(r"^!\[[^\]]*\]\((?!https?:)[^)]*\)\n*", "", section, flags=re.MULTILINE)
+        section = re.sub(r"^> \[!WARNING\]\n> (.*)$", r"**Warning:** \1", section, flags=re.MULTILINE)
+        cleaned.append(section)
+    return title.strip()[:TITLE_LENGTH], [section for section in cleaned if section]
+
+
+def publish(markdown: str, where: str, manifest: Manifest) -> str:
+    """Put a report into W&B Reports and return its address; where: wandb:ENTITY/PROJECT.
+
+    Raises ConfigError without wandb-workspaces, key, project or permission.
+    """
+    kind, _, rest = where.partition(":")
+    if kind != "wandb":
+        raise ConfigError(f"publish={where} is not known; allowed is wandb:ENTITY/PROJECT")
+    entity, project = place(rest)
+    connect(entity, project)(PROJECT)  # says in one sentence what is wrong with key or project
+    try:
+        wr: Any = importlib.import_module("wandb_workspaces.reports.v2")
+    except ImportError as error:
+        raise ConfigError(
+            f"--publish needs wandb-workspaces ({error}); run `pip install wandb-workspaces`"
+        ) from error
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    title, sections = pieces(markdown)
+    blocks: list[Any] = [wr.MarkdownBlock(section) for section in sections]
+    blocks.insert(_after_results(sections), _panels(wr, entity, project, manifest))
+    report = wr.Report(entity=entity, project=project, title=title, blocks=blocks, width="fluid")
+    for old in wandb.Api().reports(f"{entity}/{project}"):
+        if old.display_name == title:
+            report.id = old.id
+    report.save()
+    return str(report.url)
+
+
+def _after_results(sections: Sequence[str]) -> int:
+    """Where the panels go: behind the section Results, or at the end."""
+    places = [index + 1 for index, text in enumerate(sections) if text.startswith("## Results")]
+    return places[0] if places else len(sections)
+
+
+def _panels(wr: Any, entity: str, project: str, manifest: Manifest) -> Any:
+    """Live curves of the report's runs, those that differ in the seed only averaged."""
+    names = [cell["identity"] for cell in manifest.cells]
+    by_group = len(names) > NAMES and manifest.study
+    runs = wr.Runset(
+        entity=entity,
+        project=project,
+        name=manifest.name,
+        filters=f"Group = {manifest.study!r}" if by_group else f"ID in {names!r}",
+        groupby=[f"config.{factor}" for factor in _factors(manifest.factors)],
+    )
+    lines = [wr.LinePlot(title=f"{metric} by epoch", x="epoch", y=[metric]) for metric in PANELS]
+    return wr.PanelGrid(
+        runsets=[runs], panels=[*lines, wr.BarPlot(title="test/error", metrics=["test/error"])]
+    )
+
+
+def _factors(factors: Iterable[str]) -> list[str]:
+    return [factor for factor in factors if factor != "seed"]

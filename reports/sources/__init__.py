@@ -1,0 +1,131 @@
+"""Where results come from: every source gives the same two frames, so that every report is the same.
+
+A source is a module of this folder with `def load(where: str, manifest: Manifest | None) -> Frames`. It is
+found by listing the folder: `--source KIND[:WHERE]`, KIND being the file's name with "-" for "_" and without
+a trailing "_api" (records, wandb-offline, wandb). `where` is what follows the colon, or the runs folder
+when nothing does. With a manifest only the runs of its cells are loaded (a run that does not exist is simply
+not there: the left join in `reports.collect` makes the hole); without one, all runs.
+Raises ConfigError in one sentence when the place cannot be read at all; a run that cannot be read is a row
+with state "damaged" and the reason.
+
+runs: one row per run, sorted by identity, columns RUN_COLUMNS, then the flat configuration, then metrics.
+    A configuration column has a dot in its name or is "seed" (`model.depth`, `recipe.milestones`, `seed`):
+    object dtype, plain Python values as in `ablations.cell.canonical`, sequences as tuples, absent as None.
+    A metric column has a slash in its name (`test/error`): float64, value of the last epoch, NaN if absent.
+history: one row per run and epoch, sorted by identity and epoch, columns HISTORY_COLUMNS, then every number
+    that the run logged per epoch under its own name (`test/error`, `learning_rate`, `seconds`): float64, NaN
+    if absent. Epochs that a resumed attempt ran again appear once, as the last attempt left them.
+events: identity -> other things logged: {"event": "layer_responses", "responses": [[name, std], ...]}.
+
+Errors are in percent, times in seconds, steps are optimizer steps.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablations.cell import ConfigError
+from ablations.manifest import Manifest
+
+if TYPE_CHECKING:
+    import pandas
+
+RUN_COLUMNS = {
+    "identity": "name of the run folder and of the W&B run",
+    "name": 'for people: "ResNet-110 B seed 3"',
+    "state": "running, killed, finished, diverged, failed, damaged (lightning_module.record.State)",
+    "reason": 'why it is in that state, one sentence; "" if there is nothing to say',
+    "attempts": "how often it was started",
+    "epoch": "last complete epoch, 0 before the first",
+    "step": "optimizer steps done",
+    "seconds": "of training and evaluation together: the sum over the epochs in history",
+    "images_per_second": "training throughput, the median over epochs; NaN if not logged",
+    "parameters": "of the network",
+    "multiply_adds": "of one forward pass of one image",
+    "commit": "of the code at the last attempt",
+    "dirty": "whether the working tree had changes at the last attempt",
+    "versions": 'packages at the last attempt, sorted: "python 3.11.7, torch 2.13.0"',
+    "hardware": "at the last attempt, one line",
+    "job": 'scheduler job of the last attempt, "" if none',
+    "url": 'address of the run on W&B, "" if none',
+    "checksum": "first 12 hexadecimal digits of a SHA-256 over what the source holds of this run",
+}
+"""Columns that every runs frame starts with, in this order, and what they mean."""
+
+NUMBERS = ("attempts", "epoch", "step", "seconds", "images_per_second", "parameters", "multiply_adds")
+"""The RUN_COLUMNS that are numbers (`dirty` is bool, the others text)."""
+
+HISTORY_COLUMNS = ("identity", "epoch", "step")
+"""Columns that every history frame starts with; `identity` may be categorical."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What a source found, in the schema above."""
+
+    runs: pandas.DataFrame
+    history: pandas.DataFrame
+    events: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+
+def is_config(column: str) -> bool:
+    """Whether a column of the runs frame is a configuration key."""
+    return column == "seed" or "." in column
+
+
+def is_metric(column: str) -> bool:
+    """Whether a column of the runs frame is a metric of the last epoch."""
+    return "/" in column
+
+
+def attribute_text(value: Any) -> str:
+    """Provenance as one line: {"torch": "2.13.0", "python": "3.11.7"} -> "python 3.11.7, torch 2.13.0"."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {value[key]}" for key in sorted(value) if value[key] not in (None, ""))
+    return "" if value is None else str(value)
+
+
+def check(frames: Frames) -> Frames:
+    """The frames themselves, if they keep to the schema; AssertionError that names the column if not."""
+    runs, history = frames.runs, frames.history
+    head = list(runs.columns[: len(RUN_COLUMNS)])
+    assert head == list(RUN_COLUMNS), f"runs starts with {head}, not {list(RUN_COLUMNS)}"
+    assert runs["identity"].is_unique, "runs has an identity twice"
+    assert runs["identity"].is_monotonic_increasing, "runs is not sorted by identity"
+    for column in NUMBERS:
+        assert runs[column].dtype.kind in "if", f"runs[{column!r}] is {runs[column].dtype}, not a number"
+    for column in runs.columns[len(RUN_COLUMNS) :]:
+        if is_config(column):
+            assert runs[column].dtype == object, f"runs[{column!r}] is {runs[column].dtype}, not object"
+            assert not any(isinstance(v, list | dict) for v in runs[column]), f"runs[{column!r}] holds a list"
+        else:
+            assert is_metric(column), f"runs[{column!r}] is neither configuration nor metric"
+            assert runs[column].dtype == float, f"runs[{column!r}] is {runs[column].dtype}, not float64"
+    assert tuple(history.columns[:3]) == HISTORY_COLUMNS, f"history starts with {list(history.columns[:3])}"
+    assert not history.duplicated(["identity", "epoch"]).any(), "history has an epoch twice"
+    assert set(history["identity"].unique()) <= set(runs["identity"]), "history has a run that runs has not"
+    for column in history.columns[1:]:
+        assert history[column].dtype.kind in "if", (
+            f"history[{column!r}] is {history[column].dtype}, not a number"
+        )
+    return frames
+
+
+def kinds() -> dict[str, str]:
+    """Kind of source -> its module's name, by listing this folder."""
+    stems = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+    return {stem.removesuffix("_api").replace("_", "-"): stem for stem in stems}
+
+
+def load(source: str, runs: Path, manifest: Manifest | None) -> Frames:
+    """Frames of a source as typed (`records`, `wandb:ENTITY/PROJECT`); ConfigError for another kind."""
+    kind, _, where = source.partition(":")
+    if kind not in kinds():
+        raise ConfigError(f"source={source} does not exist; choose one of {', '.join(kinds())}")
+    module = importlib.import_module(f"{__name__}.{kinds()[kind]}")
+    frames: Frames = module.load(where or str(runs), manifest)
+    return frames

@@ -1,0 +1,179 @@
+"""Numbers for a report: estimates, paired differences, verdicts. Pure functions on plain arrays.
+
+Intervals are Student's t, two-sided, 95 % unless said otherwise: with three to ten seeds a bootstrap covers
+far less than it says. Nothing is dropped silently: what diverged is counted beside every mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import special
+
+LEVEL = 0.95
+POWER = 0.8
+
+Values = Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n values. sd is NaN below two values, and so are low and high, its interval at `level`.
+
+    df: degrees of freedom of the interval. diverged: how many more values there would be, had their runs not
+    diverged. planned: how many were asked for; 0 if nobody said.
+    """
+
+    n: int
+    mean: float
+    sd: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    level: float = LEVEL
+    df: float = math.nan
+    diverged: int = 0
+    planned: int = 0
+
+
+NOTHING = Estimate(0, math.nan)
+
+
+def estimate(values: Values, level: float = LEVEL, diverged: int = 0, planned: int = 0) -> Estimate:
+    """Mean, sample standard deviation and t interval."""
+    x = np.asarray(values, dtype=float)
+    n = len(x)
+    if n == 0:
+        return Estimate(0, math.nan, level=level, diverged=diverged, planned=planned)
+    mean = math.fsum(x) / n
+    if n == 1:
+        return Estimate(1, mean, level=level, diverged=diverged, planned=planned)
+    sd = math.sqrt(math.fsum((x - mean) ** 2) / (n - 1))
+    half = float(special.stdtrit(n - 1, (1 + level) / 2)) * sd / math.sqrt(n)
+    return Estimate(n, mean, sd, mean - half, mean + half, level, n - 1, diverged, planned)
+
+
+def differences(of: Mapping[Hashable, float], than: Mapping[Hashable, float]) -> list[float]:
+    """of - than for each key that both have, in the order of `of`: the values of paired runs."""
+    return [value - than[key] for key, value in of.items() if key in than]
+
+
+def welch(of: Values, than: Values, level: float = LEVEL) -> Estimate:
+    """Difference of two means whose runs are not paired, variances not assumed equal (Welch).
+
+    n is the smaller group; `sd` is scaled so that sd / sqrt(n) is the standard error of the difference.
+    """
+    a, b = estimate(of), estimate(than)
+    if not a.n or not b.n:
+        return Estimate(0, math.nan, level=level)
+    if a.n < 2 or b.n < 2:
+        return Estimate(min(a.n, b.n), a.mean - b.mean, level=level)
+    parts = (a.sd**2 / a.n, b.sd**2 / b.n)
+    error = math.sqrt(sum(parts))
+    n, mean = min(a.n, b.n), a.mean - b.mean
+    if error == 0:
+        return Estimate(n, mean, 0.0, mean, mean, level, a.n + b.n - 2)
+    df = sum(parts) ** 2 / (parts[0] ** 2 / (a.n - 1) + parts[1] ** 2 / (b.n - 1))
+    half = float(special.stdtrit(df, (1 + level) / 2)) * error
+    return Estimate(n, mean, error * math.sqrt(n), mean - half, mean + half, level, df)
+
+
+def at_level(e: Estimate, level: float) -> Estimate:
+    """The same estimate with its interval at another level."""
+    if math.isnan(e.sd) or e.sd == 0:
+        return replace(e, level=level)
+    half = float(special.stdtrit(e.df, (1 + level) / 2)) * e.sd / math.sqrt(e.n)
+    return replace(e, low=e.mean - half, high=e.mean + half, level=level)
+
+
+def upper_p(e: Estimate, margin: float) -> float:
+    """One-sided p value of "the true mean is at most margin": small when the mean is clearly above it."""
+    if math.isnan(e.sd):
+        return 1.0
+    if e.sd == 0:  # no spread at all: the value itself decides
+        return 0.0 if e.mean > margin else 1.0
+    return float(special.stdtr(e.df, -(e.mean - margin) / (e.sd / math.sqrt(e.n))))
+
+
+def lower_p(e: Estimate, margin: float) -> float:
+    """One-sided p value of "the true mean is at least margin"."""
+    return upper_p(replace(e, mean=-e.mean, low=-e.high, high=-e.low), -margin)
+
+
+def poolable(groups: Sequence[Values]) -> float:
+    """p value of "all groups have the same mean" (one-way analysis of variance).
+
+    Small means that pooling them hides something. NaN if it cannot be tested: fewer than two groups, or no
+    group with a second value.
+    """
+    arrays = [np.asarray(group, dtype=float) for group in groups if len(group)]
+    count, k = sum(map(len, arrays)), len(arrays)
+    if k < 2 or count <= k:
+        return math.nan
+    grand = math.fsum(x for a in arrays for x in a) / count
+    between = math.fsum(len(a) * (a.mean() - grand) ** 2 for a in arrays) / (k - 1)
+    within = math.fsum(((a - a.mean()) ** 2).sum() for a in arrays) / (count - k)
+    if within == 0:
+        return 1.0 if between == 0 else 0.0
+    return float(special.fdtrc(k - 1, count - k, between / within))
+
+
+def power(sd: float, n: int, difference: float, level: float = LEVEL) -> float:
+    """Probability that n pairs whose differences have this sd show a true difference (noncentral t)."""
+    if n < 2:
+        return 0.0
+    if sd == 0:
+        return 1.0
+    critical = float(special.stdtrit(n - 1, (1 + level) / 2))
+    shift = abs(difference) / sd * math.sqrt(n)
+    if shift > 30:  # the noncentral t underflows there; the power is 1 to all digits shown
+        return 1.0
+    above = 1 - float(special.nctdtr(n - 1, shift, critical))
+    return above + float(special.nctdtr(n - 1, shift, -critical))
+
+
+def resolvable(sd: float, n: int, level: float = LEVEL, wanted: float = POWER) -> float:
+    """The smallest true difference that n pairs would show with this probability; NaN below two pairs."""
+    if n < 2 or math.isnan(sd):
+        return math.nan
+    low, high = 0.0, sd
+    while power(sd, n, high, level) < wanted:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if power(sd, n, middle, level) < wanted else (low, middle)
+    return high
+
+
+def seeds_needed(sd: float, difference: float, level: float = LEVEL, wanted: float = POWER) -> int | None:
+    """The fewest pairs that would show this difference with this probability; None beyond 1,000."""
+    if difference == 0 or math.isnan(sd):
+        return None
+    return next((n for n in range(2, 1001) if power(sd, n, difference, level) >= wanted), None)
+
+
+def sampling_error(percent: float, images: int) -> float:
+    """Standard error, in points, that an error in percent has because its test set is a finite sample."""
+    p = percent / 100
+    return 100 * math.sqrt(max(p * (1 - p), 0) / images)
+
+
+def holm(p_values: Sequence[float], alpha: float = 1 - LEVEL) -> list[tuple[bool, float]]:
+    """For each p value: whether it is significant in its family, and the alpha that it was judged at.
+
+    The smallest is judged at alpha/m, the next at alpha/(m-1), ...; the first that fails ends it, and all
+    further ones are judged at the alpha of that one, so that "its interval excludes the margin" and
+    "significant" are the same thing.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: (p_values[i], i))
+    result = [(False, alpha)] * len(p_values)
+    failed_at: float | None = None
+    for rank, index in enumerate(order):
+        judged_at = alpha / (len(p_values) - rank) if failed_at is None else failed_at
+        significant = failed_at is None and p_values[index] <= judged_at
+        if not significant and failed_at is None:
+            failed_at = judged_at
+        result[index] = (significant, judged_at)
+    return result

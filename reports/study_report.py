@@ -1,0 +1,256 @@
+"""The sections that only a study's report has: answer, claims, differences, against the paper, threats."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ablations.study import Published
+from reports import statistics
+from reports.collect import Collected, Level, changes, narrowed, value_text
+from reports.document import Block, Column, Items, Section, Table, Text, interval, number, spread
+from reports.tables import (
+    MILLION,
+    heading,
+    listed,
+    metric_text,
+    place_cells,
+    place_columns,
+    place_text,
+)
+from reports.verdicts import Verdict, baseline_comparison, select
+
+STATISTICS = {
+    "mean": "mean",
+    "median": "median",
+    "best": "best",
+    "single": "a single run",
+    "reported": "not said of which runs",
+}
+
+
+def answer(c: Collected, verdicts: list[Verdict]) -> list[Block]:
+    """The deviations, if any, then the answer in two sentences."""
+    blocks: list[Block] = []
+    if different := changes(c):
+        blocks.append(
+            Text(
+                f"This is not the study's own protocol: {listed(different)}. What stands below is true of "
+                "that, and says nothing about the paper's numbers.",
+                "warning",
+            )
+        )
+    if part := narrowed(c):
+        blocks.append(Text(f"Only a part of the study's cells: {listed(part)}.", "note"))
+    blocks.append(Text(" ".join(filter(None, [_verdict_sentence(c, verdicts), _best_sentence(c)])), "lead"))
+    return blocks
+
+
+def _verdict_sentence(c: Collected, verdicts: list[Verdict]) -> str:
+    if not verdicts:
+        return ""
+    so_far = "So far, " if c.is_open else ""
+    words: dict[str, list[str]] = {"supported": [], "contradicted": [], "undecided": [], "untested": []}
+    for verdict in verdicts:
+        words[verdict.word].append(f"“{verdict.claim.text}”")
+    parts = [
+        f"{listed(texts)} {'is' if len(texts) == 1 else 'are'} **{word}**"
+        for word, texts in words.items()
+        if texts
+    ]
+    return so_far + "; ".join(parts) + "."
+
+
+def _best_sentence(c: Collected) -> str:
+    """The place with the lowest metric, beside the baseline in its row."""
+    means = c.estimates(c.metric)
+    finished = {place: e for place, e in means.items() if e.n}
+    if not finished:
+        return "No cell has finished."
+    best = min(finished, key=lambda place: finished[place].mean)
+    e = finished[best]
+    text = f"The lowest {metric_text(c.metric).removesuffix(', %')} is {spread(e, 2)} % "
+    text += f"({place_text(c, best)}, n = {e.n})"
+    reference = baseline(c, best)
+    if reference is None or reference == best or reference not in finished:
+        return text + "."
+    e, _ = baseline_comparison(c, best, reference, c.metric)
+    bounds = f", 95 % interval {interval(e, 2)}" if e.n > 1 else ""
+    return (
+        text + f"; the baseline, {place_text(c, reference)}, is {number(-e.mean, 2)} points above it{bounds}."
+    )
+
+
+def baseline(c: Collected, place: tuple[Level, Level]) -> tuple[Level, Level] | None:
+    """What a place is compared with: the study's baseline in its row (or column-wise, without columns)."""
+    if c.study is None or c.study.baseline is None:
+        return None
+    row, column = place
+    level = c.study.baseline
+    if c.column_keys:
+        return (row, (level,)) if (row, (level,)) in c.groups else None
+    reference = ((level, *row[1:]), column)
+    return reference if reference in c.groups else None
+
+
+def claims(c: Collected, verdicts: list[Verdict]) -> Section:
+    """A verdict per claim, with what it rests on."""
+    columns = [Column("claim", left=True), Column("verdict", left=True), Column("difference", 2)]
+    columns += [Column("interval"), Column("its level, %", 1), Column("margin"), Column("pairs")]
+    rows: list[list[object]] = []
+    notes = []
+    for verdict in verdicts:
+        claim, e = verdict.claim, verdict.difference
+        mean, pairs = e.mean if e.n else None, verdict.comparison.pooled.n
+        evidence = [mean, interval(e, 2), 100 * e.level, margin_text(claim), pairs]
+        rows.append([claim.text, f"**{verdict.word}**", *evidence])
+        where = f" ({claim.where})" if claim.where else ""
+        if verdict.note or where:
+            notes.append(f"“{claim.text}”{where}: {verdict.note}")
+    caption = (
+        "Differences in points of the metric, paired by seed and by every factor that a claim leaves free. A "
+        "claim is judged by its interval against its margin; the levels are Holm's, so that 95 % holds for "
+        "all of them together."
+    )
+    parts = [
+        [verdict.claim.text, name, e, interval(e, 2), e.n]
+        for verdict in verdicts
+        if len(verdict.comparison.parts) > 1
+        for name, e in verdict.comparison.parts.items()
+    ]
+    blocks: list[Block] = (
+        [Table("claims", caption, tuple(columns), rows), Items(tuple(notes))] if rows else []
+    )
+    if parts:
+        head = [Column("claim", left=True), Column("at", left=True), Column("difference", 2)]
+        head += [Column("95 % interval"), Column("pairs")]
+        blocks.append(Table("claims_by_row", "The same differences, group by group.", tuple(head), parts))
+    return Section("Claims", tuple(blocks))
+
+
+def margin_text(claim: Any) -> str:
+    """The margin of a claim: "≤ −0.50", "≥ 0", "within ±0.50"."""
+    if claim.within is not None:
+        return f"within ±{claim.within:g}"
+    if claim.below is not None:
+        return f"≤ −{claim.below:g}" if claim.below else "below 0"
+    return f"≥ {claim.above:g}" if claim.above else "above 0"
+
+
+def differences(c: Collected) -> Section:
+    """Every place against the baseline."""
+    rows = []
+    for row in c.rows:
+        for column in c.columns:
+            reference = baseline(c, (row, column))
+            if (row, column) not in c.groups or reference is None or reference == (row, column):
+                continue
+            e, paired = baseline_comparison(c, (row, column), reference, c.metric)
+            mine, other = c.groups[row, column], c.groups[reference]
+            rows.append(
+                [
+                    *place_cells(c, row, column),
+                    e,
+                    interval(e, 2),
+                    f"{e.n}" if paired else "not paired",
+                    statistics.resolvable(e.sd, e.n) if e.n > 1 and paired else None,
+                    (mine["parameters"].iloc[0] - other["parameters"].iloc[0]) / MILLION,
+                    _percent(mine["multiply_adds"].iloc[0], other["multiply_adds"].iloc[0]),
+                    _percent(_finished_mean(mine, "seconds"), _finished_mean(other, "seconds")),
+                ]
+            )
+    if not rows:
+        return Section("", ())
+    columns = place_columns(c)
+    columns += [
+        Column("difference", 2),
+        Column("95 % interval"),
+        Column("pairs"),
+        Column("resolvable", 2),
+        Column("Δ parameters, M", 3),
+        Column("Δ multiply-adds, %", 1),
+        Column("Δ time, %", 1),
+    ]
+    name = value_text(c.study.baseline) if c.study else ""
+    caption = (
+        f"Difference from {heading(c.column_keys or c.row_keys)} {name} in points of "
+        f"{metric_text(c.metric).removesuffix(', %')}, mean ± standard deviation over pairs of one seed. "
+        "Resolvable: the smallest true difference that as many pairs with this spread would show four times "
+        "in five."
+    )
+    return Section("Differences from the baseline", (Table("differences", caption, tuple(columns), rows),))
+
+
+def published_for(c: Collected, place: tuple[Level, Level]) -> list[Published]:
+    """The paper's numbers for a place, of the study's metric."""
+    group = c.groups.get(place)
+    if c.study is None or group is None:
+        return []
+    return [p for p in c.study.published if p.metric == c.metric and len(select(group, p.levels))]
+
+
+def published_text(p: Published) -> str:
+    """A published number with its spread, as printed."""
+    return f"{p.value:g}" + (f" ± {p.std:g}" if p.std is not None else "")
+
+
+def against_paper(c: Collected) -> Section:
+    """The paper's numbers beside ours, with what each is and how its protocol differs."""
+    if c.study is None or not c.study.published:
+        text = "There is no published number for any cell of this study."
+        return Section("Against the paper", (Text(text),) if c.study else ())
+    comparable = not changes(c)
+    rows = []
+    for row in c.rows:
+        for column in c.columns:
+            if (row, column) not in c.groups:
+                continue
+            ours, found = c.estimates(c.metric)[row, column], published_for(c, (row, column))
+            place = place_cells(c, row, column)
+            for p in found:
+                of = f" of {p.runs}" if p.runs and p.statistic not in ("single",) else ""
+                gap = ours.mean - p.value if ours.n and comparable else None
+                rows.append(
+                    [
+                        *place,
+                        ours,
+                        published_text(p),
+                        gap,
+                        STATISTICS.get(p.statistic, p.statistic) + of,
+                        p.where,
+                        p.differs,
+                    ]
+                )
+            if not found:
+                rows.append([*place, ours, None, None, "no published number", "", ""])
+    columns = place_columns(c)
+    columns += [
+        Column("ours", 2),
+        Column("paper"),
+        Column("difference", 2),
+        Column("the paper's number is", left=True),
+    ]
+    columns += [Column("where", left=True), Column("its protocol differs", left=True)]
+    caption = f"{metric_text(c.metric).capitalize()}. Ours: mean ± standard deviation over seeds, last epoch."
+    blocks: list[Block] = [Table("against_paper", caption, tuple(columns), rows)]
+    if not comparable:
+        blocks.insert(
+            0, Text("The paper's numbers are for another protocol and are not comparable here.", "warning")
+        )
+    return Section("Against the paper", tuple(blocks))
+
+
+def _percent(value: float, reference: float) -> float | None:
+    return 100 * (value / reference - 1) if reference and math.isfinite(reference) else None
+
+
+def _finished_mean(group: Any, column: str) -> float:
+    return float(group.loc[group["state"] == "finished", column].mean())
+
+
+def paper_numbers(c: Collected) -> dict[tuple[Level, Level], str]:
+    """Place -> the paper's number, for the main table; {} where the protocol is another one."""
+    if changes(c):
+        return {}
+    found = {place: published_for(c, place) for place in c.groups}
+    return {place: published_text(numbers[0]) for place, numbers in found.items() if numbers}

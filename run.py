@@ -1,0 +1,75 @@
+"""The door: train one cell, a grid of cells, or a study. `python run.py --help` says what can be chosen."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads of one process starve another's
+os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main`, which says them in one sentence
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from ablations import studies
+from ablations.cell import ConfigError
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Bad input ends the program with one sentence and exit code 2."""
+    try:
+        yield
+    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+@hydra.main(config_path="conf", config_name="config", version_base="1.3")
+def door(_: DictConfig) -> None:
+    """One cell: without -m there is no sweeper."""
+    from ablations.plan import request, sweep
+    from slurm.local import run_sweep
+
+    with one_sentence():
+        run_sweep(sweep(request(HydraConfig.get().overrides.task), ["python", *sys.argv]))
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Names and values of every cell, before Hydra sees them: its own errors are longer and come one by one."""
+    from ablations.plan import check_choices, compose, parse_overrides, request
+    from slurm.options import check_overrides
+
+    multirun = any(text in ("-m", "--multirun") for text in arguments)
+    overrides = [text for text in arguments if not text.startswith("-")]
+    for override in parse_overrides(overrides):
+        if override.is_sweep_override() and not multirun:
+            raise ConfigError(f"{override.input_line} lists several values; add -m to train them all")
+    check_choices(overrides)
+    check_overrides(overrides)
+    for texts in request(overrides).overrides:
+        compose(texts)
+    GlobalHydra.instance().clear()
+
+
+def main() -> None:
+    """Run the door."""
+    studies.register()
+    arguments = sys.argv[1:]
+    several = any(text.startswith(("ablation=", "hydra/launcher=")) for text in arguments)
+    if several and not {"-m", "--multirun"} & set(arguments):
+        sys.argv.insert(1, "-m")
+    with one_sentence():
+        if not any(text.startswith("-") and text not in ("-m", "--multirun") for text in arguments):
+            check(sys.argv[1:])
+        door()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Where it runs: this machine or a SLURM cluster."""

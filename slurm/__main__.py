@@ -1,0 +1,146 @@
+"""python -m slurm status | logs | cancel | retry: from any shell, any time after the submission."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ablations.cell import ConfigError
+from slurm import cluster, launcher, status, store
+from slurm.cluster import SlurmError
+from slurm.options import parse
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m slurm", description="Cells that were submitted to SLURM."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    texts = {
+        "status": "state of every submitted cell",
+        "logs": "output of one cell, followed until it ends",
+        "cancel": "cancel the jobs of cells",
+        "retry": "submit again what failed, was cancelled or killed",
+    }
+    for name, text in texts.items():
+        command = commands.add_parser(name, help=text, description=text)
+        number = None if name == "logs" else "*"
+        words = {"metavar": "CELL", "help": "a study, a sweep, a cell's name or identity"}
+        command.add_argument("wanted", nargs=number, **words)  # type: ignore[arg-type]
+        command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the records")
+        if name == "status":
+            command.add_argument("--watch", action="store_true", help="until nothing is queued or running")
+        if name == "logs":
+            command.add_argument("--rank", type=int, default=0, help="whose output")
+            command.add_argument("--no-follow", action="store_true", help="print what there is and end")
+        if name == "retry":
+            help_text = "parameter of hydra.launcher to change, such as --set mem=32G"
+            command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=help_text)
+        if name == "cancel":
+            command.add_argument(
+                "--all", action="store_true", help="everything submitted from this runs folder"
+            )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; bad input ends with one sentence and exit code 2."""
+    asked = _arguments(arguments)
+    runs: Path = asked.runs.absolute()
+    try:
+        if not runs.is_dir():
+            raise ConfigError(
+                f"--runs {asked.runs} is not a folder; name the one that the cells were run with"
+            )
+        if asked.command == "status":
+            if asked.watch:
+                launcher.follow(runs, asked.wanted)
+            else:
+                print(status.table(status.survey(runs, asked.wanted), runs))
+        elif asked.command == "logs":
+            _logs(runs, asked.wanted, asked.rank, not asked.no_follow)
+        elif asked.command == "cancel":
+            if not asked.wanted and not asked.all:
+                raise ConfigError("cancel needs a study, a sweep or a cell, or --all")
+            _cancel(runs, asked.wanted)
+        else:
+            _retry(runs, asked.wanted, asked.set)
+    except (ConfigError, SlurmError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.exit(130)
+
+
+def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
+    """Print the log of one cell, and what is added to it until the cell ends."""
+    rows = status.survey(runs, [wanted])
+    if len(rows) > 1:
+        names = ", ".join(row.name for row in rows)
+        raise ConfigError(f"{wanted} is {len(rows)} cells; name one of {names}")
+    row, offset, looked = rows[0], 0, 0.0
+    if row.place is None:
+        raise ConfigError(f"{row.name} was not submitted yet")
+    while True:
+        path = store.log_file(runs, *row.place, rank)
+        if path and path.stat().st_size > offset:
+            with path.open("rb") as file:
+                file.seek(offset)
+                text = file.read()
+            offset += len(text)
+            sys.stdout.write(text.decode(errors="replace"))
+            sys.stdout.flush()
+        elif row.state not in status.OPEN or not follow:
+            break
+        elif time.monotonic() > looked + launcher.REFRESH:
+            looked = time.monotonic()
+            row = status.survey(runs, [wanted])[0]
+        else:
+            time.sleep(0.5)
+    if not offset:
+        print(f"{row.name} is {row.state}: it has written nothing yet", file=sys.stderr)
+
+
+def _cancel(runs: Path, wanted: Sequence[str]) -> None:
+    """Cancel jobs; finished cells stay finished."""
+    rows = [row for row in status.survey(runs, wanted) if row.job and row.job.active]
+    ids = [row.job.id for row in rows if row.job]
+    for start in range(0, len(ids), 500):
+        cluster.call("scancel", *ids[start : start + 500])
+    print(f"{len(ids)} job{'s' * (len(ids) != 1)} cancelled" + "".join(f"\n  {row.name}" for row in rows))
+
+
+def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
+    """Submit cells without a result again, as they were resolved, with today's program."""
+    from slurm.submit import submit
+
+    rows = [
+        row
+        for row in status.survey(runs, wanted)
+        if row.state in ("failed", "killed", "cancelled") and row.place
+    ]
+    if not rows:
+        print("Nothing to retry: no cell failed, was killed or cancelled.")
+        return
+    own = {key: value for key, _, value in (change.partition("=") for change in changes)}
+    arrays = {array.name: array for array in store.arrays(runs)}
+    groups: dict[str, list[status.Row]] = {}
+    for row in rows:
+        assert row.place
+        groups.setdefault(row.place[0], []).append(row)
+    for name, members in groups.items():
+        options = parse({**arrays[name].options, **{k: int(v) if v.isdigit() else v for k, v in own.items()}})
+        cells = [
+            store.read_cell(runs / store.FOLDER / name / "cells" / f"{row.place[1]}.json")
+            for row in members
+            if row.place
+        ]
+        for array in submit(cells, runs, options, arrays[name].sweep, cluster.site())[0]:
+            print(f"job {array.job}: {', '.join(row.name for row in members)}")
+
+
+if __name__ == "__main__":
+    main()

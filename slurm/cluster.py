@@ -1,0 +1,214 @@
+"""What SLURM says: one squeue and one sacct call for any number of jobs; what its partitions offer."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ablations.cell import ConfigError
+from lightning_module.config import nearest
+from slurm.options import minutes
+from slurm.resources import Limits
+
+WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
+WORKING = frozenset(
+    {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING", "PREEMPTED"}
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One element of a job array. id: as SLURM's commands take it. name: of its array. index: in it."""
+
+    id: str
+    name: str
+    index: int
+    state: str
+    node: str = ""
+    reason: str = ""
+    elapsed: str = ""
+    limit: str = ""
+
+    @property
+    def active(self) -> bool:
+        """Whether it is waiting or running."""
+        return self.state in WAITING or self.state in WORKING
+
+
+NOT_HERE = "is not here: run this on a login node of the cluster, or leave out hydra/launcher=slurm"
+
+
+class SlurmError(Exception):
+    """SLURM did not do what it was asked; the text is one sentence."""
+
+
+def call(*command: str) -> str:
+    """Standard output of a SLURM command; SlurmError if it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    except FileNotFoundError:
+        raise SlurmError(f"{command[0]} {NOT_HERE}") from None
+    except subprocess.TimeoutExpired:
+        raise SlurmError(f"{command[0]} did not answer within two minutes; try again later") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+        raise SlurmError(f"{command[0]}: {lines[-1]}")
+    return done.stdout
+
+
+def _rows(text: str, columns: int) -> list[list[str]]:
+    rows = (line.split("|") for line in text.splitlines())
+    return [[part.strip() for part in row] for row in rows if len(row) == columns]
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
+def parse_squeue(text: str) -> list[Job]:
+    """Jobs from `squeue -r -o %F|%K|%j|%T|%N|%r|%M|%l`."""
+    return [
+        Job(
+            f"{job}_{index}" if index.isdigit() else job,
+            name,
+            _number(index),
+            state,
+            node,
+            reason,
+            elapsed,
+            limit,
+        )
+        for job, index, name, state, node, reason, elapsed, limit in _rows(text, 8)
+    ]
+
+
+def parse_sacct(text: str) -> list[Job]:
+    """Jobs from `sacct -X -P -n -o JobID,JobName,State,NodeList,Elapsed,Timelimit`.
+
+    Pending elements of an array are one row, such as 12_[3-5%2]; squeue has them.
+    """
+    jobs = []
+    for job, name, state, node, elapsed, limit in _rows(text, 6):
+        match = re.fullmatch(r"\d+(?:_(\d+))?", job)
+        if match and state:
+            where = "" if node == "None assigned" else node
+            # "CANCELLED by 1000"
+            jobs.append(Job(job, name, int(match[1] or 0), state.split()[0], where, "", elapsed, limit))
+    return jobs
+
+
+def merge(queue: Iterable[Job], accounting: Iterable[Job]) -> dict[tuple[str, int], Job]:
+    """(array name, index) -> job.
+
+    squeue is right about what it shows: sacct calls a job that is being requeued failed for a moment.
+    """
+    return {(job.name, job.index): job for jobs in (accounting, queue) for job in jobs}
+
+
+def jobs(names: Sequence[str], since: str = "now-30days") -> dict[tuple[str, int], Job]:
+    """The jobs of these arrays by (name, index), in two calls.
+
+    Finished jobs come from sacct; without accounting from squeue, which keeps them for some minutes
+    (MinJobAge). What is known of older ones stands in the records.
+    """
+    if not names:
+        return {}
+    user = f"--user={getpass.getuser()}"
+    wanted = f"--name={','.join(names)}"
+    queue = call("squeue", "-h", "-r", "-t", "all", user, wanted, "-o", "%F|%K|%j|%T|%N|%r|%M|%l")
+    columns = "JobID,JobName%200,State,NodeList%200,Elapsed,Timelimit"
+    try:
+        accounting = call("sacct", "-X", "-P", "-n", user, wanted, "-S", since, "-o", columns)
+    except SlurmError:
+        accounting = ""
+    return merge(parse_squeue(queue), parse_sacct(accounting))
+
+
+def parse_partitions(text: str) -> tuple[dict[str, Limits], str]:
+    """Limits by partition, and the default partition, from `sinfo -h -o %P|%l|%c|%m|%G`."""
+    found: dict[str, Limits] = {}
+    default = ""
+    for name, time, cpus, memory, gres in _rows(text, 5):
+        if name.endswith("*"):
+            name = default = name[:-1]
+        before = found.get(name, Limits(None, 0, 0.0, 0))
+        gpus = sum(int(count) for count in re.findall(r"gpu(?::[\w.-]+)*?:(\d+)", gres))
+        found[name] = Limits(
+            None if time in ("infinite", "n/a", "UNLIMITED") else minutes(time),
+            max(before.cpus or 0, int(cpus.rstrip("+"))),
+            max(before.mem_gb or 0.0, int(memory.rstrip("+")) / 1024),
+            max(before.gpus, gpus),
+        )
+    return found, default
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a cluster offers. partitions: by name. default: its default partition. largest_array: elements."""
+
+    partitions: Mapping[str, Limits]
+    default: str
+    largest_array: int
+
+    def limits(self, partition: str | None) -> Limits:
+        """Of a partition (or of several, separated by commas: the job runs in any of them)."""
+        names = (partition or self.default).split(",")
+        for name in names:
+            if name not in self.partitions:
+                if not name:
+                    raise ConfigError(
+                        "the cluster has no default partition; choose one with hydra.launcher.partition: "
+                        f"{nearest(name, self.partitions)}"
+                    )
+                raise ConfigError(
+                    f"hydra.launcher.partition={name} does not exist; {nearest(name, self.partitions)}"
+                )
+        some = [self.partitions[name] for name in names]
+        times = [limits.minutes for limits in some if limits.minutes is not None]
+        return Limits(
+            min(times, default=None),
+            min(limits.cpus or 0 for limits in some),
+            min(limits.mem_gb or 0.0 for limits in some),
+            min(limits.gpus for limits in some),
+        )
+
+
+def site() -> Site:
+    """What this cluster offers; SlurmError where there is none."""
+    for command in ("sbatch", "srun", "scontrol"):
+        if not shutil.which(command):
+            raise SlurmError(f"{command} {NOT_HERE}")
+    partitions, default = parse_partitions(call("sinfo", "-h", "-o", "%P|%l|%c|%m|%G"))
+    match = re.search(r"MaxArraySize\s*=\s*(\d+)", call("scontrol", "show", "config"))
+    return Site(partitions, default, int(match[1]) if match else 1001)
+
+
+def hosts(partition: str | None) -> list[str]:
+    """Host names of the nodes of a partition (None: of all)."""
+    where = ["-p", partition] if partition else []
+    return sorted(set(call("sinfo", "-h", "-N", "-o", "%n", *where).split()))
+
+
+def unresolvable(names: Sequence[str]) -> list[str]:
+    """Those of these host names that have no address here."""
+    found = []
+    for name in names:
+        try:
+            socket.getaddrinfo(name, None)
+        except OSError:
+            found.append(name)
+    return found
+
+
+def job_now(job: str) -> dict[str, str]:
+    """What `scontrol show job` says of one job, asked from inside it; {} if SLURM does not know it."""
+    try:
+        text = call("scontrol", "-o", "show", "job", job)
+    except SlurmError:
+        return {}
+    return dict(re.findall(r"(\w+)=(\S*)", text.splitlines()[0])) if text.strip() else {}

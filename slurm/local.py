@@ -1,0 +1,158 @@
+"""The Hydra launcher `local`: the cells of a sweep on this machine, one after another in this process."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from ablations.cell import Cell
+    from ablations.plan import Request, Sweep
+    from lightning_module.interruption import Interruption
+    from lightning_module.record import Record
+
+
+class LocalLauncher(Launcher):
+    """Everything is checked before the first cell starts; finished cells are not run again."""
+
+    __module__ = "hydra_plugins.residual_ablations"  # where Hydra looks for it
+
+    request: Request | None = None
+
+    def __init__(self, jobs: int = 1) -> None:
+        self.jobs = jobs
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Nothing to prepare: cells are composed by ablations.plan."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the cells with these overrides; SystemExit 1 at the end if one of them failed."""
+        from ablations.cell import ConfigError
+        from ablations.plan import Request, sweep
+
+        lists = tuple(tuple(overrides) for overrides in job_overrides)
+        asked = self.request or Request(
+            lists, tuple(dict.fromkeys(text for texts in lists for text in texts))
+        )
+        if not isinstance(self.jobs, int) or self.jobs < 1:
+            raise ConfigError(f"hydra.launcher.jobs={self.jobs} is not allowed; a whole number, at least 1")
+        records = run_sweep(sweep(asked, ["python", *sys.argv]), self.jobs)
+        return [
+            JobReturn(
+                overrides=list(texts), _return_value=record.last.get("test/error"), status=JobStatus.COMPLETED
+            )
+            for texts, record in zip(lists, records, strict=False)
+        ]
+
+
+def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
+    """Run what is left of a sweep, `jobs` cells at a time, and return the records of all its cells.
+
+    A cell that fails does not stop the others. Ends with SystemExit 1 if a cell failed or is damaged, and
+    with 130 after Ctrl-C, which saves a checkpoint first.
+    """
+    from ablations import manifest
+    from ablations.cell import ConfigError
+    from ablations.plan import decide
+    from lightning_module import record
+    from lightning_module.interruption import Interruption
+
+    records = {cell.identity: record.read(sweep.runs / cell.identity) for cell in sweep.cells}
+    todo = [cell for cell in sweep.cells if decide(records[cell.identity]) in ("run", "resume", "retry")]
+    check_data(todo)
+    try:
+        manifest.write(sweep.runs, sweep.manifest)
+    except OSError as error:
+        raise ConfigError(
+            f"runs={sweep.runs} is not a folder one can write to ({error.strerror}); choose another with runs=FOLDER"
+        ) from error
+    _announce(sweep, records, todo)
+    interruption = Interruption()
+    if jobs > 1 and todo:
+        from slurm.pool import run_pool
+
+        records |= run_pool(todo, sweep.runs, jobs, interruption)
+        todo = []
+    for number, cell in enumerate(todo, start=1):
+        print(
+            f"[{number}/{len(todo)}] {cell.name}: {decide(records[cell.identity])}  {sweep.runs / cell.identity}",
+            flush=True,
+        )
+        records[cell.identity] = _run(cell, interruption) or records[cell.identity]
+        if interruption:
+            break
+    _table(sweep, records)
+    if interruption:
+        print(f"Interrupted; the same command goes on from there:  {sweep.manifest.command}")
+        raise SystemExit(130)
+    print(f"Report:  python -m reports {sweep.manifest.name}")
+    if any(found.state in ("failed", "damaged") for found in records.values()):
+        raise SystemExit(1)
+    return [records[cell.identity] for cell in sweep.cells]
+
+
+def check_data(cells: Sequence[Cell]) -> None:
+    """Read the data sets of these cells, so that missing files are said before the first of them runs."""
+    from lightning_module.config import parse
+    from lightning_module.data.images import load
+
+    for data in dict.fromkeys(parse(cell.config).data for cell in cells):
+        load(data)
+
+
+def _run(cell: Cell, interruption: Interruption) -> Record | None:
+    from lightning_module import record, train  # Lightning: only when there is something to train
+
+    try:
+        interruption.install()
+        return train.run(cell, interruption)
+    except record.Busy as error:
+        print(f"  {error}")
+    except record.RecordError as error:
+        print(f"  {error}")
+    return None
+
+
+def _announce(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) -> None:
+    done = sum(found.state in ("finished", "diverged") for found in records.values())
+    excluded = sweep.manifest.excluded
+    cells = "1 cell" if len(sweep.cells) == 1 else f"{len(sweep.cells)} cells"
+    print(
+        f"{sweep.manifest.name}: {cells}, {done} finished before, {len(todo)} to train"
+        + (f", {len(excluded)} impossible combinations left out" if excluded else "")
+    )
+    for item in excluded:
+        print(f"  left out: {item['reason']}")
+    for cell in sweep.cells:
+        found = records[cell.identity]
+        if found.state == "running":
+            print(f"  {cell.name}: another process is training it; left to it")
+        if found.damage:
+            print(f"  {cell.name}: {found.damage}")
+
+
+def _table(sweep: Sweep, records: dict[str, Record]) -> None:
+    """Cells, states, errors and times, as the last thing one sees."""
+    rows: list[tuple[str, ...]] = [("cell", "state", "test error", "train error", "time", "run")]
+    for cell in sweep.cells:
+        found = records[cell.identity]
+        last = found.last
+        errors = [f"{last[key]:.2f} %" if key in last else "–" for key in ("test/error", "train/error")]
+        seconds = sum(epoch["seconds"] for epoch in found.epochs)
+        took = time.strftime("%H:%M:%S", time.gmtime(seconds)) if found.epochs else "–"
+        rows.append((cell.name, found.state, *errors, took, cell.identity))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    print()
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    for cell in sweep.cells:
+        if reason := records[cell.identity].status.get("error"):
+            print(f"{cell.name}: {reason}")
+    print()

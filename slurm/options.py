@@ -1,0 +1,164 @@
+"""What a user of SLURM may say: the keys below `hydra.launcher`, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from ablations.cell import ConfigError, flatten
+from lightning_module.config import nearest, read_section
+
+PER_CELL = ("time", "mem", "cpus_per_task", "partition", "constraint", "exclude", "gpus_per_node")
+"""Keys that one cell may have its own value of."""
+
+MANAGED = {
+    "array": "array_parallelism",
+    "chdir": "runs",
+    "error": "runs",
+    "job-name": "runs",
+    "no-requeue": "max_requeues",
+    "ntasks": "trainer.devices and trainer.nodes",
+    "ntasks-per-node": "trainer.devices",
+    "output": "runs",
+    "requeue": "max_requeues",
+    "signal": "signal_seconds",
+}
+"""sbatch options that the launcher sets itself -> the key that governs them."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of a sweep on a cluster; see conf/hydra/launcher/slurm.yaml for what each means."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    time: str | None = None
+    nodes: int | None = None
+    gpus_per_node: str | None = None
+    cpus_per_task: int | None = None
+    mem: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    array_parallelism: int = 64
+    setup: tuple[str, ...] = ()
+    python: str | None = None
+    signal_seconds: int = 120
+    max_requeues: int = 5
+    stop_after: int = 3
+    wait: bool = False
+    sbatch: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+
+    def of(self, config: Mapping[str, Any]) -> Options:
+        """The options of one cell: those of the sweep, replaced where `cells` names this configuration."""
+        flat = flatten(config)
+        own: dict[str, Any] = {}
+        for text in self.cells:
+            (key, value), values = read_cells(text)
+            if str(flat.get(key)) == value:
+                own |= values
+        return replace(self, **own)
+
+    @property
+    def more_sbatch(self) -> dict[str, Any]:
+        """The other options of sbatch: "hold" -> {"hold": True}, "reservation=x" -> {"reservation": "x"}."""
+        pairs = (text.removeprefix("--").partition("=") for text in self.sbatch)
+        return {key: value if equals else True for key, equals, value in pairs}
+
+
+def read_cells(text: str) -> tuple[tuple[str, str], dict[str, Any]]:
+    """ "model.depth=1202 time=2-00 mem=64G" -> (("model.depth", "1202"), {"time": "2-00", "mem": "64G"})."""
+    words = [word.partition("=") for word in text.split()]
+    if len(words) < 2 or not all(equals for _, equals, _ in words):
+        raise ConfigError(
+            f'hydra.launcher.cells has "{text}"; an entry looks like "model.depth=1202 time=2-00 mem=64G"'
+        )
+    for key, _, _ in words[1:]:
+        if key not in PER_CELL:
+            raise ConfigError(
+                f"hydra.launcher.cells: {key} is not a parameter of a cell; {nearest(key, PER_CELL)}"
+            )
+    own = {
+        key: int(value) if key == "cpus_per_task" and value.isdigit() else value
+        for key, _, value in words[1:]
+    }
+    return (words[0][0], words[0][2]), own
+
+
+def minutes(text: str) -> int:
+    """A SLURM time (90, 90:00, 1:30:00, 1-12, 1-12:30, 1-12:30:00) in minutes, rounded up."""
+    match = re.fullmatch(r"(?:(\d+)-(\d+)(?::(\d+))?(?::(\d+))?)|(?:(?:(\d+):)?(\d+):(\d+))|(\d+)", text)
+    if not match:
+        raise ConfigError(f"hydra.launcher.time={text} is not a time such as 90, 1:30:00 or 2-12:00:00")
+    days, day_hours, day_minutes, day_seconds, hours, mins, seconds, only = (
+        int(n or 0) for n in match.groups()
+    )
+    total = days * 1440 + (day_hours + hours) * 60 + day_minutes + mins + only
+    total += 1 if day_seconds + seconds else 0
+    if not total:
+        raise ConfigError(f"hydra.launcher.time={text} leaves no time to run; allowed are times above 0")
+    return total
+
+
+def gigabytes(text: str) -> float:
+    """A SLURM memory size (16G, 16GB, 16000M, 16000) in GB; without a unit it is MB."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text, re.IGNORECASE)
+    if not match or not float(match[1]):
+        raise ConfigError(f"hydra.launcher.mem={text} is not a memory size such as 16G or 16000M")
+    return float(match[1]) * {"K": 2**-20, "M": 2**-10, "": 2**-10, "G": 1.0, "T": 1024.0}[match[2].upper()]
+
+
+def gpu_count(text: str) -> int:
+    """Number of GPUs in `2` or `a100:2`."""
+    match = re.fullmatch(r"(?:[\w.-]+:)?(\d+)", text)
+    if not match:
+        raise ConfigError(
+            f"hydra.launcher.gpus_per_node={text} is not a number or TYPE:NUMBER such as a100:2"
+        )
+    return int(match[1])
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers where SLURM takes words: `time=90`, `mem=16000`, `gpus_per_node=2`."""
+    words = {f.name for f in fields(Options) if f.type == "str | None"}
+    return {
+        key: str(value) if key in words and isinstance(value, int) and not isinstance(value, bool) else value
+        for key, value in values.items()
+    }
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """ConfigError for an override of a launcher parameter that does not exist; Hydra's does not list them."""
+    chosen = [text.partition("=")[2] for text in overrides if text.startswith("hydra/launcher=")]
+    known = ["jobs"] if chosen[-1:] in ([], ["local"]) else [f.name for f in fields(Options)]
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+~")
+        if key.startswith("hydra.launcher.") and key.split(".")[2] not in known:
+            name, launcher = key.removeprefix("hydra.launcher."), chosen[-1] if chosen else "local"
+            raise ConfigError(
+                f"{key} is not a parameter of hydra/launcher={launcher}; {nearest(name, known)}"
+            )
+
+
+def parse(values: Mapping[str, Any]) -> Options:
+    """Options from `hydra.launcher`; ConfigError names the key, the value and what is allowed."""
+    plain = _texts(values)
+    known = [f.name for f in fields(Options)]
+    for key in plain:
+        if key not in known:
+            raise ConfigError(f"hydra.launcher.{key} is not a parameter; {nearest(key, known)}")
+    options = read_section(Options, plain, "hydra.launcher")
+    for name in ("array_parallelism", "signal_seconds", "max_requeues", "stop_after"):
+        if getattr(options, name) < 1:
+            raise ConfigError(f"hydra.launcher.{name}={getattr(options, name)} is not allowed; at least 1")
+    for key in options.more_sbatch:
+        if key.replace("_", "-") in MANAGED:
+            owner = MANAGED[key.replace("_", "-")]
+            raise ConfigError(f"hydra.launcher.sbatch: {key} is set by the launcher; it follows from {owner}")
+    for one in (options, *(replace(options, **read_cells(text)[1]) for text in options.cells)):
+        _ = one.time and minutes(one.time), one.mem and gigabytes(one.mem)
+        _ = one.gpus_per_node and gpu_count(one.gpus_per_node)
+    return options

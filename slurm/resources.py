@@ -1,0 +1,217 @@
+"""From a cell to what it asks of the cluster, and from cells to job arrays. Pure functions."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ablations.cell import ConfigError
+from slurm.options import Options, gigabytes, gpu_count, minutes
+
+T = TypeVar("T")
+
+LIMITS = (15, 30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 7200, 10080)
+"""Time limits in minutes. A few steps, so that there are few arrays and short cells can be backfilled."""
+
+START_SECONDS = 120.0
+"""Imports from a shared file system, data, the first steps."""
+
+SAFETY = 2.0
+"""On the estimated time. Too short a limit costs a requeue, not a result."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of an optimizer step on one process = per_layer x layers + multiply-adds / rate.
+
+    The first part is what starting kernels costs however small they are.
+    """
+
+    per_layer: float
+    rate: float
+
+
+GPU = Speed(per_layer=2e-4, rate=2e12)
+"""A V100 or better in fp32, eager: cautious on purpose."""
+
+CPU = Speed(per_layer=2e-4, rate=2.5e10)
+"""One core; measured: 250 images/s of ResNet-20 training at 32x32."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a partition offers on one node, and for how long; None where it does not say."""
+
+    minutes: int | None = None
+    cpus: int | None = None
+    mem_gb: float | None = None
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one cell asks for."""
+
+    nodes: int
+    tasks_per_node: int
+    gpus_per_node: str | None
+    cpus_per_task: int
+    mem: str
+    minutes: int
+    partition: str | None
+    constraint: str | None
+    exclude: str | None
+
+    def __str__(self) -> str:
+        gpus = f", GPUs {self.gpus_per_node}" if self.gpus_per_node else ""
+        nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
+        ranks = f"{nodes} x {self.tasks_per_node} rank{'s' * (self.tasks_per_node != 1)}"
+        limit = f"{self.minutes // 60}:{self.minutes % 60:02} h"
+        return f"{ranks}, {self.cpus_per_task} CPUs each{gpus}, {self.mem}, {limit}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """The part of a cell that decides what it costs."""
+
+    config: Mapping[str, Any]
+    multiply_adds: int
+    parameters: int
+
+    @property
+    def processes(self) -> int:
+        """Ranks of the cell."""
+        return int(self.config["trainer"]["devices"]) * int(self.config["trainer"]["nodes"])
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it trains on GPUs."""
+        return str(self.config["trainer"]["accelerator"]) != "cpu"
+
+
+def seconds_per_step(task: Task, cores: int) -> float:
+    """Predicted duration of an optimizer step; backward counts as two forward passes."""
+    images = int(task.config["recipe"]["batch_size"]) / task.processes
+    layers = int(task.config["model"].get("depth", 50))
+    speed = GPU if task.gpu else Speed(CPU.per_layer, CPU.rate * cores)
+    return speed.per_layer * layers + 3 * task.multiply_adds * images / speed.rate
+
+
+def correction(measured: Iterable[tuple[Task, float]], cores: int) -> float:
+    """How much slower (or, below 1, faster) steps were than predicted; 1 where nothing was measured.
+
+    measured: pairs of a cell and its measured seconds per step on this cluster.
+    """
+    ratios = [seconds / seconds_per_step(task, cores) for task, seconds in measured]
+    return statistics.median(ratios) if ratios else 1.0
+
+
+def estimated_minutes(task: Task, cores: int, slower: float = 1.0) -> int:
+    """A time limit for a cell: the predicted time with safety, rounded up to one of LIMITS."""
+    seconds = START_SECONDS + int(task.config["recipe"]["steps"]) * seconds_per_step(task, cores) * slower
+    needed = SAFETY * seconds / 60
+    return next((limit for limit in LIMITS if limit >= needed), LIMITS[-1])
+
+
+def estimated_gigabytes(task: Task) -> int:
+    """Memory of the machine that the ranks of one node need.
+
+    Saved activations take one byte per 24 multiply-adds (ResNet-20 to 1202 in fp32: within a third).
+    Each process has PyTorch itself (with CUDA: 4 GB), parameters with gradients and momentum, and the data.
+    """
+    trainer = task.config["trainer"]
+    each = 2.0 + 12 * task.parameters / 2**30
+    if task.gpu:
+        each += 2.0
+    else:
+        images = int(task.config["recipe"]["batch_size"]) / task.processes
+        each += 1.5 * max(images, int(trainer["evaluation_batch_size"]) / 8) * task.multiply_adds / 24 / 2**30
+    return math.ceil(each * int(trainer["devices"]))
+
+
+def resources(task: Task, options: Options, limits: Limits, slower: float = 1.0) -> Resources:
+    """What a cell asks for: what the user said, or else what the cell needs within the partition's limits."""
+    options = options.of(task.config)
+    trainer = task.config["trainer"]
+    devices, nodes = int(trainer["devices"]), int(trainer["nodes"])
+    if options.nodes is not None and options.nodes != nodes:
+        raise ConfigError(
+            f"hydra.launcher.nodes={options.nodes} but trainer.nodes={nodes}: every rank needs a task; "
+            f"set trainer.nodes={options.nodes}"
+        )
+    gpus = options.gpus_per_node or (str(devices) if task.gpu else None)
+    if task.gpu and gpus and gpu_count(gpus) != devices:
+        raise ConfigError(
+            f"hydra.launcher.gpus_per_node={gpus} but trainer.devices={devices}: every rank has one GPU; "
+            f"set trainer.devices={gpu_count(gpus)}"
+        )
+    if gpus and gpu_count(gpus) > limits.gpus:
+        raise ConfigError(
+            f"trainer.devices={devices} GPUs are not on any node of the partition (at most {limits.gpus}); "
+            "choose another with hydra.launcher.partition, or trainer.accelerator=cpu"
+        )
+    cores = options.cpus_per_task or (4 if task.gpu else int(trainer["threads"]) or 2)
+    if limits.cpus is not None and cores * devices > limits.cpus:
+        if options.cpus_per_task or devices > limits.cpus:
+            raise ConfigError(
+                f"{devices} tasks of {cores} CPUs do not fit on a node of {limits.cpus} CPUs; "
+                "lower trainer.devices or hydra.launcher.cpus_per_task"
+            )
+        cores = max(1, limits.cpus // devices)
+    memory = options.mem
+    if memory is None:
+        needed = estimated_gigabytes(task)
+        memory = f"{needed if limits.mem_gb is None else min(needed, int(limits.mem_gb))}G"
+    elif limits.mem_gb is not None and gigabytes(memory) > limits.mem_gb:
+        raise ConfigError(
+            f"hydra.launcher.mem={memory} is more than a node of the partition has ({limits.mem_gb:.0f} GB)"
+        )
+    if options.time:
+        limit = minutes(options.time)
+        if limits.minutes is not None and limit > limits.minutes:
+            raise ConfigError(
+                f"hydra.launcher.time={options.time} is above the limit of {limits.minutes} minutes; "
+                "leave it out: a cell that needs longer resumes after each limit"
+            )
+    else:
+        # A cell that does not fit resumes after each limit.
+        limit = min(estimated_minutes(task, cores, slower), limits.minutes or LIMITS[-1])
+    return Resources(
+        nodes=nodes,
+        tasks_per_node=devices,
+        gpus_per_node=gpus,
+        cpus_per_task=cores,
+        mem=memory,
+        minutes=limit,
+        partition=options.partition,
+        constraint=options.constraint,
+        exclude=options.exclude,
+    )
+
+
+def arrays(wanted: Sequence[tuple[T, Resources]], largest: int) -> list[tuple[Resources, list[T]]]:
+    """Cells that ask for the same, in order, in arrays of at most `largest`; the longest cells first.
+
+    Long cells first, because a sweep ends with its last cell.
+    """
+    groups: dict[Resources, list[T]] = {}
+    for item, needs in wanted:
+        groups.setdefault(needs, []).append(item)
+    ordered = sorted(groups.items(), key=lambda group: -group[0].minutes)
+    return [
+        (needs, items[start : start + largest])
+        for needs, items in ordered
+        for start in range(0, len(items), largest)
+    ]
+
+
+def throttles(sizes: Sequence[int], parallelism: int) -> list[int]:
+    """How many cells of each array may run at once, so that all arrays together run about `parallelism`.
+
+    SLURM throttles an array, not a sweep; every array gets at least one.
+    """
+    total = sum(sizes)
+    return [max(1, min(size, parallelism * size // total)) for size in sizes]

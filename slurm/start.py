@@ -1,0 +1,25 @@
+"""The first file that a SLURM task runs: it takes the signals before anything slow is imported.
+
+A signal that comes while Python imports torch would end the rank, and with it the job. From here on it is
+remembered, and the training loop finds it. Run as a script: python slurm/start.py run|after ARRAY_FOLDER.
+"""
+
+import signal
+
+received: list[int] = []
+for _number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
+    signal.signal(_number, lambda number, _: received.append(number))
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    # The snapshot that holds this file, not a checkout that happens to be installed.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from slurm import job
+
+    status = job.main(sys.argv[1:], received)
+    for _number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
+        # Python gives handlers back before it has ended; a signal then would change the exit code.
+        signal.signal(_number, signal.SIG_IGN)
+    sys.exit(status)

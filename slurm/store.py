@@ -1,0 +1,149 @@
+"""What lies on disk about jobs, so that nothing lives only in a client.
+
+RUNS/slurm/<array>/array.json       what was submitted, written before sbatch; the array's name is the job's
+RUNS/slurm/<array>/cells/<i>.json   the resolved cell of element i
+RUNS/slurm/<array>/*_log.out        output, one file per job, element and rank
+RUNS/slurm/code/<hash>/             the program that these arrays run
+RUNS/<identity>/owner.json          which attempt of which job may write to this run folder
+RUNS/<identity>/jobs.jsonl          what happened to the cell's jobs
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ablations.cell import Cell
+
+FOLDER = "slurm"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(handle, "w") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a file that `write_json` wrote."""
+    return json.loads(path.read_text())
+
+
+@dataclass(frozen=True)
+class Array:
+    """One job array. name: of the folder and of its jobs. sweep: what its cells belong to.
+
+    submission: shared by the arrays that one command submitted.
+    time: of submission. code: folder of the program. cells: {"identity", "name"} of each element.
+    options: of the launcher, for another submission.
+    """
+
+    name: str
+    sweep: str
+    submission: str
+    time: float
+    code: str
+    cells: tuple[Mapping[str, str], ...]
+    options: Mapping[str, Any]
+
+
+def arrays(runs: Path) -> list[Array]:
+    """All arrays of a runs folder, the oldest first; a folder that is half written or removed is left out."""
+    found = []
+    for path in (runs / FOLDER).glob("*/array.json"):
+        try:
+            data = json.loads(path.read_text())
+            found.append(Array(**{**data, "cells": tuple(data["cells"])}))
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+    return sorted(found, key=lambda array: (array.time, array.name))
+
+
+def read_array(folder: Path) -> Array:
+    """The array in a folder."""
+    data = json.loads((folder / "array.json").read_text())
+    return Array(**{**data, "cells": tuple(data["cells"])})
+
+
+def write_array(folder: Path, array: Array, cells: list[Cell]) -> None:
+    """Everything that the jobs of an array need."""
+    (folder / "cells").mkdir()
+    for index, cell in enumerate(cells):
+        write_json(folder / "cells" / f"{index}.json", asdict(cell))
+    write_json(folder / "array.json", asdict(array))
+
+
+def read_cell(path: Path) -> Cell:
+    """A cell as it was resolved at submission."""
+    data = json.loads(path.read_text())
+    return Cell(**{**data, "overrides": tuple(data["overrides"])})
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a job. ready: the run folder is free, all ranks may begin."""
+
+    job: str
+    restart: int
+    ready: bool = False
+
+    @classmethod
+    def here(cls) -> Attempt:
+        """The attempt that this process belongs to."""
+        # Not SLURM_JOB_ID: for one element of an array that number means the whole array.
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+        return cls(job, int(os.environ.get("SLURM_RESTART_COUNT", 0)))
+
+    def same(self, other: Attempt | None) -> bool:
+        """Whether both are one start of one job."""
+        return other is not None and (self.job, self.restart) == (other.job, other.restart)
+
+
+def owner(run: Path) -> Attempt | None:
+    """The attempt that a run folder belongs to."""
+    try:
+        return Attempt(**json.loads((run / "owner.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_owner(run: Path, attempt: Attempt) -> None:
+    """Hand a run folder over; earlier attempts notice and leave."""
+    write_json(run / "owner.json", asdict(attempt))
+
+
+def note(run: Path, event: str, attempt: Attempt, **content: Any) -> None:
+    """Append to the history of a cell's jobs."""
+    line = {"event": event, "job": attempt.job, "restart": attempt.restart, "time": time.time(), **content}
+    with open(run / "jobs.jsonl", "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def history(run: Path) -> list[dict[str, Any]]:
+    """The history of a cell's jobs; a line that was cut short is left out."""
+    lines = []
+    try:
+        for row in (run / "jobs.jsonl").read_text().splitlines():
+            try:
+                lines.append(json.loads(row))
+            except ValueError:
+                continue
+    except OSError:
+        pass
+    return lines
+
+
+def log_file(runs: Path, array: str, index: int, rank: int = 0) -> Path | None:
+    """Where an element of an array writes; the newest file, if it was submitted more than once."""
+    files = (runs / FOLDER / array).glob(f"*_{index}_{rank}_log.out")
+    return max(files, key=lambda path: path.stat().st_mtime, default=None)

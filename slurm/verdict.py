@@ -1,0 +1,126 @@
+"""What to do when the tasks of a job have ended. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Action = Literal["done", "fail", "requeue", "elsewhere", "leave"]
+"""done: the record is final. fail: a fault of the code or the configuration, never tried again by itself.
+requeue: goes on from its checkpoint. elsewhere: the same on other nodes. leave: not ours to decide."""
+
+NODE_FAULT = "NodeFault"
+"""Name of the exception by which a rank says that its node is not fit."""
+
+PEER = re.compile(
+    r"closed by peer|reset by peer|DistBackendError|DistNetworkError|DistStoreError|NCCL|gloo|Broken pipe"
+    r"|Connection refused|wait timeout|Socket Timeout",
+    re.IGNORECASE,
+)
+MEMORY = re.compile(
+    r"OutOfMemoryError|out of memory|can't allocate memory|MemoryError|oom.kill", re.IGNORECASE
+)
+MEMORY_HINT = (
+    "out of memory: raise hydra.launcher.mem (the machine's), or use trainer.activation_checkpoint or more "
+    "trainer.devices (the GPU's)"
+)
+MAX_NODE_FAULTS = 2
+"""The same complaint on more nodes than this is the installation's, not a node's."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known when the tasks of a job have ended.
+
+    state: of the record. errors: traceback by rank. mine: whether no other job had the run folder when this
+    one came. job: what SLURM says of the job now. restart: which start of the job this was. history:
+    of the cell's jobs. exit_code: of srun. oom: whether SLURM said in the log that it killed for memory.
+    """
+
+    state: str
+    errors: Mapping[int, str]
+    mine: bool
+    job: Mapping[str, str]
+    restart: int
+    history: Sequence[Mapping[str, Any]]
+    exit_code: int
+    oom: bool
+    max_requeues: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do, the reason as a sentence, and for a failure whose traceback tells it."""
+
+    action: Action
+    why: str
+    traceback: str = ""
+    rank: int = 0
+
+
+def last_line(traceback: str) -> str:
+    """The line of a traceback that names the error."""
+    lines = [line for line in traceback.strip().splitlines() if line.strip()]
+    for line in reversed(lines):
+        # The line of the exception begins at the margin; notes and hints may follow it.
+        if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Fault|Interrupt|Exit)\b", line):
+            return line
+    return lines[-1] if lines else ""
+
+
+def cause(errors: Mapping[int, str]) -> tuple[int, str] | None:
+    """(rank, traceback) of the first error that is not the consequence of another rank's end."""
+    for rank, text in sorted(errors.items()):
+        if not PEER.search(last_line(text)):
+            return rank, text
+    return None
+
+
+def stalled(history: Sequence[Mapping[str, Any]]) -> int:
+    """How many starts in a row found the cell at the step where it is now."""
+    starts = [line for line in history if line["event"] == "start"]
+    return next(
+        (count for count, line in enumerate(reversed(starts)) if line["step"] != starts[-1]["step"]),
+        len(starts),
+    )
+
+
+def signature(traceback: str) -> tuple[object, ...]:
+    """Where and what: the frames of a traceback and the kind of error. Its words may name the cell."""
+    frames = re.findall(r'File ".*?([^/"]+)", line (\d+), in (\S+)', traceback)
+    return (*frames, last_line(traceback).split(":")[0])
+
+
+def judge(seen: Evidence) -> Verdict:
+    """What to do now. The order of the questions is the policy."""
+    if seen.state in ("finished", "diverged"):
+        return Verdict("done", seen.state)
+    if not seen.mine or seen.state == "running":
+        return Verdict("leave", "another job runs this cell")
+    if seen.job.get("JobState") != "RUNNING" or int(seen.job.get("Restarts") or 0) != seen.restart:
+        # Cancelled, timed out or already requeued: asking for a requeue would bring a cancelled job back.
+        return Verdict("leave", f"SLURM says that the job is {seen.job.get('JobState', 'unknown')}")
+    root = cause(seen.errors) if seen.errors else None
+    if root:
+        rank, text = root
+        if NODE_FAULT in last_line(text):
+            faults = 1 + sum(
+                line["event"] == "end" and line["action"] == "elsewhere" for line in seen.history
+            )
+            if faults <= MAX_NODE_FAULTS:
+                return Verdict("elsewhere", last_line(text), text, rank)
+            return Verdict("fail", f"the same on {faults} nodes: {last_line(text)}", text, rank)
+        if MEMORY.search(last_line(text)):
+            return Verdict("fail", MEMORY_HINT, text, rank)
+        return Verdict("fail", last_line(text), text, rank)
+    if seen.state == "damaged":
+        return Verdict("fail", "the record is damaged; nothing was changed")
+    if seen.oom:
+        return Verdict("fail", MEMORY_HINT)
+    if stalled(seen.history) > seen.max_requeues:
+        why = f"no progress in {stalled(seen.history)} starts; the last one ended with code {seen.exit_code}"
+        return Verdict("fail", why + (", often for want of memory" if seen.exit_code == 137 else ""))
+    why = "a rank died" if seen.exit_code else "interrupted"
+    return Verdict("requeue", f"{why}; it goes on from its checkpoint")

@@ -1,0 +1,34 @@
+"""What every room's tests share: the repository's root on the path, and small cells."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small import ROOT
+
+sys.path.insert(0, str(ROOT))
+os.environ["OMP_WAIT_POLICY"] = "passive"
+
+Door = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    """`python run.py OVERRIDES`, in an empty folder."""
+
+    def run(*overrides: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "run.py"), *overrides],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run

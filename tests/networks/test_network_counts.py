@@ -1,0 +1,106 @@
+"""Parameters of every form: the papers' numbers, independent formulas, and torchvision's counts as constants."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_module.networks import blocks
+from lightning_module.networks.config import NetworkConfig
+from lightning_module.networks.resnet import build
+
+
+def parameters(num_classes: int, **choice: Any) -> int:
+    with torch.device("meta"):
+        network = build(NetworkConfig(**choice), num_classes)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7), (1202, 19.4)]
+)
+def test_cifar_resnets_have_the_parameters_of_table_6(depth: int, millions: float) -> None:
+    count = parameters(10, depth=depth)
+    digits = 1 if depth >= 110 else 2
+    assert round(count / 1e6, digits) == millions
+    n = (depth - 2) // 6
+    convolutions = 9 * (3 * 16 + 256 * 2 * n + 512 + 1024 * (2 * n - 1) + 2048 + 4096 * (2 * n - 1))
+    norms = 2 * (16 * (2 * n + 1) + 32 * 2 * n + 64 * 2 * n)
+    assert count == convolutions + norms + 64 * 10 + 10
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(164, 1.7), (1001, 10.2)])
+def test_preactivation_resnets_have_the_parameters_of_table_4(depth: int, millions: float) -> None:
+    count = parameters(10, depth=depth, block="bottleneck", shortcut="B", activation="full_preactivation")
+    n = (depth - 2) // 9
+    total, channels = 3 * 16 * 9 + 2 * 16, 16
+    for width in (16, 32, 64):
+        for unit in range(n):
+            total += channels * width + 9 * width * width + 4 * width * width + 2 * 2 * width
+            total += 0 if (width, unit) == (16, 0) else 2 * channels
+            total += channels * 4 * width if unit == 0 else 0
+            channels = 4 * width
+    assert count == total + 2 * 256 + 256 * 10 + 10
+    assert count / 1e6 == pytest.approx(millions, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("depth", "block", "count"),
+    [
+        (18, "basic", 11_689_512),
+        (34, "basic", 21_797_672),
+        (50, "bottleneck", 25_557_032),
+        (101, "bottleneck", 44_549_160),
+        (152, "bottleneck", 60_192_808),
+    ],
+)
+def test_imagenet_resnets_count_as_torchvision(depth: int, block: str, count: int) -> None:
+    choice = {"form": "imagenet", "depth": depth, "block": block, "width": 64, "shortcut": "B"}
+    assert parameters(1000, **choice) == count
+    if block == "bottleneck":
+        assert parameters(1000, **choice, bottleneck_stride="conv3x3") == count
+
+
+def test_options_differ_by_their_projections() -> None:
+    def choice(shortcut: str) -> int:
+        return parameters(1000, form="imagenet", depth=34, width=64, shortcut=shortcut)
+
+    growing = sum(c * 2 * c + 2 * 2 * c for c in (64, 128, 256))
+    equal = sum(count * (c * c + 2 * c) for c, count in [(64, 3), (128, 3), (256, 5), (512, 2)])
+    assert choice("none") == choice("A")
+    assert choice("B") == choice("A") + growing
+    assert choice("C") == choice("B") + equal
+
+
+def test_projection_without_bn() -> None:
+    with_bn = parameters(10, shortcut="C")
+    assert with_bn - parameters(10, shortcut="C", projection_bn=False) == 2 * 3 * (16 + 32 + 64)
+
+
+@pytest.mark.parametrize("gate", ["exclusive_gating", "shortcut_only_gating"])
+def test_gates_are_1x1_convolutions_with_bias_in_every_unit(gate: str) -> None:
+    per_stage = [(16, 16, 16), (16, 32, 32), (32, 64, 64)]
+    weights = sum(first * c + 2 * c * c + 3 * c for first, c, _ in per_stage)
+    assert parameters(10, shortcut_type=gate) - parameters(10) == weights
+
+
+def test_units_of_the_article() -> None:
+    def weights(layers: list[blocks.Layer]) -> int:
+        return sum(
+            layer.kernel**2 * layer.in_channels * layer.out_channels
+            for layer in layers
+            if isinstance(layer, blocks.Convolution)
+        )
+
+    assert weights(blocks.load("basic").layers(256, 256, 1, "conv1x1")) == 1_179_648
+    assert weights(blocks.load("bottleneck").layers(256, 64, 1, "conv1x1")) == 69_632
+
+
+def test_plain_is_residual_without_shortcuts() -> None:
+    for block in blocks.names():
+        names = {
+            shortcut: set(build(NetworkConfig(depth=20, block=block, shortcut=shortcut), 10).state_dict())
+            for shortcut in ("C", "none")
+        }
+        assert names["none"] == {name for name in names["C"] if ".shortcut." not in name}
+        assert names["none"] != names["C"]

@@ -1,0 +1,249 @@
+"""A sweep on the test cluster, and what can happen to its jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from cluster import Cluster, until
+
+from lightning_module import record
+from slurm import status, store
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = (
+    *("model.depth=8", "data=digits", "recipe=quick", "recipe.steps=160", "recipe.drops=[100]"),
+    *("trainer=cpu", "trainer.checkpoint_every=20", "logger=none"),
+)
+"""Real training, a few seconds of it."""
+
+Trouble = Callable[["Sweep", status.Row], None]
+
+
+def run(*arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+    """A command of the program, as a user types it."""
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+    )
+
+
+def metrics(found: record.Record) -> list[str]:
+    """The epochs of a record without what depends on the machine; as text, where nan equals nan."""
+    own = ("seconds", "images_per_second", "peak_memory")
+    return [
+        json.dumps({key: value for key, value in epoch.items() if key not in own}) for epoch in found.epochs
+    ]
+
+
+class Sweep:
+    """Cells in a runs folder on a cluster; troubles strike each when it trains."""
+
+    def __init__(self, cluster: Cluster, runs: Path) -> None:
+        self.cluster, self.runs = cluster, runs
+
+    def command(self, *overrides: str) -> list[str]:
+        """Arguments that submit cells, each alone on a node by its CPUs."""
+        launcher = ("hydra/launcher=slurm", "hydra.launcher.mem=2G", "hydra.launcher.time=15")
+        return ["run.py", "-m", *TINY, *launcher, f"runs={self.runs}", *overrides]
+
+    def rows(self) -> dict[int, status.Row]:
+        """seed -> what `status` knows of it."""
+        return {int(row.name.split()[-1]): row for row in status.survey(self.runs)}
+
+    def starts(self, row: status.Row) -> int:
+        """How often a job began this cell."""
+        return sum(line["event"] == "start" for line in store.history(self.runs / row.identity))
+
+    def actions(self, row: status.Row) -> list[str]:
+        """What was decided whenever its tasks had ended."""
+        history = store.history(self.runs / row.identity)
+        return [line["action"] for line in history if line["event"] == "end"]
+
+    def until_done(self, troubles: Mapping[int, Trouble], seconds: float) -> dict[int, status.Row]:
+        """Follow all cells until nothing is queued or running; each trouble strikes once."""
+        left, end = dict(troubles), time.monotonic() + seconds
+        while True:
+            self.cluster.hurry()
+            rows = self.rows()
+            for seed in [seed for seed in left if seed in rows and ready(left[seed], rows[seed])]:
+                left.pop(seed)(self, rows[seed])
+            if not any(row.state in status.OPEN for row in rows.values()):
+                assert not left, f"seeds {list(left)} ended before their trouble came"
+                return rows
+            assert time.monotonic() < end, "not done in time\n" + status.table(list(rows.values()), self.runs)
+            time.sleep(0.5)
+
+    def processes(self, row: status.Row, rank: int) -> list[int]:
+        """Process ids of one rank of a running cell."""
+        assert row.job
+        job, index = row.job.id.split("_")
+        wanted = {f"SLURM_ARRAY_JOB_ID={job}", f"SLURM_ARRAY_TASK_ID={index}", f"SLURM_PROCID={rank}"}
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if wanted <= set((folder / "environ").read_bytes().decode(errors="replace").split("\0")):
+                    found.append(int(folder.name))
+        return found
+
+
+def ready(trouble: Trouble, row: status.Row) -> bool:
+    """Whether a cell is where this trouble should meet it: by default within training, after an epoch."""
+    if trouble is signal_at_start:
+        return row.job is not None and row.job.state == "RUNNING"
+    if trouble is signal_after_the_end:
+        return row.record.state in record.FINAL
+    if trouble is cancel:
+        return row.state == "running"
+    return row.state == "running" and len(row.record.epochs) > 0
+
+
+def job_of(row: status.Row) -> str:
+    """The job of a cell that has one."""
+    assert row.job
+    return row.job.id
+
+
+def preempt_by_term(sweep: Sweep, row: status.Row) -> None:
+    """A job of a better partition wants the node: SIGTERM, and SIGKILL after the grace time."""
+    assert row.job
+    node = f"--nodelist={row.job.node}"
+    options = ("--partition=high", "--exclusive", "--mem=100M", "--output=/dev/null", node)
+    sweep.cluster.run("sbatch", *options, "--wrap", "true")
+
+
+def usr2(sweep: Sweep, row: status.Row) -> None:
+    """The warning signal, to the ranks."""
+    sweep.cluster.send("USR2", job_of(row))
+
+
+def usr2_to_batch(sweep: Sweep, row: status.Row) -> None:
+    """The warning signal, to the batch script alone; when nothing is pending, see Cluster.send."""
+    sweep.cluster.run("scancel", "--signal=USR2", "--batch", job_of(row))
+
+
+def usr1_with_a_slow_rank(sweep: Sweep, row: status.Row) -> None:
+    """The other warning signal, while one rank lags behind."""
+    slow = sweep.processes(row, 1)
+    for process in slow:
+        os.kill(process, signal.SIGSTOP)
+    sweep.cluster.send("USR1", job_of(row))
+
+    def go_on() -> None:
+        for process in slow:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+
+    threading.Timer(3, go_on).start()
+
+
+def signal_at_start(sweep: Sweep, row: status.Row) -> None:
+    """While Python imports."""
+    usr2(sweep, row)
+
+
+def signal_after_the_end(sweep: Sweep, row: status.Row) -> None:
+    """When the record is final and the process not gone yet."""
+    if row.job and row.job.active:
+        with contextlib.suppress(subprocess.CalledProcessError):  # gone in between
+            usr2(sweep, row)
+
+
+def requeue(sweep: Sweep, row: status.Row) -> None:
+    """By hand."""
+    sweep.cluster.run("scontrol", "requeue", job_of(row))
+
+
+def time_limit(sweep: Sweep, row: status.Row) -> None:
+    """Less time is left than the warning is to come before the end; afterwards there is enough again."""
+    sweep.cluster.run("scontrol", "update", f"jobid={job_of(row)}", "TimeLimit=2")
+
+    def enough() -> None:
+        for _ in range(120):
+            if sweep.actions(row):
+                sweep.cluster.succeeds("scontrol", "update", f"jobid={job_of(row)}", "TimeLimit=15")
+                return
+            time.sleep(1)
+
+    threading.Thread(target=enough, daemon=True).start()
+
+
+def cancel(sweep: Sweep, row: status.Row) -> None:
+    """For good."""
+    sweep.cluster.run("scancel", job_of(row))
+
+
+def rank_dies(sweep: Sweep, row: status.Row) -> None:
+    """Rank 1 is killed, as for want of memory."""
+    for process in sweep.processes(row, 1):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def node_crashes(sweep: Sweep, row: status.Row) -> None:
+    """Power off; it is back half a minute later."""
+    assert row.job
+    node = row.job.node
+    sweep.cluster.crash_node(node)
+    threading.Timer(30, sweep.cluster.start_node, [node]).start()
+
+
+def slurmd_dies(sweep: Sweep, row: status.Row) -> None:
+    """The node's daemon alone: its ranks wake up again when SLURM has long started the job elsewhere."""
+    assert row.job
+    node = row.job.node
+    ranks = sweep.processes(row, 0) + sweep.processes(row, 1)
+    for process in ranks:
+        os.kill(process, signal.SIGSTOP)
+    sweep.cluster.kill_slurmd(node)
+
+    def wake_up() -> None:
+        history = sweep.runs / row.identity
+        with contextlib.suppress(TimeoutError):
+            until("second start", lambda: store.owner(history) == store.Attempt(job_of(row), 1), 90)
+        time.sleep(3)
+        for process in ranks:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+        time.sleep(10)
+        sweep.cluster.start_node(node)
+
+    threading.Thread(target=wake_up, daemon=True).start()
+
+
+@contextlib.contextmanager
+def counted_calls(folder: Path) -> Iterator[Path]:
+    """A file that gets the name of every SLURM command that is called, by way of PATH."""
+    log = folder / "calls"
+    log.touch()
+    for name in ("squeue", "sacct", "scontrol", "sinfo", "sbatch", "scancel"):
+        real = subprocess.run(["which", name], capture_output=True, text=True, check=True).stdout.strip()
+        (folder / name).write_text(f'#!/bin/sh\necho {name} >> {log}\nexec {real} "$@"\n')
+        (folder / name).chmod(0o755)
+    before = os.environ["PATH"]
+    os.environ["PATH"] = f"{folder}:{before}"
+    try:
+        yield log
+    finally:
+        os.environ["PATH"] = before
+
+
+def submit(arguments: list[str]) -> int:
+    """Run a command that submits; how many cells it says it has submitted."""
+    done = run(*arguments)
+    return submitted(done.stdout or done.stderr)
+
+
+def submitted(output: str) -> int:
+    """How many cells the launcher says it has submitted."""
+    match = re.search(r"(\d+) submitted", output)
+    assert match, output
+    return int(match[1])

@@ -1,0 +1,137 @@
+"""The launcher, its commands and its policies on the real cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cluster import Cluster
+from sweeps import ROOT, Sweep, job_of, metrics, run, submit
+
+from lightning_module import record
+from slurm import store
+
+SHORT = ("recipe.steps=24", "recipe.drops=[12]")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("hydra.launcher.partition=bach", "did you mean batch?"),
+        ("hydra.launcher.partiton=batch", "did you mean partition?"),
+        ("hydra.launcher.constraint=volta", "SLURM would refuse the job"),
+        ("trainer.nodes=9", "cannot be shared out"),
+    ],
+)
+def test_bad_input_is_one_sentence_before_any_job(
+    slurm_cluster: Cluster, tmp_path: Path, override: str, words: str
+) -> None:
+    done = run(*Sweep(slurm_cluster, tmp_path / "runs").command("seed=0", override))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert words in done.stderr
+    assert not list(tmp_path.glob("runs/slurm/*/array.json"))
+    assert not slurm_cluster.run("squeue", "-h", "--name=seed_0")
+
+
+def test_without_slurm_it_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    done = run("run.py", "-m", "hydra/launcher=slurm", f"runs={tmp_path}", "seed=0")
+    assert done.returncode == 2
+    assert "run this on a login node" in done.stderr
+
+
+def test_one_world_on_one_node_and_on_two(slurm_cluster: Cluster, tmp_path: Path) -> None:
+    layouts = {"alone": (1, 1), "one_node": (2, 1), "two_nodes": (1, 2)}
+    sweeps = {name: Sweep(slurm_cluster, tmp_path / name) for name in layouts}
+    for name, (devices, nodes) in layouts.items():
+        size = (f"trainer.devices={devices}", f"trainer.nodes={nodes}", "hydra.launcher.cpus_per_task=1")
+        assert submit(sweeps[name].command("seed=0", *SHORT, *size)) == 1
+    found = {name: sweep.until_done({}, 180)[0].record for name, sweep in sweeps.items()}
+    assert {one.state for one in found.values()} == {"finished"}
+    assert [found[name].attempts[0]["devices"] for name in layouts] == [1, 2, 2]
+    assert "1 threads" in found["one_node"].attempts[0]["hardware"]
+    for name in ("one_node", "two_nodes"):
+        for ours, alone in zip(found[name].epochs, found["alone"].epochs, strict=True):
+            assert ours["train/loss"] == pytest.approx(alone["train/loss"], rel=1e-4)
+    assert metrics(found["one_node"]) == metrics(found["two_nodes"])
+    ranks = store.history(tmp_path / "two_nodes" / found["two_nodes"].folder.name)
+    assert ranks[0]["nodes"].count("node") == 1 and "[" in ranks[0]["nodes"]
+
+
+def test_what_was_submitted_is_what_runs(slurm_cluster: Cluster, tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    for room in ("ablations", "conf", "hydra_plugins", "lightning_module", "slurm"):
+        shutil.copytree(ROOT / room, checkout / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "run.py", checkout)
+    sweep = Sweep(slurm_cluster, tmp_path / "runs")
+    command = [sys.executable, *sweep.command("seed=0", *SHORT, "hydra.launcher.sbatch=[hold]")]
+    subprocess.run(
+        command, cwd=checkout, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": ""}
+    )
+    (checkout / "lightning_module" / "train.py").write_text("raise SystemExit('the edited checkout')\n")
+    (checkout / "conf" / "recipe" / "quick.yaml").write_text("broken")
+    job = job_of(sweep.rows()[0])
+    slurm_cluster.run("scontrol", "release", job)
+    row = sweep.until_done({}, 120)[0]
+    assert (row.state, row.record.last["step"]) == ("finished", 24)
+    logs = run("-m", "slurm", "logs", row.name, "--runs", str(sweep.runs))
+    assert "done: finished" in logs.stdout
+
+
+def test_the_same_failure_stops_the_sweep_and_retry_goes_on(slurm_cluster: Cluster, tmp_path: Path) -> None:
+    sweep = Sweep(slurm_cluster, tmp_path / "runs")
+    policy = ("hydra.launcher.stop_after=2", "hydra.launcher.array_parallelism=1")
+    assert submit(sweep.command("seed=0,1,2,3", *SHORT, *policy, "hydra.launcher.sbatch=[hold]")) == 4
+    for row in sweep.rows().values():
+        folder = sweep.runs / row.identity
+        folder.mkdir()
+        (folder / "last.ckpt").write_text("no checkpoint")
+    array = job_of(sweep.rows()[0]).split("_")[0]
+    slurm_cluster.run("scontrol", "release", array)
+    rows = sweep.until_done({}, 180)
+    assert sorted(row.state for row in rows.values()) == ["cancelled", "cancelled", "failed", "failed"]
+    assert all("failed in the same way" in row.reason for row in rows.values() if row.state == "cancelled")
+
+    for row in rows.values():
+        (sweep.runs / row.identity / "last.ckpt").unlink()
+    done = run("-m", "slurm", "retry", "--runs", str(sweep.runs), "--set", "array_parallelism=4")
+    assert done.returncode == 0, done.stderr
+    # What was held once is held again: it is a parameter of the sweep.
+    for row in sweep.rows().values():
+        assert row.job
+        slurm_cluster.succeeds("scontrol", "release", row.job.id)
+    assert {row.state for row in sweep.until_done({}, 180).values()} == {"finished"}
+
+
+def test_a_node_that_cannot_train_is_left_for_another(slurm_cluster: Cluster, tmp_path: Path) -> None:
+    if json.loads(
+        subprocess.check_output([sys.executable, "-c", "import torch; print(+torch.cuda.is_available())"])
+    ):
+        pytest.skip("there is a GPU here, so no node lacks one")
+    sweep = Sweep(slurm_cluster, tmp_path / "runs")
+    assert submit(sweep.command("seed=0", *SHORT, "trainer.accelerator=gpu")) == 1
+    row = sweep.until_done({}, 240)[0]
+    assert row.state == "failed"
+    assert "the same on 3 nodes" in row.reason
+    history = store.history(sweep.runs / row.identity)
+    assert sweep.actions(row) == ["elsewhere", "elsewhere", "fail"]
+    assert len({line["nodes"] for line in history if line["event"] == "start"}) == 3
+    assert record.read(sweep.runs / row.identity).state == "failed"
+
+
+def test_cancel_and_words_that_name_nothing(slurm_cluster: Cluster, tmp_path: Path) -> None:
+    sweep = Sweep(slurm_cluster, tmp_path / "runs")
+    assert submit(sweep.command("seed=0,1", "hydra.launcher.sbatch=[hold]")) == 2
+    where = ("--runs", str(sweep.runs))
+    wrong = run("-m", "slurm", "cancel", "ResNet-8 sed 1", *where)
+    assert wrong.returncode == 2
+    assert "did you mean ResNet-8 seed" in wrong.stderr
+    assert "1 job cancelled" in run("-m", "slurm", "cancel", "ResNet-8 seed 1", *where).stdout
+    assert [row.state for _, row in sorted(sweep.rows().items())] == ["queued", "cancelled"]
+    assert "1 job cancelled" in run("-m", "slurm", "cancel", "--all", *where).stdout
+    assert run("-m", "slurm", "status", "--runs", str(tmp_path / "none")).returncode == 2

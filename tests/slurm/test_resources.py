@@ -1,0 +1,121 @@
+"""What a cell asks for, and how cells become arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ablations.cell import ConfigError
+from slurm.options import Options, gigabytes, gpu_count, minutes, parse
+from slurm.resources import Limits, Task, arrays, correction, resources, seconds_per_step, throttles
+
+ANY = Limits(minutes=None, cpus=64, mem_gb=256, gpus=8)
+
+
+def task(depth: int = 20, **trainer: Any) -> Task:
+    """ResNet on CIFAR-10 with the paper's recipe."""
+    config = {
+        "model": {"depth": depth},
+        "recipe": {"batch_size": 128, "steps": 64000},
+        "trainer": {
+            "accelerator": "gpu",
+            "devices": 1,
+            "nodes": 1,
+            "threads": 0,
+            "evaluation_batch_size": 1000,
+            **trainer,
+        },
+    }
+    return Task(config, multiply_adds=2_260_000 * (depth - 2), parameters=15_000 * depth)
+
+
+def test_a_deep_network_gets_more_time_than_a_shallow_one() -> None:
+    shallow, deep = (resources(task(depth), Options(), ANY) for depth in (20, 1202))
+    assert shallow.minutes < deep.minutes
+    assert (deep.gpus_per_node, deep.tasks_per_node, deep.nodes) == ("1", 1, 1)
+
+
+def test_what_was_measured_corrects_the_estimate() -> None:
+    measured = [(task(depth), 10 * seconds_per_step(task(depth), 4)) for depth in (20, 56)]
+    slower = correction(measured, 4)
+    assert slower == pytest.approx(10)
+    assert resources(task(110), Options(), ANY, slower).minutes > resources(task(110), Options(), ANY).minutes
+    assert correction([], 4) == 1
+
+
+def test_memory_grows_with_the_network_where_activations_live_in_it() -> None:
+    cpu = {"accelerator": "cpu"}
+    shallow, deep = (resources(task(depth, **cpu), Options(), ANY) for depth in (20, 1202))
+    assert gigabytes(shallow.mem) < 10 < gigabytes(deep.mem)
+    assert resources(task(1202, **cpu), Options(), Limits(cpus=4, mem_gb=8)).mem == "8G"
+
+
+def test_the_user_decides_for_the_sweep_and_for_one_cell() -> None:
+    options = parse({"time": "2:00:00", "mem": "20G", "cells": ["model.depth=1202 time=2-00 mem=9000"]})
+    assert resources(task(20), options, ANY).minutes == 120
+    assert resources(task(1202), options, ANY).minutes == 2880
+    assert (resources(task(20), options, ANY).mem, resources(task(1202), options, ANY).mem) == ("20G", "9000")
+
+
+def test_a_long_cell_takes_the_partition_s_limit_and_resumes() -> None:
+    assert resources(task(1202), Options(), Limits(minutes=45, cpus=64, mem_gb=64, gpus=1)).minutes == 45
+
+
+@pytest.mark.parametrize(
+    ("options", "trainer", "words"),
+    [
+        ({"nodes": 2}, {}, "trainer.nodes=2"),
+        ({"gpus_per_node": "a100:4"}, {}, "trainer.devices=4"),
+        ({"time": "2:00:00"}, {}, "above the limit of 60 minutes"),
+        ({"mem": "500G"}, {}, "more than a node"),
+        ({"cpus_per_task": 40}, {"devices": 2}, "do not fit"),
+        ({}, {"devices": 4}, "at most 2"),
+    ],
+)
+def test_what_cannot_run_is_refused(options: dict[str, Any], trainer: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        resources(task(**trainer), parse(options), Limits(minutes=60, cpus=64, mem_gb=256, gpus=2))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"partiton": "gpu"}, "did you mean partition"),
+        ({"time": "soon"}, "is not a time"),
+        ({"time": 0}, "leaves no time"),
+        ({"mem": "lots"}, "is not a memory size"),
+        ({"array_parallelism": 0}, "at least 1"),
+        ({"sbatch": ["ntasks-per-node=2"]}, "trainer.devices"),
+        ({"cells": ["model.depth=20 tim=3"]}, "did you mean time"),
+        ({"cells": ["model.depth time=3"]}, "an entry looks like"),
+        ({"cpus_per_task": "many"}, "whole number"),
+    ],
+)
+def test_bad_parameters_are_named(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90", 90), ("90:30", 91), ("1:30:00", 90), ("1-12", 2160), ("1-12:30", 2190), ("2-0:0:1", 2881)],
+)
+def test_slurm_times(text: str, expected: int) -> None:
+    assert minutes(text) == expected
+
+
+def test_slurm_sizes() -> None:
+    assert (gigabytes("16G"), gigabytes("2048"), gigabytes("1.5TB"), gpu_count("a100:2")) == (16, 2, 1536, 2)
+
+
+def test_cells_that_ask_for_the_same_share_an_array_split_at_the_limit() -> None:
+    short, long = (resources(task(depth), Options(), ANY) for depth in (20, 1202))
+    wanted = [(f"s{index}", short) for index in range(5)] + [("l", long)]
+    assert arrays(wanted, 2) == [(long, ["l"]), (short, ["s0", "s1"]), (short, ["s2", "s3"]), (short, ["s4"])]
+
+
+def test_the_throttle_holds_for_the_sweep() -> None:
+    assert sum(throttles([1000, 1000, 500], 64)) <= 64
+    assert throttles([3, 1], 64) == [3, 1]
+    assert throttles([100, 1], 2) == [1, 1]

@@ -1,0 +1,77 @@
+"""The state of a cell, from its record and from what SLURM says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_module.record import Record
+from slurm.cluster import Job, merge, parse_partitions, parse_sacct, parse_squeue, unresolvable
+from slurm.resources import Limits
+from slurm.status import Row, state, table, time_left
+
+
+def record(word: str, **content: Any) -> Record:
+    """A record in this state."""
+    return Record(Path("runs/0123"), {"identity": "0123"}, state=word, **content)  # type: ignore[arg-type]
+
+
+def job(word: str, reason: str = "None") -> Job:
+    """A job in this state."""
+    return Job("12_3", "sweep", 3, word, "node1", reason)
+
+
+@pytest.mark.parametrize(
+    ("found", "there", "submitted", "expected"),
+    [
+        (record("planned"), job("PENDING", "Priority"), True, ("queued", "Priority")),
+        # Its job is queued again, so what the record says of the last attempt is not the last word.
+        (record("killed"), job("PENDING", "BeginTime"), True, ("queued", "BeginTime")),
+        (record("failed"), job("RUNNING"), True, ("running", "")),
+        (record("finished"), job("FAILED"), True, ("finished", "")),
+        (record("diverged"), None, True, ("diverged", "")),
+        (record("failed", status={"error": "KeyError: x"}), job("FAILED"), True, ("failed", "KeyError: x")),
+        (record("killed"), job("CANCELLED"), True, ("cancelled", "by scancel")),
+        (record("killed"), job("TIMEOUT"), True, ("killed", "time limit; run the command again to go on")),
+        (record("planned"), None, True, ("cancelled", "before it started")),
+        (record("planned"), None, False, ("planned", "")),
+        (record("running"), None, True, ("running", "by a process outside of SLURM")),
+    ],
+)
+def test_state(found: Record, there: Job | None, submitted: bool, expected: tuple[str, str]) -> None:
+    assert state(found, there, "", submitted) == expected
+
+
+def test_what_squeue_and_sacct_say() -> None:
+    queue = parse_squeue("12|3|a|PENDING||BeginTime|0:00|15:00\n13|N/A|b|RUNNING|node1|None|1:00|15:00\n")
+    assert [(one.id, one.name, one.index, one.active) for one in queue] == [
+        ("12_3", "a", 3, True),
+        ("13", "b", 0, True),
+    ]
+    rows = "12_3|a|FAILED|node1|00:01|15:00\n12_[4-9]|a|PENDING||00:00|15:00\n12_2|a|CANCELLED by 0|n|1|1\n"
+    accounting = parse_sacct(rows)
+    assert [(one.index, one.state) for one in accounting] == [(3, "FAILED"), (2, "CANCELLED")]
+    assert merge(queue, accounting)[("a", 3)].state == "PENDING"
+
+
+def test_partitions() -> None:
+    rows = ("gpu*|2-00:00:00|64|512000+|gpu:a100:4(S:0-1)", "gpu*|2-00:00:00|32|256000|gpu:v100:2")
+    found, default = parse_partitions("\n".join((*rows, "cpu|infinite|8+|1024|(null)")))
+    assert default == "gpu"
+    assert found == {"gpu": Limits(2880, 64, 500.0, 4), "cpu": Limits(None, 8, 1.0, 0)}
+
+
+def test_table_and_time_left() -> None:
+    epochs = tuple({"epoch": n, "step": 10 * n, "seconds": 5.0, "test/error": 9.0} for n in (1, 2))
+    found = record("running", epochs=epochs)
+    assert time_left(found, 100) == pytest.approx(40)
+    assert time_left(record("planned"), 100) is None
+    text = table([Row("0123", "ResNet-8 seed 0", "running", "", found, left=40.0)], Path("runs"))
+    assert text.splitlines()[0].split() == ["cell", "state", "epoch", "error", "left"]
+    assert "1 cell: 1 running" in text
+
+
+def test_a_host_without_an_address_is_found() -> None:
+    assert unresolvable(["localhost", "no-such-host.invalid"]) == ["no-such-host.invalid"]

@@ -1,0 +1,87 @@
+"""What becomes of a job when its tasks have ended."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from slurm.verdict import Evidence, cause, judge, last_line, signature, stalled
+
+CODE = (
+    'Traceback (most recent call last):\n  File "x.py", line 3, in f\nZeroDivisionError: division by zero\n'
+)
+PEER = "Traceback:\nRuntimeError: [gloo/tcp/pair.cc:1] Connection closed by peer [1.2.3.4]\n"
+NODE = "Traceback (most recent call last):\nslurm.job.NodeFault: node3 has no GPU that PyTorch can use\n"
+MEMORY = "Traceback (most recent call last):\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate\n"
+
+
+def start(step: int) -> dict[str, Any]:
+    """A line of a cell's history."""
+    return {"event": "start", "step": step}
+
+
+def evidence(**changes: Any) -> Evidence:
+    """An interrupted job, but for the changes."""
+    usual: dict[str, Any] = {
+        "state": "killed",
+        "errors": {},
+        "mine": True,
+        "job": {"JobState": "RUNNING", "Restarts": "0"},
+        "restart": 0,
+        "history": [start(0)],
+        "exit_code": 0,
+        "oom": False,
+        "max_requeues": 3,
+    }
+    return Evidence(**{**usual, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "action", "words"),
+    [
+        ({"state": "finished"}, "done", "finished"),
+        ({"state": "diverged", "exit_code": 1}, "done", "diverged"),
+        ({}, "requeue", "interrupted"),
+        ({"exit_code": 137}, "requeue", "a rank died"),
+        ({"state": "failed", "errors": {0: CODE}, "exit_code": 1}, "fail", "division by zero"),
+        # Rank 0 sees only that rank 1 is gone: its own error is a consequence.
+        ({"state": "failed", "errors": {0: PEER, 1: CODE}, "exit_code": 1}, "fail", "division by zero"),
+        ({"state": "failed", "errors": {0: PEER}, "exit_code": 137}, "requeue", "a rank died"),
+        ({"errors": {1: MEMORY}, "exit_code": 1}, "fail", "out of memory"),
+        ({"exit_code": 137, "oom": True}, "fail", "hydra.launcher.mem"),
+        ({"errors": {0: NODE}, "exit_code": 1}, "elsewhere", "node3 has no GPU"),
+        ({"job": {"JobState": "CANCELLED", "Restarts": "0"}}, "leave", "CANCELLED"),
+        ({"job": {"JobState": "RUNNING", "Restarts": "1"}}, "leave", "RUNNING"),
+        ({"job": {}}, "leave", "unknown"),
+        ({"mine": False}, "leave", "another job"),
+        ({"history": [start(5)] * 4, "exit_code": 137}, "fail", "no progress in 4 starts.*want of memory"),
+        ({"history": [start(5)] * 3}, "requeue", "interrupted"),
+    ],
+)
+def test_policy(changes: dict[str, Any], action: str, words: str) -> None:
+    verdict = judge(evidence(**changes))
+    assert verdict.action == action
+    assert re.search(words, verdict.why)
+
+
+def test_a_fault_of_every_node_is_not_a_node_s() -> None:
+    elsewhere = {"event": "end", "action": "elsewhere"}
+    history = [start(0), elsewhere, start(0), elsewhere, start(0)]
+    assert judge(evidence(errors={0: NODE}, history=history)).action == "fail"
+
+
+def test_progress_starts_the_count_again() -> None:
+    assert stalled([]) == 0
+    assert stalled([start(0), start(0), {"event": "end"}, start(7)]) == 1
+    assert stalled([start(0), start(7), start(7), start(7)]) == 3
+
+
+def test_what_an_error_says() -> None:
+    assert cause({0: PEER}) is None
+    assert cause({0: PEER, 1: CODE}) == (1, CODE)
+    assert last_line(CODE + "\nSet X=1 for a hint.\n") == "ZeroDivisionError: division by zero"
+    other = CODE.replace("x.py", "/snapshot/x.py").replace("division by zero", "12 / 0 in cell 3c58c2")
+    assert signature(CODE) == signature(other)
+    assert signature(CODE) != signature(CODE.replace("line 3", "line 4"))

@@ -1,0 +1,141 @@
+"""The command line: what a newcomer types, and what they get for a slip."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from small import ROOT, SMALL
+
+BAD = {
+    "model.depth=57": r"model.depth=57 is not 6n\+2 .* 56 and 62",
+    "model.depth=twenty": "model.depth=twenty is not a whole number",
+    "model.depth=44 model.block=bottleneck": "model.depth=44 is not 9n.2",
+    "model.shortcut=D": "model.shortcut=D .*A, B, C, none",
+    "model.block=basik": "model.block=basik .*did you mean basic",
+    "data=cifar11": "data=cifar11 is not known.*did you mean cifar10",
+    "recipe=quik": "recipe=quik is not known.*did you mean quick",
+    "logger=wandbb": "logger=wandbb is not known.*did you mean wandb",
+    "model.dpth=20": "model.dpth is not a key.*did you mean model.depth",
+    "optimizer=adam": "optimizer is not a key",
+    "hydra/launcher=slum": "hydra/launcher=slum is not known.*slurm",
+    "ablation=dpth": "dpth.*did you mean depth",
+    "recipe.batch_size=0": "recipe.batch_size=0 is not allowed.*1",
+    "recipe.batch_size=-64": "recipe.batch_size=-64 is not allowed",
+    "recipe.batch_size=65 trainer.devices=2": "recipe.batch_size=65 cannot be shared out.*64 and 66",
+    "model.depth=20,56": "model.depth=20,56 lists several values; add -m",
+    "+model.new=1": "adds or deletes a key",
+    "seed=-1": "seed=-1 is not allowed",
+    "data=cifar10 data.download=false": "cifar-10-python.tar.gz",
+    "data=cifar10 data.root=/etc/passwd": "data.root=/etc/passwd is a file",
+    "runs=/proc/nowhere": "runs=/proc/nowhere is not a folder one can write to",
+}
+
+
+@pytest.mark.parametrize("overrides", BAD)
+def test_bad_input_is_one_sentence_and_exit_code_2(door, tmp_path, overrides):
+    done = door(*overrides.split())
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+    assert re.search(BAD[overrides], lines[0]), lines[0]
+    assert not list(tmp_path.glob("runs/*/record.jsonl")), "nothing may have been started"
+
+
+def test_one_bad_cell_stops_a_grid_before_any_work(door, tmp_path):
+    done = door("-m", "model.depth=8,57", *SMALL[1:])
+    assert done.returncode == 2
+    assert "model.depth=57" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_grid_trains_once_and_says_so_the_second_time(door, tmp_path):
+    first = door("-m", "model.depth=8,14", *SMALL[1:])
+    assert first.returncode == 0, first.stderr
+    assert "2 cells, 0 finished before, 2 to train" in first.stdout
+    started = time.monotonic()
+    second = door("-m", "model.depth=8,14", *SMALL[1:])
+    assert "2 cells, 2 finished before, 0 to train" in second.stdout
+    assert time.monotonic() - started < 15
+    assert first.stdout.split("cell ")[1] == second.stdout.split("cell ")[1]
+    report = subprocess.run(
+        [sys.executable, "-m", "reports"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert report.returncode == 0, report.stderr
+    pages = list((tmp_path / "results").glob("*/report.md"))
+    assert len(pages) == 1
+    assert "2 of 2 cells finished" in pages[0].read_text()
+
+
+def test_a_cell_that_fails_or_diverges_does_not_stop_the_others(door, tmp_path):
+    (tmp_path / "block").mkdir()
+    done = door("-m", "recipe.learning_rate=1e30,0.01", *SMALL)
+    assert done.returncode == 0
+    assert "diverged" in done.stdout
+    assert "finished" in done.stdout
+
+
+def test_a_failed_cell_ends_with_exit_code_1_and_is_tried_again(door, tmp_path):
+    first = door(*SMALL)
+    folder = next(path.parent for path in tmp_path.glob("runs/*/record.jsonl"))
+    lines = (folder / "record.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "record.jsonl").write_bytes(b"".join(lines[:3]))
+    (folder / "last.ckpt").write_bytes(b"not a checkpoint")
+    second = door(*SMALL)
+    assert first.returncode == 0
+    assert second.returncode == 1
+    assert "cannot be read as a checkpoint" in second.stdout
+    (folder / "last.ckpt").unlink()
+    third = door(*SMALL)
+    assert third.returncode == 0
+    assert "retry" in third.stdout
+
+
+def test_two_processes_that_start_the_same_cell_share_the_work(door, tmp_path):
+    texts = [*SMALL, "recipe.steps=300"]
+    command = [sys.executable, str(ROOT / "run.py"), *texts]
+    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=200)[0] for process in both]
+    assert sum("another process" in text for text in said) == 1, said
+    assert [process.returncode for process in both] == [0, 0]
+
+
+def test_what_hydra_users_expect(door):
+    shown = door("--cfg", "job", "model.depth=56")
+    assert shown.returncode == 0
+    assert "depth: 56" in shown.stdout
+    helped = door("--help")
+    assert "model" in helped.stdout
+    assert "plain_cifar" in helped.stdout
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, sent):
+    command = [sys.executable, str(ROOT / "run.py"), *SMALL, "recipe.steps=2000"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 180
+    while not any('"epoch"' in p.read_text() for p in tmp_path.glob("runs/*/record.jsonl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, sent)
+    said = process.communicate(timeout=180)[0]
+    assert process.returncode == 130
+    assert "the same command goes on from there" in said
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert again.returncode == 0
+    assert "resume" in again.stdout

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from ablations.plan import request, sweep
+
+
+def name(*overrides: str) -> str:
+    return sweep(request(overrides), ["python", "run.py", *overrides]).manifest.name
+
+
+def test_the_name_says_what_is_trained_and_not_where():
+    assert name("model.depth=20,56") == "depth_20_56"
+    assert (
+        name("model.depth=20,56", "runs=/tmp/elsewhere", "logger=none", "trainer.threads=1") == "depth_20_56"
+    )
+    assert name("trainer.precision=bf16") == "precision_bf16"
+
+
+def test_the_factors_are_what_varies_with_the_typed_ones_first_and_seeds_last():
+    manifest = sweep(request(["seed=0,1", "model.depth=20,56", "model.shortcut=A,B"]), []).manifest
+    assert manifest.factors == ("model.depth", "model.shortcut", "seed")
+
+
+def test_cells_that_are_the_same_run_count_once():
+    assert len(sweep(request(["model=resnet_cifar", "recipe.momentum=0.9,0.90"]), []).cells) == 1

@@ -1,0 +1,58 @@
+"""What the tests of this folder share: attempts at cells in processes of their own, and `wandb sync`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+ATTEMPTS = [
+    {"seed": 0, "last": 5},
+    {"seed": 1, "last": 5},
+    {"seed": 0, "last": 4, "depth": 32},
+    {"seed": 13, "last": 3, "end": "diverged"},
+    {"seed": 2, "last": 2, "end": "failed"},
+]
+KILLED = [{"seed": 3, "last": 3, "end": "kill"}]
+RESUMED = [{"seed": 3, "first": 3, "last": 6}]
+CUT_OFF = [{"seed": 4, "last": 3, "end": "kill"}]
+
+
+def work(
+    runs: Path, attempts: list[dict[str, Any]], mode: str = "offline", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run wandb_worker.py; the caller looks at its exit."""
+    task = json.dumps({"mode": mode, "runs": str(runs), "attempts": attempts, "finish_timeout": 3})
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    home = {"HOME": str(runs.parent), "NETRC": str(runs.parent / "netrc"), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "wandb_worker.py"), task],
+        env=clean | home | environment,
+        cwd=runs.parent,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def push(folders: Iterable[Path], **environment: str) -> None:
+    """`wandb sync` of some `offline-run-*` folders to lab/p, however often they were synced before."""
+    command = [sys.executable, "-m", "wandb", "sync", "--include-synced", "-e", "lab", "-p", "p"]
+    paths = sorted(folders)
+    where = paths[0].parents[2]  # it leaves its logs in the current folder
+    subprocess.run(
+        [*command, *map(str, paths)],
+        env=os.environ | environment,
+        cwd=where,
+        check=True,
+        capture_output=True,
+        timeout=100,
+    )
