@@ -24,6 +24,7 @@ Accounting = Literal["slurmdbd", "none"]
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd", "unshare", "setpriv")
 INSTALL = "apt-get install -y --no-install-recommends $(cat tests/slurm/packages.txt)"
 NODES, CPUS, GPUS = 4, 4, 2
+HELD_SECONDS = 3.0
 
 # Short timeouts, for tests; a site's usual value in brackets.
 SLURM_CONF = """
@@ -149,6 +150,7 @@ class Cluster:
         self.root = Path(tempfile.mkdtemp(prefix="slurm-"))
         self.environment = {**os.environ, "SLURM_CONF": f"{self.root}/etc/slurm.conf"}
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._held: dict[str, float] = {}
 
     def run(self, *command: str, seconds: float = 60) -> str:
         """Standard output of a command on the cluster; its failure is a CalledProcessError."""
@@ -327,10 +329,16 @@ class Cluster:
         process.wait()
 
     def hurry(self) -> None:
-        """Start requeued jobs now; SLURM holds them back for two minutes."""
+        """Start requeued jobs after three seconds; SLURM holds them back for two minutes.
+
+        Not at once: the end of the last attempt may still be on its way to the controller, which would take it for
+        that of the next.
+        """
         for line in self.run("squeue", "-h", "-t", "PD", "-r", "-o", "%i %r").splitlines():
             job, reason = line.split(maxsplit=1)
-            if reason == "BeginTime":
+            if reason != "BeginTime":
+                self._held.pop(job, None)
+            elif time.monotonic() > self._held.setdefault(job, time.monotonic()) + HELD_SECONDS:
                 self.succeeds("scontrol", "update", f"jobid={job}", "StartTime=now")
 
     def send(self, name: str, job: str) -> None:

@@ -163,17 +163,35 @@ def requeue(sweep: Sweep, row: status.Row) -> None:
 
 
 def time_limit(sweep: Sweep, row: status.Row) -> None:
-    """Less time is left than the warning is to come before the end; afterwards there is enough again."""
+    """Less time is left than the warning is to come before the end; afterwards there is enough again.
+
+    SLURM looks at time limits twice a minute, so the ranks hold their breath until the warning has come.
+    """
+    ranks = sweep.processes(row, 0) + sweep.processes(row, 1)
+    for process in ranks:
+        os.kill(process, signal.SIGSTOP)
     sweep.cluster.run("scontrol", "update", f"jobid={job_of(row)}", "TimeLimit=2")
 
     def enough() -> None:
-        for _ in range(120):
-            if sweep.actions(row):
-                sweep.cluster.succeeds("scontrol", "update", f"jobid={job_of(row)}", "TimeLimit=15")
-                return
-            time.sleep(1)
+        with contextlib.suppress(TimeoutError):
+            until("the warning", lambda: any(map(is_warned, ranks)), 90)
+        for process in ranks:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+        with contextlib.suppress(TimeoutError):
+            until("the end", lambda: bool(sweep.actions(row)), 90)
+        sweep.cluster.succeeds("scontrol", "update", f"jobid={job_of(row)}", "TimeLimit=15")
 
     threading.Thread(target=enough, daemon=True).start()
+
+
+def is_warned(process: int) -> bool:
+    """Whether USR2 waits for a process that is stopped."""
+    with contextlib.suppress(OSError):
+        text = Path(f"/proc/{process}/status").read_text()
+        waiting = re.search(r"^ShdPnd:\s*(\w+)", text, re.MULTILINE)
+        return waiting is not None and bool(int(waiting[1], 16) >> (signal.SIGUSR2 - 1) & 1)
+    return False
 
 
 def cancel(sweep: Sweep, row: status.Row) -> None:

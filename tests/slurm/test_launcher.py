@@ -116,7 +116,7 @@ def test_a_node_that_cannot_train_is_left_for_another(slurm_cluster: Cluster, tm
     sweep = Sweep(slurm_cluster, tmp_path / "runs")
     assert submit(sweep.command("seed=0", *SHORT, "trainer.accelerator=gpu")) == 1
     row = sweep.until_done({}, 240)[0]
-    assert row.state == "failed"
+    assert row.state == "failed", row
     assert "the same on 3 nodes" in row.reason
     history = store.history(sweep.runs / row.identity)
     assert sweep.actions(row) == ["elsewhere", "elsewhere", "fail"]

@@ -138,11 +138,15 @@ def test_killed_at_any_moment_it_resumes_bit_for_bit(tmp_path, whole, attempt):
 
 
 def slow_run() -> None:
-    """In the process that is killed: 50 ms a step, so that a moment is somewhere inside the run."""
+    """In the process that is killed: slow enough that a moment is somewhere inside the run, and never at its end,
+    because 13 steps in each of two attempts are fewer than the 30 of the cell."""
 
     class Slow(Interruption):
+        looks = 0
+
         def __bool__(self) -> bool:
-            time.sleep(0.05)
+            self.looks += 1
+            time.sleep(0.09 if self.looks < 13 else 3600)
             return False
 
     texts = json.loads(os.environ["CELL"])
