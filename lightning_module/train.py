@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import os
-import resource
 import subprocess
 import sys
 import traceback
@@ -36,7 +35,12 @@ from lightning_module.config import Config, parse
 from lightning_module.data.images import load
 from lightning_module.data.stream import generator
 from lightning_module.interruption import Interruption
-from lightning_module.memory import device_memory, with_activation_checkpoint
+from lightning_module.memory import (
+    device_memory,
+    peak_memory,
+    reset_peak_memory,
+    with_activation_checkpoint,
+)
 from lightning_module.networks.resnet import build
 from lightning_module.networks.responses import layer_responses
 from lightning_module.networks.unit import Unit
@@ -165,7 +169,10 @@ def _fit(
         if config.recipe.warm_up == "train_error":
             reporter.event("warm_up", ended=module.warm_up_ends)
         if writer:
-            responses = layer_responses(module.network.cpu(), data.sample())
+            # A network as it was built: the units of a compiled one do not say what their layers respond.
+            trained = build(config.model, data.classes)
+            trained.load_state_dict(module.network.state_dict())
+            responses = layer_responses(trained, data.sample())
             reporter.event("layer_responses", responses=list(responses.items()))
         reporter.end("finished")
     except Diverged as error:
@@ -199,7 +206,7 @@ class _Training(Callback):
 
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """The record comes before the checkpoint: a kill between them repeats the epoch, never skips it."""
-        self.reporter.epoch(epoch, step, {**metrics, "peak_memory": _peak_memory(self.module.device)})
+        self.reporter.epoch(epoch, step, {**metrics, "peak_memory": peak_memory(self.module.device)})
         if math.isfinite(metrics["train/loss"]):
             self.save()
             if step < self.config.recipe.steps and self._asked_to_stop():
@@ -247,6 +254,8 @@ def _set_up_torch(config: Config, cell: Cell) -> None:
     fast = config.trainer.precision == "tf32"
     torch.set_float32_matmul_precision("high" if fast else "highest")
     torch.backends.cudnn.allow_tf32 = fast
+    torch.backends.cudnn.benchmark = True  # shapes stay the same in training; see Classifier for testing
+    reset_peak_memory(_on_gpu(config))
 
 
 def _network(config: Config, classes: int) -> nn.Module:
@@ -264,14 +273,6 @@ def _network(config: Config, classes: int) -> nn.Module:
             if isinstance(module, Unit):
                 module.compile()
     return network
-
-
-def _peak_memory(device: torch.device) -> float:
-    """Bytes: of tensors on the GPU, or of this process on the CPU, at most, since it started."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
 def _on_gpu(config: Config) -> bool:

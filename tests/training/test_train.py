@@ -19,6 +19,7 @@ from small import ROOT, SMALL
 from ablations.plan import compose, make_cell
 from lightning_module import checkpoint
 from lightning_module.interruption import Interruption
+from lightning_module.memory import peak_memory, reset_peak_memory
 from lightning_module.record import Record, read
 from lightning_module.train import run, run_folder
 
@@ -61,6 +62,15 @@ def test_the_length_of_a_call_changes_nothing(tmp_path, whole, length):
 
 def test_activation_checkpointing_changes_nothing(tmp_path, whole):
     assert metrics(train(tmp_path, "trainer.activation_checkpoint=1")) == metrics(whole)
+
+
+def test_peak_memory_is_that_of_the_cell_and_not_of_what_ran_before_it():
+    before = torch.ones(100 * 2**20)
+    del before
+    reset_peak_memory(gpu=False)
+    peak = peak_memory(torch.device("cpu"))
+    during = torch.ones(50 * 2**20)
+    assert 0.9 * during.nbytes < peak_memory(torch.device("cpu")) - peak < 1.5 * during.nbytes
 
 
 def test_the_warm_up_by_training_error_does_not_depend_on_calls_either(tmp_path):
@@ -163,9 +173,10 @@ def test_a_kill_between_the_last_checkpoint_and_the_status_ends_finished(tmp_pat
     assert metrics(again) == metrics(whole)
 
 
-@pytest.mark.parametrize("sync", [True, False])
-def test_two_processes_train_the_same_global_batch(tmp_path, whole, sync):
-    record = train(tmp_path, "trainer.devices=2", f"trainer.sync_batch_norm={sync}".lower())
+@pytest.mark.parametrize(("sync", "checkpoint"), [(True, 0), (True, 1), (False, 0)])
+def test_two_processes_train_the_same_global_batch(tmp_path, whole, sync, checkpoint):
+    texts = (f"trainer.sync_batch_norm={sync}".lower(), f"trainer.activation_checkpoint={checkpoint}")
+    record = train(tmp_path, "trainer.devices=2", *texts)
     assert record.state == "finished"
     assert record.attempts[0]["batch_norm_images"] == (64 if sync else 32)
     for ours, theirs in zip(metrics(record), metrics(whole), strict=True):
