@@ -16,9 +16,7 @@ from slurm.options import minutes
 from slurm.resources import Limits
 
 WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
-WORKING = frozenset(
-    {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING", "PREEMPTED"}
-)
+WORKING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
 
 
 @dataclass(frozen=True)
@@ -105,9 +103,11 @@ def parse_sacct(text: str) -> list[Job]:
 def merge(queue: Iterable[Job], accounting: Iterable[Job]) -> dict[tuple[str, int], Job]:
     """(array name, index) -> job.
 
-    squeue is right about what it shows: sacct calls a job that is being requeued failed for a moment.
+    squeue is right about what is queued or runs: sacct calls a job that is being requeued failed for a moment,
+    and one whose end it missed running for ever.
     """
-    return {(job.name, job.index): job for jobs in (accounting, queue) for job in jobs}
+    ended = (job for job in accounting if not job.active)
+    return {(job.name, job.index): job for jobs in (ended, queue) for job in jobs}
 
 
 def jobs(names: Sequence[str], since: str = "now-30days") -> dict[tuple[str, int], Job]:

@@ -35,6 +35,7 @@ def job(word: str, reason: str = "None") -> Job:
         (record("failed", status={"error": "KeyError: x"}), job("FAILED"), True, ("failed", "KeyError: x")),
         (record("killed"), job("CANCELLED"), True, ("cancelled", "by scancel")),
         (record("killed"), job("TIMEOUT"), True, ("killed", "time limit; run the command again to go on")),
+        (record("killed"), job("PREEMPTED"), True, ("killed", "preempted")),
         (record("planned"), None, True, ("cancelled", "before it started")),
         (record("planned"), None, False, ("planned", "")),
         (record("running"), None, True, ("running", "by a process outside of SLURM")),
@@ -54,6 +55,11 @@ def test_what_squeue_and_sacct_say() -> None:
     accounting = parse_sacct(rows)
     assert [(one.index, one.state) for one in accounting] == [(3, "FAILED"), (2, "CANCELLED")]
     assert merge(queue, accounting)[("a", 3)].state == "PENDING"
+
+
+def test_what_only_sacct_takes_for_running_is_not() -> None:
+    accounting = parse_sacct("12_1|a|RUNNING|node1|1-00:00:00|15:00\n12_2|a|PREEMPTED|node1|00:09|15:00\n")
+    assert [(one.index, one.active) for one in merge([], accounting).values()] == [(2, False)]
 
 
 def test_partitions() -> None:
