@@ -80,6 +80,7 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
     from slurm.submit import submit
 
     runs, name = sweep.runs.absolute(), sweep.manifest.name
+    options.check_cells([cell.config for cell in sweep.cells])
     site = cluster.site()
     todo, done = [], 0
     for cell in sweep.cells:
