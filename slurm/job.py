@@ -69,12 +69,13 @@ def main(arguments: list[str], received: list[int]) -> int:
 
 
 def environment(cell: Cell) -> None:
-    """Variables that PyTorch, Lightning and their libraries read; those already set by the user stay."""
+    """Variables that PyTorch, Lightning and their libraries read; addresses and interfaces set by the user stay."""
     wanted, there = cell.config["trainer"]["devices"], int(os.environ.get("SLURM_NTASKS_PER_NODE", 1))
     nodes, given = cell.config["trainer"]["nodes"], int(os.environ.get("SLURM_JOB_NUM_NODES", 1))
     if (wanted, nodes) != (there, given):
         raise RuntimeError(f"the cell wants {nodes} nodes x {wanted} tasks, the job has {given} x {there}")
-    os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
+    # Whatever the login shell says: many sites set it to 1 there, and jobs inherit it.
+    os.environ["OMP_NUM_THREADS"] = os.environ.get("SLURM_CPUS_PER_TASK", "1")
     # Lightning's own choice, 15000 + the last four digits, meets other jobs of a busy node.
     os.environ["MASTER_PORT"] = str(12000 + int(os.environ["SLURM_JOB_ID"]) % 20000)
     if given == 1:

@@ -18,9 +18,10 @@ from small import ROOT, SMALL
 
 from ablations.plan import compose, make_cell
 from lightning_module import checkpoint
+from lightning_module.config import parse
 from lightning_module.interruption import Interruption
 from lightning_module.record import Record, read
-from lightning_module.train import run, run_folder
+from lightning_module.train import cpu_threads, run, run_folder
 
 TIMES = {"seconds", "images_per_second", "time", "peak_memory"}
 
@@ -77,6 +78,20 @@ def test_the_warm_up_by_training_error_does_not_depend_on_calls_either(tmp_path)
     assert metrics(one) == metrics(other)
     assert one.epochs[0]["learning_rate"] == 0.02
     assert one.last["learning_rate"] == pytest.approx(0.005)  # warm-up over, one drop
+
+
+def test_threads_are_the_cores_that_a_process_was_given(monkeypatch):
+    """Not those of the node: a requeued cell must sum in the same order on a larger one."""
+    texts = ("model.depth=110", "data=cifar10", "recipe=he2015_cifar", "trainer=cpu", "trainer.devices=2")
+    cell = make_cell(compose(texts), texts)
+    threads = set()
+    for cores in (8, 64):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        assert cpu_threads(parse(cell.config), cell.multiply_adds) > 1
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        threads.add(cpu_threads(parse(cell.config), cell.multiply_adds))
+    assert threads == {1}
 
 
 class AfterCalls(Interruption):
