@@ -18,6 +18,7 @@ from small import ROOT, SMALL
 
 from ablations.plan import compose, make_cell
 from lightning_module import checkpoint
+from lightning_module.classifier import Classifier
 from lightning_module.config import parse
 from lightning_module.interruption import Interruption
 from lightning_module.record import Record, read
@@ -115,6 +116,33 @@ def test_asked_to_stop_it_saves_and_resumes_at_the_step(tmp_path, whole, calls, 
     second = train(tmp_path, *steps)
     assert second.state == "finished"
     assert second.attempts[1]["step"] == step
+    assert metrics(second) == metrics(whole)
+
+
+@pytest.mark.parametrize(("owner", "name", "step"), [(Classifier, "validation_step", 23), (os, "replace", 4)])
+def test_a_signal_in_validation_or_in_checkpointing_loses_nothing(
+    tmp_path, whole, monkeypatch, owner, name, step
+):
+    """The work that it interrupts is done; then the run leaves, at the end of the epoch or after the next step."""
+    steps = ("trainer.steps_per_call=1", "trainer.checkpoint_every=3")
+    original, interruption = getattr(owner, name), Interruption()
+
+    def signalled(*arguments):
+        if not interruption:
+            signal.raise_signal(signal.SIGTERM)
+        return original(*arguments)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        interruption.install()
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, signalled)
+            first = train(tmp_path, *steps, interruption=interruption)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (first.state, checkpoint.load(first.folder)["step"]) == ("killed", step)
+    second = train(tmp_path, *steps)
+    assert (second.state, second.attempts[1]["step"]) == ("finished", step)
     assert metrics(second) == metrics(whole)
 
 
