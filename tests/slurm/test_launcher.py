@@ -124,6 +124,38 @@ def test_a_node_that_cannot_train_is_left_for_another(slurm_cluster: Cluster, tm
     assert record.read(sweep.runs / row.identity).state == "failed"
 
 
+def test_a_node_that_cannot_train_and_has_no_neighbour_fails_the_cell(
+    slurm_cluster: Cluster, tmp_path: Path
+) -> None:
+    sweep = Sweep(slurm_cluster, tmp_path / "runs")
+    setup = 'hydra.launcher.setup=["export CUDA_VISIBLE_DEVICES="]'
+    small = ("trainer.accelerator=gpu", "hydra.launcher.partition=small", setup)
+    assert submit(sweep.command("seed=0", *SHORT, *small)) == 1
+    row = sweep.until_done({}, 120)[0]
+    assert (row.state, sweep.actions(row)) == ("failed", ["fail"])
+    assert "no GPU that PyTorch" in row.reason
+    assert "no other node" in row.reason
+
+
+def test_a_client_that_is_killed_while_it_submits_leaves_nothing_that_nobody_knows(
+    slurm_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = Sweep(slurm_cluster, tmp_path / "runs")
+    command = sweep.command("seed=0,1", "hydra.launcher.sbatch=[hold]")
+    deadly = tmp_path / "sbatch"
+    kill = 'case "$*" in *--test-only*) ;; *) kill -9 $PPID ;; esac'
+    deadly.write_text(f'#!/bin/sh\n{shutil.which("sbatch")} "$@"\n{kill}\n')
+    deadly.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        assert run(*command).returncode == -9
+    assert len(list(sweep.runs.glob("sweeps/*.json"))) == 1, "reports know what was asked for"
+    assert [row.state for row in sweep.rows().values()] == ["queued", "queued"]
+    assert submit(command) == 0
+    assert "2 jobs cancelled" in run("-m", "slurm", "cancel", "--all", "--runs", str(sweep.runs)).stdout
+    assert [row.state for row in sweep.rows().values()] == ["cancelled", "cancelled"]
+
+
 def test_cancel_and_words_that_name_nothing(slurm_cluster: Cluster, tmp_path: Path) -> None:
     sweep = Sweep(slurm_cluster, tmp_path / "runs")
     assert submit(sweep.command("seed=0,1", "hydra.launcher.sbatch=[hold]")) == 2

@@ -45,6 +45,21 @@ def test_state(found: Record, there: Job | None, submitted: bool, expected: tupl
     assert state(found, there, "", submitted) == expected
 
 
+@pytest.mark.parametrize(
+    ("found", "there", "expected"),
+    [
+        (record("killed"), None, "cancelled"),
+        (record("killed"), job("COMPLETED"), "cancelled"),
+        (record("finished"), None, "finished"),
+        (record("killed"), job("PENDING"), "queued"),
+    ],
+)
+def test_what_was_cancelled_stays_so_when_slurm_has_forgotten_it(
+    found: Record, there: Job | None, expected: str
+) -> None:
+    assert state(found, there, "", True, cancelled=True)[0] == expected
+
+
 def test_what_squeue_and_sacct_say() -> None:
     queue = parse_squeue("12|3|a|PENDING||BeginTime|0:00|15:00\n13|N/A|b|RUNNING|node1|None|1:00|15:00\n")
     assert [(one.id, one.name, one.index, one.active) for one in queue] == [
