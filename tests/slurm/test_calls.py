@@ -1,15 +1,19 @@
-"""Calls of SLURM's commands that fail for a moment, fail for good, or would be too long."""
+"""Calls of SLURM's commands that fail for a moment, fail for good, come too late, or would be too long."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from slurm import cluster
+from ablations.cell import Cell
+from ablations.plan import compose, make_cell
+from slurm import cluster, job, store
+from slurm.options import Options
 
 Program = Callable[[str, str], None]
 
@@ -85,3 +89,75 @@ def test_names_are_no_argument_when_there_are_too_many(program: Program, tmp_pat
     every, one = calls(tmp_path, "squeue")
     assert ("--name" in every, "--name=sweep-3" in one) == (False, True)
     assert f"--user={os.getuid()} " in every
+
+
+@pytest.fixture
+def ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[int, list[str]]]:
+    """Judges a job whose rank was interrupted -> (exit code, what was decided)."""
+    cell: Cell = make_cell(compose(["seed=0"]), ("seed=0",))
+    folder, run = tmp_path / "runs" / "slurm" / "sweep.0", tmp_path / "runs" / cell.identity
+    folder.mkdir(parents=True)
+    run.mkdir()
+    names = ({"identity": cell.identity, "name": cell.name},)
+    array = store.Array("sweep.0", "sweep", "sweep", 0.0, "code", names, asdict(Options()))
+    store.write_array(folder, array, [cell])
+    for key, value in {"ARRAY_JOB_ID": "12", "ARRAY_TASK_ID": "0", "JOB_NODELIST": "node1"}.items():
+        monkeypatch.setenv(f"SLURM_{key}", value)
+    store.note(run, "start", store.Attempt.here(), step=0, nodes="node1")
+
+    def judge() -> tuple[int, list[str]]:
+        code = job.after(cell, run, folder, 0, 0)
+        return code, [line["action"] for line in store.history(run) if line["event"] == "end"]
+
+    return judge
+
+
+ASKED = 'case "$*" in *show*) echo JobState=RUNNING Restarts=0;; esac'
+Judge = Callable[[], tuple[int, list[str]]]
+
+
+def test_a_job_that_cannot_ask_is_not_completed(
+    program: Program, ended: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("scontrol", "exit 1")
+    monkeypatch.setattr(cluster, "PATIENCE", 0.0)
+    assert ended() == (1, ["leave"])
+
+
+def test_an_interrupted_job_is_queued_again(program: Program, ended: Judge, tmp_path: Path) -> None:
+    program("scontrol", ASKED)
+    assert ended() == (0, ["requeue"])
+    assert calls(tmp_path, "scontrol")[-1] == "requeue 12_0"
+
+
+def test_a_job_that_was_cancelled_before_it_could_ask_is_left(
+    program: Program, ended: Judge, tmp_path: Path
+) -> None:
+    program("scontrol", ASKED)
+    (run,) = tmp_path.glob("runs/*/jobs.jsonl")
+    store.note(run.parent, "cancel", store.Attempt("12_0", 0), array="sweep.0")
+    assert ended() == (0, ["leave"])
+    assert not any("requeue" in call for call in calls(tmp_path, "scontrol"))
+
+
+def test_a_request_that_came_after_the_cancellation_does_not_revive_the_job(
+    program: Program, ended: Judge, tmp_path: Path
+) -> None:
+    (run,) = tmp_path.glob("runs/*/jobs.jsonl")
+    line = '{"event": "cancel", "job": "12_0", "restart": 0, "time": 0, "array": "sweep.0"}'
+    program("scontrol", f"{ASKED}\ncase \"$*\" in requeue*) echo '{line}' >> {run};; esac")
+    program("scancel", "")
+    assert ended() == (0, ["requeue"])
+    assert calls(tmp_path, "scancel") == ["12_0"]
+
+
+def test_a_node_fault_without_another_node_fails_the_cell(
+    program: Program, ended: Judge, tmp_path: Path
+) -> None:
+    nodes = 'case "$*" in *hostnames*) echo "${3}" | tr , "\\n";; esac'
+    job_now = "JobState=RUNNING Restarts=0 Partition=p ExcNodeList=node2"
+    program("scontrol", f'case "$*" in *job*) echo {job_now};; esac\n{nodes}')
+    program("sinfo", "echo node1; echo node2; echo node1")
+    (run,) = tmp_path.glob("runs/*/jobs.jsonl")
+    (run.parent / "error-0.txt").write_text("Traceback:\nslurm.job.NodeFault: node1 has no GPU\n")
+    assert ended() == (1, ["fail"])
