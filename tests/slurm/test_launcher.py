@@ -54,7 +54,6 @@ def test_one_world_on_one_node_and_on_two(slurm_cluster: Cluster, tmp_path: Path
     found = {name: sweep.until_done({}, 180)[0].record for name, sweep in sweeps.items()}
     assert {one.state for one in found.values()} == {"finished"}
     assert [found[name].attempts[0]["devices"] for name in layouts] == [1, 2, 2]
-    assert "1 threads" in found["one_node"].attempts[0]["hardware"]
     for name in ("one_node", "two_nodes"):
         for ours, alone in zip(found[name].epochs, found["alone"].epochs, strict=True):
             assert ours["train/loss"] == pytest.approx(alone["train/loss"], rel=1e-4)
@@ -69,7 +68,9 @@ def test_what_was_submitted_is_what_runs(slurm_cluster: Cluster, tmp_path: Path)
         shutil.copytree(ROOT / room, checkout / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "run.py", checkout)
     sweep = Sweep(slurm_cluster, tmp_path / "runs")
-    command = [sys.executable, *sweep.command("seed=0", *SHORT, "hydra.launcher.sbatch=[hold]")]
+    # Large enough to have work for more threads than it is given.
+    wide = ("model.width=64", "recipe.batch_size=128", "hydra.launcher.cpus_per_task=1")
+    command = [sys.executable, *sweep.command("seed=0", *SHORT, *wide, "hydra.launcher.sbatch=[hold]")]
     subprocess.run(
         command, cwd=checkout, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": ""}
     )
@@ -79,6 +80,7 @@ def test_what_was_submitted_is_what_runs(slurm_cluster: Cluster, tmp_path: Path)
     slurm_cluster.run("scontrol", "release", job)
     row = sweep.until_done({}, 120)[0]
     assert (row.state, row.record.last["step"]) == ("finished", 24)
+    assert row.record.attempts[0]["hardware"].endswith(" 1 threads")
     logs = run("-m", "slurm", "logs", row.name, "--runs", str(sweep.runs))
     assert "done: finished" in logs.stdout
 
