@@ -14,6 +14,8 @@ from ablations.cell import Cell
 from ablations.plan import compose, make_cell
 from slurm import cluster, job, store
 from slurm.options import Options
+from slurm.resources import Limits
+from slurm.submit import submit
 
 Program = Callable[[str, str], None]
 
@@ -161,3 +163,24 @@ def test_a_node_fault_without_another_node_fails_the_cell(
     (run,) = tmp_path.glob("runs/*/jobs.jsonl")
     (run.parent / "error-0.txt").write_text("Traceback:\nslurm.job.NodeFault: node1 has no GPU\n")
     assert ended() == (1, ["fail"])
+
+
+def test_a_limit_that_only_the_second_array_meets_says_what_was_submitted(
+    program: Program, tmp_path: Path
+) -> None:
+    for name in ("squeue", "sacct"):
+        program(name, "")
+    refuse = "echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1"
+    program("sbatch", f'[ "$n" -lt 4 ] && echo "Submitted batch job 7" || {{ {refuse}; }}')
+    cells = [make_cell(compose([text]), (text,)) for text in ("seed=0", "seed=1")]
+    site = cluster.Site({"p": Limits(None, 8, 64.0, 8)}, "p", largest_array=1)
+    with pytest.raises(
+        cluster.SlurmError, match=r"QOSMax.*1 of 2 cells were submitted before that \(job 7\)"
+    ):
+        submit(cells, tmp_path / "runs", Options(), "sweep", site)
+    assert [call.startswith("--test-only") for call in calls(tmp_path, "sbatch")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
