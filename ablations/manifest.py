@@ -6,6 +6,7 @@ never started is a hole in the table and not an absence nobody sees.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -42,9 +43,15 @@ class Manifest:
 
 
 def slug(overrides: Sequence[str]) -> str:
-    """Overrides -> a folder name: ["model.depth=20,56"] -> "depth_20_56"; the group prefix goes."""
+    """Overrides -> a folder name: ["model.depth=20,56"] -> "depth_20_56"; the group prefix goes.
+
+    A long one is cut, and ends with a hash: sweeps that differ in their last word must not share a name.
+    """
     parts = [re.sub(r"^[\w/@]*\.", "", text) for text in overrides]
-    return re.sub(r"[^A-Za-z0-9.+-]+", "_", "-".join(parts)).strip("_")[:80] or "defaults"
+    name = re.sub(r"[^A-Za-z0-9.+-]+", "_", "-".join(parts)).strip("_") or "defaults"
+    if len(name) <= 80:
+        return name
+    return f"{name[:71]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def write(runs: Path, manifest: Manifest) -> Path:

@@ -12,6 +12,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 import traceback
 import warnings
 from dataclasses import asdict
@@ -68,12 +69,12 @@ def run(cell: Cell, interruption: Interruption) -> record.Record:
         fit(cell, interruption)
     else:
         load(config.data)  # its errors are worth a sentence before processes start
-        _run_in_processes(cell, config, folder)
+        _run_in_processes(cell, config, folder, interruption)
     return record.read(folder)
 
 
-def _run_in_processes(cell: Cell, config: Config, folder: Path) -> None:
-    """One process per device on this machine, by torchrun; if one dies, all end."""
+def _run_in_processes(cell: Cell, config: Config, folder: Path, interruption: Interruption) -> None:
+    """One process per device on this machine, by torchrun; if one dies or this one is asked to stop, all end."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "cell.json"
     path.write_text(json.dumps(asdict(cell)))
@@ -88,8 +89,19 @@ def _run_in_processes(cell: Cell, config: Config, folder: Path) -> None:
     }
     for stale in folder.glob("error-*.txt"):
         stale.unlink()
-    done = subprocess.run([*command, "-m", __name__, str(path)], env=environment, check=False)
-    if done.returncode:
+    # In a session of its own, where Ctrl-C does not reach it: it is told to stop once, by us, and tells its ranks.
+    process = subprocess.Popen([*command, "-m", __name__, str(path)], env=environment, start_new_session=True)
+    told = False
+    try:
+        while process.poll() is None:
+            if interruption and not told:
+                told = True
+                process.terminate()
+            time.sleep(0.1)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+    if process.returncode:
         _tell_first_error(cell, folder)
 
 
@@ -233,14 +245,16 @@ class _Training(Callback):
 def cpu_threads(config: Config, multiply_adds: int) -> int:
     """Threads for one process on the CPU: as many as have work, since idle ones cost more than they bring.
 
-    A function of the cell and the machine's cores alone, because sums in another order differ in the last bit.
+    A function of the cell and its cores alone, because sums in another order differ in the last bit. The cores
+    are those that OMP_NUM_THREADS says this process has (the scheduler's word), or else its share of the machine's.
     """
     if config.trainer.threads:
         return config.trainer.threads
     per_layer = (
         multiply_adds * config.recipe.batch_size / config.trainer.processes / config.model.weighted_layers
     )
-    cores = len(os.sched_getaffinity(0)) // config.trainer.devices
+    there, told = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
+    cores = min(int(told), there) if told.isdigit() else there // config.trainer.devices
     return max(1, min(cores, int(per_layer / MULTIPLY_ADDS_PER_THREAD)))
 
 

@@ -7,7 +7,6 @@ a cell is finished, and is the only place that requeues a job or fails a cell fo
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import signal
@@ -15,6 +14,7 @@ import socket
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,12 +69,13 @@ def main(arguments: list[str], received: list[int]) -> int:
 
 
 def environment(cell: Cell) -> None:
-    """Variables that PyTorch, Lightning and their libraries read; those already set by the user stay."""
+    """Variables that PyTorch, Lightning and their libraries read; addresses and interfaces set by the user stay."""
     wanted, there = cell.config["trainer"]["devices"], int(os.environ.get("SLURM_NTASKS_PER_NODE", 1))
     nodes, given = cell.config["trainer"]["nodes"], int(os.environ.get("SLURM_JOB_NUM_NODES", 1))
     if (wanted, nodes) != (there, given):
         raise RuntimeError(f"the cell wants {nodes} nodes x {wanted} tasks, the job has {given} x {there}")
-    os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
+    # Whatever the login shell says: many sites set it to 1 there, and jobs inherit it.
+    os.environ["OMP_NUM_THREADS"] = os.environ.get("SLURM_CPUS_PER_TASK", "1")
     # Lightning's own choice, 15000 + the last four digits, meets other jobs of a busy node.
     os.environ["MASTER_PORT"] = str(12000 + int(os.environ["SLURM_JOB_ID"]) % 20000)
     if given == 1:
@@ -183,13 +184,16 @@ def after(cell: Cell, run_folder: Path, folder: Path, index: int, exit_code: int
     state = found.state if ours else "killed"
     if state == "failed":
         errors[0] = str(found.status.get("traceback") or found.status.get("error", ""))
+    job = cluster.job_now(attempt.job)
+    if store.cancelled(history, array.name):
+        job["JobState"] = "CANCELLED"
     log = store.log_file(folder.parent.parent, folder.name, index)
     verdict = judge(
         Evidence(
             state=state,
             errors=errors,
             mine=not any(line["event"] == "busy" and attempt.same(_of(line)) for line in history),
-            job=cluster.job_now(attempt.job),
+            job=job,
             restart=attempt.restart,
             history=history,
             exit_code=exit_code,
@@ -197,6 +201,10 @@ def after(cell: Cell, run_folder: Path, folder: Path, index: int, exit_code: int
             max_requeues=array.options["max_requeues"],
         )
     )
+    if verdict.action == "elsewhere" and not fits_elsewhere(cell, job, unfit_nodes(history)):
+        verdict = replace(
+            verdict, action="fail", why=f"{verdict.why}; the partition has no other node to try"
+        )
     print(f"slurm: {cell.name}: {verdict.action}: {verdict.why}", flush=True)
     run_folder.mkdir(parents=True, exist_ok=True)
     store.note(run_folder, "end", attempt, action=verdict.action, why=verdict.why, code=exit_code)
@@ -205,10 +213,11 @@ def after(cell: Cell, run_folder: Path, folder: Path, index: int, exit_code: int
             _write_failure(cell, run_folder, verdict.why, verdict.traceback, verdict.rank)
         _stop_the_rest(folder, array, verdict.traceback)
     elif verdict.action == "requeue":
-        return requeue(attempt, [])
+        return requeue(run_folder, attempt, array.name, [])
     elif verdict.action == "elsewhere":
-        return requeue(attempt, unfit_nodes(store.history(run_folder)))
-    return 1 if verdict.action == "fail" else 0
+        return requeue(run_folder, attempt, array.name, unfit_nodes(store.history(run_folder)))
+    # A job that could not ask whether it may go on has no result, and SLURM must not call it completed.
+    return 1 if verdict.action == "fail" or (verdict.action == "leave" and not job) else 0
 
 
 def _of(line: Mapping[str, Any]) -> Attempt:
@@ -223,21 +232,42 @@ def _write_failure(cell: Cell, run_folder: Path, why: str, text: str, rank: int)
         writer.close()
 
 
+def fits_elsewhere(cell: Cell, job: Mapping[str, str], unfit: Sequence[str]) -> bool:
+    """Whether the partition has nodes enough that this cell has not failed on; where SLURM is silent, yes.
+
+    A job that excludes too many of its nodes would be queued for ever.
+    """
+    excluded = job.get("ExcNodeList", "(null)")
+    avoid = [*unfit, os.environ["SLURM_JOB_NODELIST"], *([] if excluded == "(null)" else [excluded])]
+    try:
+        return cluster.spare_nodes(job["Partition"], avoid) >= int(cell.config["trainer"]["nodes"])
+    except cluster.SlurmError:
+        return True
+
+
 def unfit_nodes(history: Sequence[Mapping[str, Any]]) -> list[str]:
     """Nodes on which this cell could not be trained."""
     found, nodes = [], ""
     for line in history:
         if line["event"] == "start":
             nodes = line["nodes"]
-        elif line["action"] == "elsewhere" and nodes:
+        elif line.get("action") == "elsewhere" and nodes:
             found.append(nodes)
     return list(dict.fromkeys(found))
 
 
-def requeue(attempt: Attempt, avoid: Sequence[str]) -> int:
+def requeue(run_folder: Path, attempt: Attempt, array: str, avoid: Sequence[str]) -> int:
     """Queue this job again, on other nodes than `avoid`; SLURM ends this process soon after."""
+
+    def runs() -> bool:  # while the controller was silent, the job may have been cancelled
+        return cluster.job_now(attempt.job).get("JobState") == "RUNNING"
+
     try:
-        cluster.call("scontrol", "requeue", attempt.job)
+        cluster.persist("scontrol", "requeue", attempt.job, wanted=runs)
+        if store.cancelled(store.history(run_folder), array):
+            # Since it was judged; the request came after the cancellation and has brought the job back.
+            cluster.persist("scancel", attempt.job)
+            return 0
     except cluster.SlurmError as error:
         print(
             f"slurm: the job cannot be requeued ({error}); run the sweep's command again to go on", flush=True
@@ -272,6 +302,6 @@ def _stop_the_rest(folder: Path, array: store.Array, text: str) -> None:
             store.write_json(runs / store.FOLDER / other.name / "stopped.json", {"why": why})
         names = ",".join(other.name for other in siblings)
         try:
-            cluster.call("scancel", "--state=PENDING", f"--user={getpass.getuser()}", f"--name={names}")
+            cluster.call("scancel", "--state=PENDING", f"--user={cluster.user()}", f"--name={names}")
         except cluster.SlurmError as error:
             print(f"slurm: they could not be cancelled ({error})", flush=True)

@@ -179,6 +179,11 @@ def resources(task: Task, options: Options, limits: Limits, slower: float = 1.0)
     else:
         # A cell that does not fit resumes after each limit.
         limit = min(estimated_minutes(task, cores, slower), limits.minutes or LIMITS[-1])
+    if 60 * (limit - 1) <= options.signal_seconds:  # SLURM may give the signal up to a minute early
+        raise ConfigError(
+            f"hydra.launcher.signal_seconds={options.signal_seconds} leaves no time to train within a limit of "
+            f"{limit} minutes; raise hydra.launcher.time or lower signal_seconds"
+        )
     return Resources(
         nodes=nodes,
         tasks_per_node=devices,

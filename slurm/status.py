@@ -47,10 +47,13 @@ class Row:
     left: float | None = None
 
 
-def state(found: record.Record, job: Job | None, stopped: str, submitted: bool) -> tuple[str, str]:
+def state(
+    found: record.Record, job: Job | None, stopped: str, submitted: bool, cancelled: bool = False
+) -> tuple[str, str]:
     """(state, reason). First a job that is not over decides, then the record, then how the job ended.
 
-    An element of an array that is cancelled before its start leaves no trace in SLURM.
+    An element of an array that is cancelled before its start leaves no trace in SLURM, and without accounting
+    nothing does for long: cancelled is what we have noted ourselves.
     """
     if job and job.active:
         if job.state in WAITING:
@@ -62,7 +65,7 @@ def state(found: record.Record, job: Job | None, stopped: str, submitted: bool) 
         return "failed", str(found.status.get("error", found.damage))
     if found.state == "running":
         return "running", "by a process outside of SLURM"
-    if job and job.state == "CANCELLED":
+    if cancelled or (job and job.state == "CANCELLED"):
         return "cancelled", stopped or "by scancel"
     if job:
         return ENDED.get(job.state, ("killed", f"the job ended as {job.state} without a result; see its log"))
@@ -105,7 +108,8 @@ def survey(runs: Path, wanted: Sequence[str] = ()) -> list[Row]:
         place = places.get(identity)
         job = jobs.get(place) if place else None
         submitted = place is not None and (runs / store.FOLDER / place[0] / "job.json").exists()
-        word, reason = state(found, job, _stopped(runs, place), submitted)
+        cancelled = place is not None and store.cancelled(store.history(runs / identity), place[0])
+        word, reason = state(found, job, _stopped(runs, place), submitted, cancelled)
         left = None
         if word == "running" and found.cell:
             left = time_left(found, int(found.cell["config"]["recipe.steps"]))

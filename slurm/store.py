@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,11 @@ def note(run: Path, event: str, attempt: Attempt, **content: Any) -> None:
     line = {"event": event, "job": attempt.job, "restart": attempt.restart, "time": time.time(), **content}
     with open(run / "jobs.jsonl", "a") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def cancelled(history: Iterable[Mapping[str, Any]], array: str) -> bool:
+    """Whether a cell was cancelled, for good, in this array; SLURM forgets it."""
+    return any(line["event"] == "cancel" and line["array"] == array for line in history)
 
 
 def history(run: Path) -> list[dict[str, Any]]:

@@ -125,9 +125,10 @@ def parameters(name: str, needs: Resources, options: Options, throttle: int, cod
         *([f"export RESIDUAL_COMMIT={known}"] if known else []),
         *options.setup,
     ]
-    python = options.python or shlex.quote(sys.executable)
+    host = shlex.quote(sys.executable)
+    python = options.python or host
     start = shlex.quote(str(code / "slurm" / "start.py"))
-    folder = shlex.quote(str(code.parent.parent / name))
+    after = f'-u {start} after {shlex.quote(str(code.parent.parent / name))} "$srun_code"'
     wanted = {
         "job_name": name,
         "partition": needs.partition,
@@ -145,7 +146,11 @@ def parameters(name: str, needs: Resources, options: Options, throttle: int, cod
         "signal_delay_s": options.signal_seconds,
         "stderr_to_stdout": True,
         "setup": setup,
-        "teardown": [f'exec {python} -u {start} after {folder} "$srun_code"'],
+        "teardown": [
+            # Outside of a container, where scontrol is; it needs Python alone.
+            *([f'{host} -c "" 2>/dev/null && exec {host} {after}'] if options.python else []),
+            f"exec {python} {after}",
+        ],
         "additional_parameters": {"chdir": str(code), "requeue": True, **options.more_sbatch},
     }
     return {key: value for key, value in wanted.items() if value is not None}
@@ -261,7 +266,16 @@ def submit(
         for name, needs, members, executor in executors:
             names = tuple({"identity": cell.identity, "name": cell.name} for cell in members)
             array = store.Array(name, sweep, stamp, time.time(), str(code), names, asdict(options))
-            done.append(_submit_one(array, needs, members, executor))
+            try:
+                done.append(_submit_one(array, needs, members, executor))
+            except cluster.SlurmError as error:
+                if not done:
+                    raise
+                jobs, count = ", ".join(one.job for one in done), sum(one.cells for one in done)
+                raise cluster.SlurmError(
+                    f"{error}; {count} of {len(left)} cells were submitted before that (job {jobs}): "
+                    "run the same command again for the rest when some have ended"
+                ) from error
     return done, {identity: job.id for identity, job in there.items()}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from ablations.manifest import slug
 from ablations.plan import request, sweep
 
 
@@ -22,3 +23,14 @@ def test_the_factors_are_what_varies_with_the_typed_ones_first_and_seeds_last():
 
 def test_cells_that_are_the_same_run_count_once():
     assert len(sweep(request(["model=resnet_cifar", "recipe.momentum=0.9,0.90"]), []).cells) == 1
+
+
+def test_long_names_are_cut_and_stay_apart():
+    overrides = [
+        "model.depth=20,32,44,56,110",
+        "model.shortcut=A,B,C",
+        "recipe.learning_rate=0.05,0.1,0.15,0.2",
+    ]
+    one, other = (slug([*overrides, f"seed=0,1,2,3,{seed}"]) for seed in (4, 5))
+    assert len(one) == len(other) == 80
+    assert one != other

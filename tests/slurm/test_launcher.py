@@ -54,7 +54,6 @@ def test_one_world_on_one_node_and_on_two(slurm_cluster: Cluster, tmp_path: Path
     found = {name: sweep.until_done({}, 180)[0].record for name, sweep in sweeps.items()}
     assert {one.state for one in found.values()} == {"finished"}
     assert [found[name].attempts[0]["devices"] for name in layouts] == [1, 2, 2]
-    assert "1 threads" in found["one_node"].attempts[0]["hardware"]
     for name in ("one_node", "two_nodes"):
         for ours, alone in zip(found[name].epochs, found["alone"].epochs, strict=True):
             assert ours["train/loss"] == pytest.approx(alone["train/loss"], rel=1e-4)
@@ -69,7 +68,9 @@ def test_what_was_submitted_is_what_runs(slurm_cluster: Cluster, tmp_path: Path)
         shutil.copytree(ROOT / room, checkout / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "run.py", checkout)
     sweep = Sweep(slurm_cluster, tmp_path / "runs")
-    command = [sys.executable, *sweep.command("seed=0", *SHORT, "hydra.launcher.sbatch=[hold]")]
+    # Large enough to have work for more threads than it is given.
+    wide = ("model.width=64", "recipe.batch_size=128", "hydra.launcher.cpus_per_task=1")
+    command = [sys.executable, *sweep.command("seed=0", *SHORT, *wide, "hydra.launcher.sbatch=[hold]")]
     subprocess.run(
         command, cwd=checkout, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": ""}
     )
@@ -79,6 +80,7 @@ def test_what_was_submitted_is_what_runs(slurm_cluster: Cluster, tmp_path: Path)
     slurm_cluster.run("scontrol", "release", job)
     row = sweep.until_done({}, 120)[0]
     assert (row.state, row.record.last["step"]) == ("finished", 24)
+    assert row.record.attempts[0]["hardware"].endswith(" 1 threads")
     logs = run("-m", "slurm", "logs", row.name, "--runs", str(sweep.runs))
     assert "done: finished" in logs.stdout
 
@@ -122,6 +124,38 @@ def test_a_node_that_cannot_train_is_left_for_another(slurm_cluster: Cluster, tm
     assert sweep.actions(row) == ["elsewhere", "elsewhere", "fail"]
     assert len({line["nodes"] for line in history if line["event"] == "start"}) == 3
     assert record.read(sweep.runs / row.identity).state == "failed"
+
+
+def test_a_node_that_cannot_train_and_has_no_neighbour_fails_the_cell(
+    slurm_cluster: Cluster, tmp_path: Path
+) -> None:
+    sweep = Sweep(slurm_cluster, tmp_path / "runs")
+    setup = 'hydra.launcher.setup=["export CUDA_VISIBLE_DEVICES="]'
+    small = ("trainer.accelerator=gpu", "hydra.launcher.partition=small", setup)
+    assert submit(sweep.command("seed=0", *SHORT, *small)) == 1
+    row = sweep.until_done({}, 120)[0]
+    assert (row.state, sweep.actions(row)) == ("failed", ["fail"])
+    assert "no GPU that PyTorch" in row.reason
+    assert "no other node" in row.reason
+
+
+def test_a_client_that_is_killed_while_it_submits_leaves_nothing_that_nobody_knows(
+    slurm_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = Sweep(slurm_cluster, tmp_path / "runs")
+    command = sweep.command("seed=0,1", "hydra.launcher.sbatch=[hold]")
+    deadly = tmp_path / "sbatch"
+    kill = 'case "$*" in *--test-only*) ;; *) kill -9 $PPID ;; esac'
+    deadly.write_text(f'#!/bin/sh\n{shutil.which("sbatch")} "$@"\n{kill}\n')
+    deadly.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        assert run(*command).returncode == -9
+    assert len(list(sweep.runs.glob("sweeps/*.json"))) == 1, "reports know what was asked for"
+    assert [row.state for row in sweep.rows().values()] == ["queued", "queued"]
+    assert submit(command) == 0
+    assert "2 jobs cancelled" in run("-m", "slurm", "cancel", "--all", "--runs", str(sweep.runs)).stdout
+    assert [row.state for row in sweep.rows().values()] == ["cancelled", "cancelled"]
 
 
 def test_cancel_and_words_that_name_nothing(slurm_cluster: Cluster, tmp_path: Path) -> None:
