@@ -57,6 +57,7 @@ class Options:
     mem: str | None = None
     constraint: str | None = None
     exclude: str | None = None
+    cells_per_device: int = 1
     array_parallelism: int = 64
     setup: tuple[str, ...] = ()
     python: str | None = None
@@ -197,7 +198,7 @@ def parse(values: Mapping[str, Any]) -> Options:
         if key not in known:
             raise ConfigError(f"hydra.launcher.{key} is not a parameter; {nearest(key, known)}")
     options = read_section(Options, plain, "hydra.launcher")
-    for name in ("array_parallelism", "signal_seconds", "max_requeues", "stop_after"):
+    for name in ("array_parallelism", "cells_per_device", "signal_seconds", "max_requeues", "stop_after"):
         if getattr(options, name) < 1:
             raise ConfigError(f"hydra.launcher.{name}={getattr(options, name)} is not allowed; at least 1")
     for key in options.more_sbatch:

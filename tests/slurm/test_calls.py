@@ -12,7 +12,8 @@ import pytest
 
 from ablations.cell import Cell
 from ablations.plan import compose, make_cell
-from slurm import cluster, job, store
+from slurm import cluster, store
+from slurm.after import after
 from slurm.options import Options
 from slurm.resources import Limits
 from slurm.submit import submit
@@ -108,7 +109,7 @@ def ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple
     store.note(run, "start", store.Attempt.here(), step=0, nodes="node1")
 
     def judge() -> tuple[int, list[str]]:
-        code = job.after(cell, run, folder, 0, 0)
+        code = after(folder, 0, 0)
         return code, [line["action"] for line in store.history(run) if line["event"] == "end"]
 
     return judge

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster
-from sweeps import ROOT, Sweep, job_of, metrics, run, submit
+from sweeps import ROOT, Sweep, job_of, metrics, run, submit, usr2
 
 from lightning_module import record
 from slurm import store
@@ -60,6 +60,32 @@ def test_one_world_on_one_node_and_on_two(slurm_cluster: Cluster, tmp_path: Path
     assert metrics(found["one_node"]) == metrics(found["two_nodes"])
     ranks = store.history(tmp_path / "two_nodes" / found["two_nodes"].folder.name)
     assert ranks[0]["nodes"].count("node") == 1 and "[" in ranks[0]["nodes"]
+
+
+def test_cells_that_share_a_job_are_what_they_are_alone(slurm_cluster: Cluster, tmp_path: Path) -> None:
+    """One of two fails, the job is interrupted and comes back for the other; the third has a job of its own."""
+    shared, alone = (Sweep(slurm_cluster, tmp_path / name) for name in ("shared", "alone"))
+    one_cpu = "hydra.launcher.cpus_per_task=1"
+    packed = (one_cpu, "hydra.launcher.cells_per_device=2", "hydra.launcher.sbatch=[hold]")
+    assert submit(shared.command("seed=0,1,2", *packed)) == 3
+    rows = shared.rows()
+    assert [job_of(rows[seed]).split("_")[1] for seed in range(3)] == ["0", "0", "1"]
+    broken = shared.runs / rows[1].identity
+    broken.mkdir()
+    (broken / "last.ckpt").write_text("no checkpoint")
+    slurm_cluster.run("scontrol", "release", job_of(rows[0]).split("_")[0])
+    assert submit(alone.command("seed=0", one_cpu)) == 1
+
+    rows, reference = shared.until_done({0: usr2}, 240), alone.until_done({}, 120)[0]
+    assert {seed: row.state for seed, row in rows.items()} == {0: "finished", 1: "failed", 2: "finished"}
+    assert shared.actions(rows[0]) == ["requeue", "done"]
+    assert shared.actions(rows[1]) == ["fail"], "the job that comes back leaves it alone"
+    assert shared.starts(rows[1]) == 1
+    assert rows[0].record.attempts[1]["step"] > 0
+    assert metrics(rows[0].record) == metrics(reference.record)
+    assert [row.job and row.job.state for _, row in sorted(rows.items())] == ["FAILED", "FAILED", "COMPLETED"]
+    logs = run("-m", "slurm", "logs", "ResNet-8 seed 1", "--runs", str(shared.runs), "--no-follow").stdout
+    assert "CheckpointError" in logs
 
 
 def test_what_was_submitted_is_what_runs(slurm_cluster: Cluster, tmp_path: Path) -> None:

@@ -44,6 +44,21 @@ def test_what_was_measured_corrects_the_estimate() -> None:
     assert correction([], 4) == 1
 
 
+def test_small_cells_share_a_device() -> None:
+    alone, shared = (resources(task(), Options(cells_per_device=cells), ANY, slower=0.01) for cells in (1, 8))
+    assert (shared.tasks_per_node, shared.gpus_per_node, shared.cells) == (8, "1", 8)
+    assert gigabytes(shared.mem) == 8 * gigabytes(alone.mem)
+    assert shared.minutes >= alone.minutes, "at worst they take turns"
+    several = resources(task(devices=2), Options(cells_per_device=8), ANY)
+    assert (several.tasks_per_node, several.cells) == (2, 1)
+    with pytest.raises(ConfigError, match="80 tasks.*cells_per_device"):
+        resources(task(), Options(cells_per_device=80), ANY)
+    assert [len(cells) for _, cells in arrays([(number, shared) for number in range(20)], largest=2)] == [
+        16,
+        4,
+    ]
+
+
 def test_memory_grows_with_the_network_where_activations_live_in_it() -> None:
     cpu = {"accelerator": "cpu"}
     shallow, deep = (resources(task(depth, **cpu), Options(), ANY) for depth in (20, 1202))
