@@ -202,7 +202,10 @@ def time_limit(sweep: Sweep, row: status.Row) -> None:
     ranks = sweep.processes(row, 0) + sweep.processes(row, 1)
     for process in ranks:
         os.kill(process, signal.SIGSTOP)
-    sweep.cluster.run("scontrol", "update", f"jobid={job_of(row)}", "TimeLimit=2")
+    assert row.job
+    ran = [int(part) for part in row.job.elapsed.split(":")]  # 3:02, or 1:00:00
+    limit = f"TimeLimit={2 + ran[-2]}"
+    sweep.cluster.run("scontrol", "update", f"jobid={job_of(row)}", limit)
 
     def enough() -> None:
         with contextlib.suppress(TimeoutError):

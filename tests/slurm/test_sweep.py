@@ -86,7 +86,7 @@ def test_nothing_is_lost(first_round: Sweep, tmp_path: Path) -> None:
 
     troubles = {0: preempt_by_term, 1: usr2, 2: requeue, 3: node_crashes, 6: cancel}
     with bug(sweep.runs, seed=4):
-        rows = sweep.until_done(troubles, 400)
+        rows = sweep.until_done(troubles, 600)
     assert states(rows) == {**FINISHED, 4: "failed", 6: "cancelled"}
     assert "ZeroDivisionError" in rows[4].record.status["traceback"]
     assert rows[4].job and rows[4].job.state == "FAILED"
@@ -135,7 +135,7 @@ def test_nothing_is_lost_without_accounting(
         10: usr2_to_batch,
         12: cancel_by_command,
     }
-    rows = sweep.until_done(troubles, 400)
+    rows = sweep.until_done(troubles, 600)
     until("SLURM forgets", lambda: sweep.rows()[12].job is None, 90)
     assert states(sweep.rows()) == FINISHED | {12: "cancelled"}
     with counted_calls(tmp_path) as calls:
