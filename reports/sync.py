@@ -45,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(where: str, runs: Path, dry_run: bool = False) -> int:
     """Push what the audit finds, then audit again."""
-    from reports.sources import records, wandb_api
+    from reports.sources import records
+    from reports.sources._wandb_client import place
 
-    entity, project = wandb_api.place(where)
+    entity, project = place(where)
     local = records.load(str(runs), None)
     found = _findings(local, where)
     for finding in found:
@@ -70,10 +71,11 @@ def run(where: str, runs: Path, dry_run: bool = False) -> int:
 def _findings(local: Frames, where: str) -> list[audit.Finding]:
     """What a push would mend; a project that is not there yet lacks everything."""
     from reports.sources import wandb_api
+    from reports.sources._wandb_client import NotThere
 
     try:
         other = wandb_api.load(where, None, stand_in=False)
-    except wandb_api.NotThere:
+    except NotThere:
         other = Frames(local.runs.iloc[:0], local.history.iloc[:0])
     return [finding for finding in audit.compare(local, other) if finding.kind in audit.MENDED_BY_SYNC]
 
@@ -81,6 +83,7 @@ def _findings(local: Frames, where: str) -> list[audit.Finding]:
 def _file(folder: Path) -> Path:
     """The W&B file that alone holds all that the record holds; made from the record if there is none."""
     from reports.sources import wandb_offline
+    from reports.sources._wandb_rows import numbers, settled
 
     paths = wandb_offline.files(folder)
     if not paths:
@@ -88,8 +91,8 @@ def _file(folder: Path) -> Path:
     told, last = record.read(folder), wandb_offline.read_fragment(paths[-1])
     attempt, status = last.config.get("attempt", {}), last.summary.get("status")
     same = _equal(
-        wandb_offline.numbers(wandb_offline.settled(last.rows, attempt)),
-        wandb_offline.numbers([{k: v for k, v in line.items() if k != "event"} for line in told.epochs]),
+        numbers(settled(last.rows, attempt)),
+        numbers([{k: v for k, v in line.items() if k != "event"} for line in told.epochs]),
     )
     ended = status == told.state or (told.state == "killed" and status in ("running", "killed"))
     if same and ended and attempt.get("attempt") == len(told.attempts) and not last.damage:

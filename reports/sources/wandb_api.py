@@ -18,20 +18,17 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ablations.cell import ConfigError
 from ablations.manifest import Manifest
 from lightning_module.tracking import JOB_TYPE
 from reports.sources import Frames, records
 from reports.sources._cache import read_cache, write_cache
+from reports.sources._wandb_client import Client, Unreachable, connect, place
+from reports.sources._wandb_rows import entry, numbers, settled
 from reports.sources.records import Entry
-from reports.sources.wandb_offline import entry, numbers, settled
-
-if TYPE_CHECKING:
-    from wandb.apis.public.service_api import ServiceApi
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +44,6 @@ REQUESTS = 8
 """Requests at the same time."""
 NAMES = 1000
 """Identities in one server-side filter; beyond that all runs of the project are listed."""
-RETRIES = 4
-TIMEOUT = 120.0
-"""Seconds for one request with all its retries."""
 
 RUNS = """query Runs($entity: String!, $project: String!, $filters: JSONString, $after: String, $first: Int) {
   project(name: $project, entityName: $entity) {
@@ -74,88 +68,6 @@ HISTORIES = """query Histories(
 
 Cached = dict[str, tuple[str, Entry]]
 """identity -> ("heartbeat|state|rows", with "|history" when that was fetched too; the run)."""
-
-
-class NotThere(ConfigError):
-    """The project does not exist, or not for this API key."""
-
-
-class Unreachable(Exception):
-    """The server does not answer, or not in working order; a cache can stand in."""
-
-
-@dataclass(frozen=True)
-class Client:
-    """A project on a server. Calling it makes one GraphQL request."""
-
-    service: ServiceApi
-    entity: str
-    project: str
-
-    def __call__(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The `project` part of an answer; ConfigError if it cannot be seen, Unreachable as above."""
-        from wandb.sdk.lib.service.service_connection import WandbApiFailedError
-
-        place = f"wandb:{self.entity}/{self.project}"
-        try:
-            variables |= {"entity": self.entity, "project": self.project}
-            answer: dict[str, Any] = self.service.execute_graphql(query, variables, timeout=TIMEOUT)
-        except WandbApiFailedError as error:
-            status = error.response.http_status if error.response is not None else 0
-            server = self.service.base_url
-            if status == 401:
-                raise ConfigError(
-                    f"{server} does not accept your API key; run `wandb login --relogin`"
-                ) from error
-            if status in (403, 404):
-                raise ConfigError(
-                    f"{place} is not open to your API key (HTTP {status}); check the names or ask for access"
-                ) from error
-            if 400 <= status < 500 and status not in (408, 429):
-                raise ConfigError(f"{server} refuses the query for {place}: {_text(error)}") from error
-            raise Unreachable(f"{server} does not answer ({_text(error)})") from error
-        if answer.get("project") is None:
-            raise NotThere(f"{place} does not exist, or your API key may not see it; check both names")
-        found: dict[str, Any] = answer["project"]
-        return found
-
-
-def _text(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
-
-
-def connect(entity: str, project: str) -> Client:
-    """The project's server, with the address and key that wandb itself would use. Makes no request.
-
-    Raises ConfigError without a wandb package or a key.
-    """
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    try:
-        import wandb
-        from wandb.apis.public.service_api import ServiceApi
-        from wandb.errors import AuthenticationError
-        from wandb.sdk.lib import wbauth
-    except ImportError as error:
-        raise ConfigError(
-            f"--source wandb needs the wandb package ({error}); run `pip install wandb`"
-        ) from error
-    settings = wandb.setup(wandb.Settings(silent=True)).settings.model_copy()
-    try:
-        key = wbauth.authenticate_session(
-            host=settings.base_url, source="reports", prompt=False, update_session=False
-        )
-    except AuthenticationError as error:
-        raise ConfigError(f"the API key for {settings.base_url} is not valid: {_text(error)}") from error
-    if key is None:
-        raise ConfigError(
-            f"there is no API key for {settings.base_url}; run `wandb login` or set WANDB_API_KEY"
-        )
-    wbauth.set_auth_settings(settings, key)
-    settings.x_graphql_retry_max = RETRIES
-    settings.x_graphql_retry_wait_min_seconds = 1
-    settings.x_graphql_retry_wait_max_seconds = 10
-    settings.x_graphql_timeout_seconds = 60
-    return Client(ServiceApi(settings, timeout=TIMEOUT), entity, project)
 
 
 def runs(client: Client, wanted: frozenset[str] | None, cached: Cached) -> Cached:
@@ -298,14 +210,6 @@ def collect(
         if any(cached.get(name) is not pair for name, pair in found.items()):
             write_cache(path, cached | found)
     return {name: pair for name, pair in sorted(found.items()) if not pair[1].head["foreign"]}
-
-
-def place(where: str) -> tuple[str, str]:
-    """ENTITY/PROJECT as its two names; ConfigError if it is not that."""
-    match = re.fullmatch(r"([^/\s]+)/([^/\s]+)", where)
-    if not match:
-        raise ConfigError(f"source=wandb:{where} does not say where; allowed is wandb:ENTITY/PROJECT")
-    return match[1], match[2]
 
 
 def load(where: str, manifest: Manifest | None, stand_in: bool = True) -> Frames:

@@ -18,7 +18,7 @@ from wandb_worker import make_cell
 from ablations.cell import ConfigError
 from ablations.manifest import Manifest, write
 from reports import __main__ as door
-from reports.sources import Frames, check, load, records, wandb_api
+from reports.sources import Frames, _wandb_client, check, load, records, wandb_api
 
 
 def shared(text: str, frames: Frames) -> str:
@@ -214,7 +214,7 @@ def test_a_key_that_is_none_is_one_sentence(server: Server, monkeypatch: pytest.
 def test_without_a_network_there_is_the_cache_and_it_is_said(
     synced: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wandb_api, "RETRIES", 1)
+    monkeypatch.setattr(_wandb_client, "RETRIES", 1)
     first = wandb_api.load("lab/p", None)
     synced.__exit__()
     same(wandb_api.load("lab/p", None), first)

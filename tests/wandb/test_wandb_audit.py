@@ -15,7 +15,7 @@ from wandb_worker import make_cell
 
 from ablations.cell import ConfigError
 from reports import audit, publish, sync
-from reports.sources import records, wandb_api, wandb_offline
+from reports.sources import _wandb_client, records, wandb_offline
 
 
 def line(text: str, word: str) -> str:
@@ -131,7 +131,7 @@ def test_a_damaged_file_is_made_again_from_the_record(server: Server, runs: Path
 def test_neither_audit_nor_sync_takes_the_cache_for_the_server(
     synced: Server, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(wandb_api, "RETRIES", 1)
+    monkeypatch.setattr(_wandb_client, "RETRIES", 1)
     assert audit.main(["lab/p", "--runs", str(runs)]) == 0
     synced.__exit__()
     assert audit.main(["lab/p", "--runs", str(runs)]) == 2
