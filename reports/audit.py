@@ -130,7 +130,7 @@ def run(where: str, runs: Path) -> int:
 
     local = records.load(str(runs), None)
     offline = frozenset(path.parent.parent.parent.name for path in runs.glob("*/wandb/*run-*/run-*.wandb"))
-    other = wandb_api.load(where, None, stand_in=False) if where else wandb_offline.load(str(runs), None)
+    other = wandb_api.load(where, None, fresh=True) if where else wandb_offline.load(str(runs), None)
     found = compare(local, other, offline)
     for finding in found:
         print(f"{finding.kind:<11}{finding.identity}  {finding.name}: {finding.text}")

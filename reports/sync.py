@@ -74,7 +74,7 @@ def _findings(local: Frames, where: str) -> list[audit.Finding]:
     from reports.sources._wandb_client import NotThere
 
     try:
-        other = wandb_api.load(where, None, stand_in=False)
+        other = wandb_api.load(where, None, fresh=True)
     except NotThere:
         other = Frames(local.runs.iloc[:0], local.history.iloc[:0])
     return [finding for finding in audit.compare(local, other) if finding.kind in audit.MENDED_BY_SYNC]

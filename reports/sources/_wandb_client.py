@@ -21,6 +21,10 @@ class NotThere(ConfigError):
     """The project does not exist, or not for this API key."""
 
 
+class Refused(ConfigError):
+    """The server answers, and will not do what the query asks."""
+
+
 class Unreachable(Exception):
     """The server does not answer, or not in working order; a cache can stand in."""
 
@@ -34,7 +38,7 @@ class Client:
     project: str
 
     def __call__(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The `project` part of an answer; ConfigError if it cannot be seen, Unreachable as above."""
+        """The `project` part of an answer; ConfigError if it cannot be had, Unreachable as above."""
         from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
         place = f"wandb:{self.entity}/{self.project}"
@@ -52,8 +56,10 @@ class Client:
                 raise ConfigError(
                     f"{place} is not open to your API key (HTTP {status}); check the names or ask for access"
                 ) from error
-            if 400 <= status < 500 and status not in (408, 429):
-                raise ConfigError(f"{server} refuses the query for {place}: {_text(error)}") from error
+            # wandb-core gives no status both for "no network" and for errors inside an answer with HTTP 200;
+            # only the latter read "input: ..." or "input:LINE:COLUMN: ...".
+            if (400 <= status < 500 and status not in (408, 429)) or re.match(r"input[:\d]*: ", str(error)):
+                raise Refused(f"{server} refuses the query for {place}: {_text(error)}") from error
             raise Unreachable(f"{server} does not answer ({_text(error)})") from error
         if answer.get("project") is None:
             raise NotThere(f"{place} does not exist, or your API key may not see it; check both names")

@@ -230,7 +230,7 @@ def load(where: str, manifest: Manifest | None) -> Frames:
         raise ConfigError(f"runs={where} is not a folder; train something first with python run.py")
     wanted = None if manifest is None else {cell["identity"] for cell in manifest.cells}
     found = sorted({path.parent for path in folder.glob("*/wandb") if path.is_dir()})
-    cached = read_cache(folder / CACHE)
+    cached, _ = read_cache(folder / CACHE)
     fresh: dict[str, tuple[str, Entry]] = {}
     for run in found:
         paths = files(run) if wanted is None or run.name in wanted else []
