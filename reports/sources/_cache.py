@@ -15,7 +15,7 @@ import numpy as np
 
 from reports.sources.records import Entry
 
-VERSION = 1
+VERSION = 2
 
 
 def read_cache(path: Path) -> tuple[dict[str, tuple[str, Entry]], str]:

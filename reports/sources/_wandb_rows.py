@@ -85,6 +85,19 @@ def entry(
         "damage": damage,
         "events": summary.get("events", []),
         "checksum": checksum,
+        "summary": unlike(summary, names, values),
         **more,
     }
     return Entry((0, 0), head, names, values)
+
+
+def unlike(
+    summary: Mapping[str, Any], names: Sequence[str], values: np.ndarray[Any, np.dtype[np.float64]]
+) -> dict[str, float | None]:
+    """The numbers of a summary that are not those of the last row (None: not in it); {} if there are no rows.
+
+    What the last row does not say was logged at other times, and the summary is right to keep it.
+    """
+    last = dict(zip(names, values[-1].tolist(), strict=True)) if len(values) else {}
+    said = {name: number(summary.get(name)) for name, value in last.items() if not math.isnan(value)}
+    return {name: value for name, value in said.items() if value != last[name]}

@@ -27,7 +27,7 @@ from lightning_module.tracking import JOB_TYPE
 from reports.sources import Frames, records
 from reports.sources._cache import read_cache, write_cache
 from reports.sources._wandb_client import Client, Refused, Unreachable, connect, place
-from reports.sources._wandb_rows import entry, numbers, settled
+from reports.sources._wandb_rows import entry, numbers, settled, unlike
 from reports.sources.records import Entry
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,10 @@ def histories(client: Client, found: Cached) -> Iterator[tuple[str, tuple[str, E
 
 def _with_history(key: str, run: Entry, rows: Iterable[Mapping[str, Any]]) -> tuple[str, Entry]:
     """A run and its key once its history is known."""
-    return f"{key}|history", Entry(run.key, run.head, *numbers(settled(rows, run.head["attempt"])))
+    names, values = numbers(settled(rows, run.head["attempt"]))
+    summary = dict(zip(run.names, run.rows[-1].tolist(), strict=True)) if len(run.rows) else {}
+    head = {**run.head, "summary": unlike(summary, names, values)}
+    return f"{key}|history", Entry(run.key, head, names, values)
 
 
 def _rows(client: Client, names: Sequence[str], found: Cached) -> dict[str, list[dict[str, Any]]]:

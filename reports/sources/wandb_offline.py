@@ -14,7 +14,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -246,8 +246,14 @@ def load(where: str, manifest: Manifest | None) -> Frames:
     frames = records.frames(folder, entries)
     notes = [entries[name].head["note"] for name in frames.runs["identity"]]
     reasons = zip(notes, frames.runs["reason"], strict=True)
-    return Frames(
-        frames.runs.assign(reason=[text or note for note, text in reasons]),
-        frames.history,
-        frames.events,
-    )
+    return replace(frames, runs=frames.runs.assign(reason=[text or note for note, text in reasons]))
+
+
+def load_newest(where: str, names: Iterable[str]) -> Frames:
+    """What the newest file of each of these runs holds by itself; a run without files is not there."""
+    newest = {name: paths[-1] for name in sorted(names) if (paths := files(Path(where) / name))}
+    entries = {}
+    for name, path in newest.items():
+        last = read_fragment(path)
+        entries[name] = entry(name, last.config, last.summary, last.rows, damage=last.damage)
+    return records.frames(Path(where), entries)
