@@ -165,6 +165,9 @@ def client_part(options: argparse.Namespace, server: Any) -> bool:
     ]
     for what, value, holds in limits:
         print(f"{'holds' if holds else 'DOES NOT HOLD':<14}{what}: {value}")
+    print(
+        f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores: times say little if it is the larger number"
+    )
     return all(holds for _, _, holds in limits)
 
 
