@@ -37,16 +37,34 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("overrides", BAD)
-def test_bad_input_is_one_sentence_and_exit_code_2(door, tmp_path, overrides):
-    done = door(*overrides.split())
+def refused(done, said):
+    """One sentence and exit code 2."""
     assert done.returncode == 2, done.stderr
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+    assert re.search(said, lines[0]), lines[0]
 
-    assert re.search(BAD[overrides], lines[0]), lines[0]
+
+@pytest.mark.parametrize("overrides", BAD)
+def test_bad_input_is_one_sentence_and_exit_code_2(door, tmp_path, overrides):
+    refused(door(*overrides.split()), BAD[overrides])
     assert not list(tmp_path.glob("runs/*/record.jsonl")), "nothing may have been started"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ("runs=file", "runs=file is not a folder one can write to"),
+        ("runs=locked", "runs=locked is not a folder one can write to .Permission denied"),
+        ("data=cifar10 data.root=locked", "data.root=locked cannot be read .Permission denied"),
+        ("data=cifar10 data.root=locked/data", "data.root=locked/data cannot be read .Permission denied"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_one_sentence(door, tmp_path, overrides, said):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "locked").mkdir(mode=0)
+    refused(door(*overrides.split()), said)
 
 
 def test_one_bad_cell_stops_a_grid_before_any_work(door, tmp_path):

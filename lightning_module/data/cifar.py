@@ -88,15 +88,21 @@ def load(config: DataConfig) -> DataSet:
     """
     release = RELEASES[config.name]
     root = Path(config.root).expanduser()
-    if root.exists() and not root.is_dir():
+    folder = root / release.folder
+    try:
+        folder.stat()
+    except NotADirectoryError:
         raise ConfigError(
             f"data.root={config.root} is a file; it must be the folder that holds {release.folder}/"
-        )
-    folder = root / release.folder
-    if not folder.is_dir():
+        ) from None
+    except FileNotFoundError:
         if not config.download:
-            raise ConfigError(_missing(folder, release, config, "data.download=false forbids fetching them"))
+            raise ConfigError(
+                _missing(folder, release, config, "data.download=false forbids fetching them")
+            ) from None
         _download(release, root, config)
+    except OSError as error:
+        raise ConfigError(f"data.root={config.root} cannot be read ({error.strerror})") from error
     train = [_read(folder / name, md5, release, config) for name, md5 in release.train.items()]
     test = [_read(folder / name, md5, release, config) for name, md5 in release.test.items()]
     return DataSet(config, _join(train), _join(test))
