@@ -47,7 +47,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 
 
 class RecordError(Exception):
-    """A record that cannot be read; its text is one sentence that names the file and what to do."""
+    """A record that cannot be read or written; its text is one sentence that names the file and what to do."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def read_all(runs: Path) -> dict[str, Record]:
 def is_locked(folder: Path) -> bool:
     """Whether a process of this machine (or of any, where the file system shares locks) runs this cell."""
     try:
-        handle = os.open(folder / "lock", os.O_RDWR)
+        handle = os.open(folder / "lock", os.O_RDONLY)  # it may be another user's
     except FileNotFoundError:
         return False
     try:
@@ -199,14 +199,14 @@ class Lock:
     Raises ConfigError if another process holds it or the folder is not writable.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, file: str = "lock") -> None:
+        self.folder, self.file = folder, file
         self.handle = -1
 
     def __enter__(self) -> Lock:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT)
+            self.handle = os.open(self.folder / self.file, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise ConfigError(
                 f"runs={self.folder.parent} is not a folder one can write to ({error.strerror}); "
@@ -230,7 +230,10 @@ class Busy(Exception):
 
 
 class Writer:
-    """Appends to a record. Every line is one `write` followed by fsync, so a kill loses at most that line."""
+    """Appends to a record. Every line is written and synced at once, so a kill loses at most that line.
+
+    RecordError when the disk does not take a line; the record then ends with the line before.
+    """
 
     def __init__(self, folder: Path, cell: Cell) -> None:
         """Open the record of `cell` in `folder`, which the caller has locked; start it if it is new.
@@ -249,8 +252,18 @@ class Writer:
             self._append({"event": "cell", "schema": SCHEMA, **cell.to_json()})
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line, default=float).encode() + b"\n")
-        os.fsync(self._file.fileno())
+        rest = json.dumps(line, default=float).encode() + b"\n"
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            while rest:  # a disk that is nearly full takes a part and says so only the next time
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(before)  # else the next line would be joined to a part of this one
+            raise RecordError(
+                f"{self._file.name} cannot be written ({error.strerror}); what it holds is whole, "
+                "and the same command goes on from there"
+            ) from error
 
     def start(self, step: int, provenance: Mapping[str, Any]) -> None:
         """A new attempt, from this step on."""

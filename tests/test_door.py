@@ -122,13 +122,19 @@ def test_a_failed_cell_ends_with_exit_code_1_and_is_tried_again(door, tmp_path):
     assert "retry" in third.stdout
 
 
-def test_two_processes_that_start_the_same_cell_share_the_work(door, tmp_path):
-    texts = [*SMALL, "recipe.steps=300"]
+@pytest.mark.parametrize("devices", [1, 2])
+def test_two_processes_that_start_the_same_cell_share_the_work(door, tmp_path, devices):
+    texts = [*SMALL, "recipe.steps=1000", "trainer=cpu", f"trainer.devices={devices}"]
     command = [sys.executable, str(ROOT / "run.py"), *texts]
-    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=200)[0] for process in both]
-    assert sum("another process" in text for text in said) == 1, said
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=400) for process in both]
     assert [process.returncode for process in both] == [0, 0]
+    assert not any("Traceback" in text for pair in said for text in pair), said
+    (left,) = [text for text, _ in said if "another process" in text]
+    assert re.search(r"ResNet-8 seed 0 +running ", left), left
 
 
 def test_what_hydra_users_expect(door):

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import json
 import math
+import resource
+import subprocess
+import sys
 
 import pytest
+from small import ROOT, heed_permissions
 
 from ablations.cell import Cell
 from ablations.plan import compose
@@ -39,6 +43,15 @@ def test_states(folder, cell):
 def test_a_second_process_is_refused(folder):
     with Lock(folder), pytest.raises(Busy):
         Lock(folder).__enter__()
+
+
+def test_the_lock_of_another_users_run_can_be_looked_at(folder):
+    (folder / "lock").chmod(0o444)
+    code = f"from lightning_module.record import *; print(read(Path({str(folder)!r})).state)"
+    said = subprocess.check_output(
+        [sys.executable, "-c", code], cwd=ROOT, text=True, preexec_fn=heed_permissions
+    )
+    assert said.strip() == "killed"
 
 
 def test_epochs_after_the_checkpoint_are_superseded_by_the_attempt_that_repeats_them(folder, cell):
@@ -144,6 +157,24 @@ def test_a_newer_schema_is_refused(folder, cell):
     assert read(folder).newer
     with pytest.raises(RecordError, match="schema 99"):
         Writer(folder, cell)
+
+
+def test_a_full_disk_leaves_whole_lines_and_an_error(folder, cell):
+    """A limit of the process does what a full disk does: a part of the line is taken, then nothing."""
+    path = folder / FILE
+    writer = Writer(folder, cell)
+    writer.start(30, {})
+    whole = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 300, hard))
+    try:
+        with pytest.raises(RecordError, match="record.jsonl cannot be written .File too large"):
+            writer.finish("failed", 30, error="no", traceback="x" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == whole
+    writer.finish("failed", 30, error="no", traceback="x" * 1000)
+    assert read(folder).state == "failed"
 
 
 def test_the_record_of_another_cell_is_refused(folder):
