@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from small import ROOT, SMALL
@@ -144,6 +145,22 @@ def test_what_hydra_users_expect(door):
     helped = door("--help")
     assert "model" in helped.stdout
     assert "plain_cifar" in helped.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc to know how far the start is")
+@pytest.mark.parametrize("library", ["_yaml", "libtorch_cpu"])
+def test_ctrl_c_while_it_starts_is_quiet(tmp_path, library):
+    """While Hydra is imported, and while torch is: before the first step in any case."""
+    command = [sys.executable, str(ROOT / "run.py"), *SMALL]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    maps, deadline = Path(f"/proc/{process.pid}/maps"), time.monotonic() + 120
+    while library not in maps.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=120)[1] == ""
+    assert process.returncode == 130
+    assert not list(tmp_path.glob("runs/*/record.jsonl"))
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
