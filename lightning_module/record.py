@@ -196,7 +196,8 @@ def is_locked(folder: Path) -> bool:
 class Lock:
     """Held while a cell runs; the kernel releases it however the process ends. `with Lock(folder): ...`
 
-    Raises ConfigError if another process holds it or the folder is not writable.
+    file: "lock" means that the cell is running. Raises Busy if another process holds it, ConfigError if the
+    folder is not writable.
     """
 
     def __init__(self, folder: Path, file: str = "lock") -> None:

@@ -123,9 +123,9 @@ def test_a_failed_cell_ends_with_exit_code_1_and_is_tried_again(door, tmp_path):
     assert "retry" in third.stdout
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_two_processes_that_start_the_same_cell_share_the_work(door, tmp_path, devices):
-    texts = [*SMALL, "recipe.steps=1000", "trainer=cpu", f"trainer.devices={devices}"]
+@pytest.mark.parametrize(("devices", "steps"), [(1, 1000), (2, 300)])
+def test_two_processes_that_start_the_same_cell_share_the_work(door, tmp_path, devices, steps):
+    texts = [*SMALL, f"recipe.steps={steps}", "trainer=cpu", f"trainer.devices={devices}"]
     command = [sys.executable, str(ROOT / "run.py"), *texts]
     both = [
         subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
