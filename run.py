@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads of one process starve another's
+# Ctrl-C before training, which has its own way to stop (interruption.py), also within the imports below.
+signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main`, which says them in one sentence
 
 import hydra
@@ -23,9 +26,11 @@ from ablations.cell import ConfigError
 
 @contextmanager
 def one_sentence() -> Iterator[None]:
-    """Bad input ends the program with one sentence and exit code 2."""
+    """Bad input ends the program with one sentence and exit code 2, a second Ctrl-C in training with 130."""
     try:
         yield
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

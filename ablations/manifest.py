@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +58,8 @@ def write(runs: Path, manifest: Manifest) -> Path:
     folder = runs / "sweeps"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{manifest.name}.json"
-    handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
-    with os.fdopen(handle, "w") as file:
-        json.dump(vars(manifest), file, indent=1)
+    temporary = folder / f"{manifest.name}.{os.getpid()}.tmp"  # not mkstemp's: others may read what one ran
+    temporary.write_text(json.dumps(vars(manifest), indent=1))
     os.replace(temporary, path)
     return path
 
@@ -74,7 +72,9 @@ def read(path: Path) -> Manifest:
             key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
         }
         return Manifest(**fields)
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{path} is not a sweep manifest ({error}); run the sweep's command again"
         ) from error

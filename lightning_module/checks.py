@@ -13,6 +13,16 @@ def positive(section: object, prefix: str, *names: str, minimum: float = 1) -> N
             raise ValueError(f"{prefix}.{name}={value} is not allowed; the smallest valid value is {minimum}")
 
 
+def between(section: object, prefix: str, *names: str, minimum: float, maximum: float) -> None:
+    """Raise ValueError for the first of these fields that is outside."""
+    for name in names:
+        value = getattr(section, name)
+        if not minimum <= value <= maximum:
+            raise ValueError(
+                f"{prefix}.{name}={value} is not allowed; it lies between {minimum} and {maximum}"
+            )
+
+
 def interval(key: str, values: Sequence[float], minimum: float) -> None:
     """Raise ValueError unless the values are two, in order and at least the minimum."""
     if len(values) != 2 or not minimum <= values[0] <= values[1]:

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from ablations.cell import ConfigError
-from lightning_module.checks import positive
+from lightning_module.checks import between, positive
 from lightning_module.data.config import AnyData, DataConfig, ImageNetConfig
 from lightning_module.networks.config import NetworkConfig
 
@@ -53,9 +54,16 @@ class RecipeConfig:
 
     def __post_init__(self) -> None:
         positive(self, "recipe", "batch_size", "steps")
-        positive(self, "recipe", "learning_rate", "momentum", "weight_decay", "warm_up_steps", minimum=0)
-        if list(self.drops) != sorted(set(self.drops)):
-            raise ValueError(f"recipe.drops={list(self.drops)} is not allowed; the steps must increase")
+        positive(self, "recipe", "learning_rate", "warm_up_learning_rate", "weight_decay", minimum=0)
+        positive(self, "recipe", "warm_up_steps", "warm_up_from_depth", minimum=0)
+        between(self, "recipe", "momentum", "drop_factor", minimum=0, maximum=1)
+        between(self, "recipe", "warm_up_error", minimum=0, maximum=100)
+        if self.nesterov and not self.momentum:
+            raise ValueError("recipe.nesterov=true needs a recipe.momentum above 0, such as 0.9")
+        if list(self.drops) != sorted(set(self.drops)) or min(self.drops, default=1) < 1:
+            raise ValueError(
+                f"recipe.drops={list(self.drops)} is not allowed; the steps must increase, the first at least 1"
+            )
         if self.classifier_weight_decay is not None:
             positive(self, "recipe", "classifier_weight_decay", minimum=0)
 
@@ -146,13 +154,13 @@ def _fit(value: Any, kind: Any, key: str) -> Any:
             raise ConfigError(f"{key}={value} is not a list, such as [32000,48000]")
         return tuple(_fit(item, get_args(kind)[0], key) for item in value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and number:
+    if kind is float and number and math.isfinite(value):
         return float(value)
     if kind is int and number and float(value).is_integer():
         return int(value)
     if kind in (str, bool) and isinstance(value, kind):
         return value
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
     raise ConfigError(f"{key}={value} is not {names[kind]}")
 
 

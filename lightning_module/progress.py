@@ -25,7 +25,8 @@ class Progress:
             disable=not (shown and self.terminal),
             dynamic_ncols=True,
             leave=False,
-            bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} steps, {postfix}{remaining} left",
+            # The time left comes first, since a narrow terminal cuts the end; tqdm puts ", " before {postfix}.
+            bar_format="{desc}: {remaining} left |{bar}| {n_fmt}/{total_fmt}{postfix}",
         )
         self.first, self.started, self.said = step, time.monotonic(), time.monotonic()
         self.text = ""
@@ -34,11 +35,11 @@ class Progress:
         """After each call."""
         self.bar.update(step - self.bar.n)
         if not self.bar.disable:
-            self.bar.set_postfix_str(f"{self._rate(step):,.0f} images/s, {self.text}", refresh=False)
+            self.bar.set_postfix_str(f"{self.text}{self._rate(step):,.0f} images/s", refresh=False)
 
     def epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """After each epoch."""
-        self.text = f"epoch {epoch}, test error {metrics['test/error']:.2f} %, "
+        self.text = f"test error {metrics['test/error']:.2f} %, "
         if (
             self.shown
             and not self.terminal

@@ -32,10 +32,25 @@ READERS_SECONDS = 1.0
 
 FINAL: tuple[State, ...] = ("finished", "diverged")
 """States that are results: never run again."""
+_REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "cell": ("schema", "identity", "name", "overrides", "config", "parameters", "multiply_adds"),
+    "attempt": ("step",),
+    "epoch": ("epoch", "step", "seconds"),
+    "status": ("status", "step"),
+}
+"""Keys that a line of each event must have, because readers count on them."""
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("identity", "name", "event", "status", "error"), (str,)),
+    **dict.fromkeys(("schema", "attempt", "epoch", "step", "parameters", "multiply_adds"), (int,)),
+    **dict.fromkeys(("time", "seconds"), (int, float)),
+    "overrides": (list,),
+    "config": (dict,),
+}
+"""Types of values, wherever a line has them."""
 
 
 class RecordError(Exception):
-    """A record that cannot be read; its text is one sentence that names the file and what to do."""
+    """A record that cannot be read or written; its text is one sentence that names the file and what to do."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +71,69 @@ class Record:
         """The line of the last epoch, {} before the first."""
         return self.epochs[-1] if self.epochs else {}
 
+    @property
+    def newer(self) -> bool:
+        """Whether a later version of this program wrote it, so that this one can do nothing with it."""
+        return _is_newer(self.cell)
+
+
+def _is_newer(head: Mapping[str, Any]) -> bool:
+    schema = head.get("schema")
+    return isinstance(schema, int) and schema > SCHEMA
+
+
+def _wrong(line: Mapping[str, Any], first: bool) -> str:
+    """What is wrong with a line that is JSON, as the end of a sentence; "" if nothing is."""
+    event = line.get("event")
+    if first != (event == "cell"):
+        return "a record starts with its cell" if first else "only its first line is its cell"
+    if not isinstance(event, str):
+        return "it names no event"
+    for key in _REQUIRED.get(event, ()):
+        if key not in line:
+            return f"its {key} is missing"
+    others = (int, float) if event == "epoch" else ()  # its metrics
+    for key, value in line.items():
+        kinds = _KINDS.get(key, others)
+        if kinds and type(value) not in kinds:  # by `type`, since True is an int
+            return f"its {key} is {json.dumps(value)}"
+    if event == "status" and line["status"] not in ("finished", "diverged", "failed"):
+        return f"its status is {json.dumps(line['status'])}"
+    return ""
+
+
+def _decoded(row: bytes) -> Any:
+    """A line of JSON; None if it is cut short or was never one."""
+    try:
+        return json.loads(row) if row.endswith(b"\n") else None
+    except ValueError:
+        return None
+
 
 def _parse(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Lines of a record and how many bytes they take; a last line that was cut short is left out.
 
-    Raises RecordError when a line before the last is damaged.
+    Raises RecordError when a line is damaged in another way. Of a newer record only the first line is looked at.
     """
-    rows = path.read_bytes().splitlines(keepends=True)
+    try:
+        rows = path.read_bytes().splitlines(keepends=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return [], 0
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read ({error.strerror})") from error
     lines: list[dict[str, Any]] = []
     length = 0
     for number, row in enumerate(rows, start=1):
-        try:
-            line = json.loads(row) if row.endswith(b"\n") else None
-        except ValueError:
-            line = None
-        if not isinstance(line, dict):
-            if number == len(rows):
-                break
+        line = _decoded(row)
+        if line is None and number == len(rows):
+            break
+        wrong = _wrong(line, number == 1) if isinstance(line, dict) else "it is not one of JSON"
+        if number == 1 and isinstance(line, dict) and _is_newer(line):
+            return [line], len(row)
+        if wrong:
             raise RecordError(
-                f"{path} is damaged in line {number}; nothing was changed: repair the line or move the folder away"
+                f"{path} is damaged in line {number} ({wrong}); nothing was changed: "
+                "repair the line or move the folder away"
             )
         lines.append(line)
         length += len(row)
@@ -86,18 +145,12 @@ def read(folder: Path) -> Record:
     path = folder / FILE
     try:
         lines, _ = _parse(path)
-    except FileNotFoundError:
-        return Record(folder, {})
     except RecordError as error:
         return Record(folder, {}, state="damaged", damage=str(error))
     if not lines:
         return Record(folder, {})
     head = lines[0]
-    if head.get("event") != "cell":
-        return Record(
-            folder, {}, state="damaged", damage=f"{path} does not start with its cell; move it away"
-        )
-    if head.get("schema", 0) > SCHEMA:
+    if _is_newer(head):
         damage = f"{path} has schema {head['schema']}, newer than this program's {SCHEMA}: update the program"
         return Record(folder, head, state="damaged", damage=damage)
     attempts: list[dict[str, Any]] = []
@@ -105,7 +158,7 @@ def read(folder: Path) -> Record:
     events: list[dict[str, Any]] = []
     status: dict[str, Any] = {}
     for line in lines[1:]:
-        event = line.get("event")
+        event = line["event"]
         if event == "attempt":
             attempts.append(line)
             epochs = [epoch for epoch in epochs if epoch["step"] <= line["step"]]
@@ -131,7 +184,7 @@ def read_all(runs: Path) -> dict[str, Record]:
 def is_locked(folder: Path) -> bool:
     """Whether a process of this machine (or of any, where the file system shares locks) runs this cell."""
     try:
-        handle = os.open(folder / "lock", os.O_RDONLY)
+        handle = os.open(folder / "lock", os.O_RDONLY)  # it may be another user's
     except OSError:
         return False  # never run, or not for us to read
     try:
@@ -148,17 +201,18 @@ def is_locked(folder: Path) -> bool:
 class Lock:
     """Held while a cell runs; the kernel releases it however the process ends. `with Lock(folder): ...`
 
-    Raises Busy if another process holds it, ConfigError if the folder is not writable or cannot be locked.
+    file: "lock" means that the cell is running. Raises Busy if another process holds it, ConfigError if the
+    folder is not writable or cannot be locked.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, file: str = "lock") -> None:
+        self.folder, self.file = folder, file
         self.handle = -1
 
     def __enter__(self) -> Lock:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT)
+            self.handle = os.open(self.folder / self.file, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise ConfigError(
                 f"runs={self.folder.parent} is not a folder one can write to ({error.strerror}); "
@@ -193,7 +247,10 @@ class Busy(Exception):
 
 
 class Writer:
-    """Appends to a record. Every line is one `write` followed by fsync, so a kill loses at most that line."""
+    """Appends to a record. Every line is written and synced at once, so a kill loses at most that line.
+
+    RecordError when the disk does not take a line; the record then ends with the line before.
+    """
 
     def __init__(self, folder: Path, cell: Cell) -> None:
         """Open the record of `cell` in `folder`, which the caller has locked; start it if it is new.
@@ -212,8 +269,18 @@ class Writer:
             self._append({"event": "cell", "schema": SCHEMA, **cell.to_json()})
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line, default=float).encode() + b"\n")
-        os.fsync(self._file.fileno())
+        rest = json.dumps(line, default=float).encode() + b"\n"
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            while rest:  # a disk that is nearly full takes a part and says so only the next time
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(before)  # else the next line would be joined to a part of this one
+            raise RecordError(
+                f"{self._file.name} cannot be written ({error.strerror}); what it holds is whole, "
+                "and the same command goes on from there"
+            ) from error
 
     def start(self, step: int, provenance: Mapping[str, Any]) -> None:
         """A new attempt, from this step on."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +33,8 @@ REACH_TIMEOUT = 10.0
 """Seconds to wait for a server before the run goes offline."""
 FINISH_TIMEOUT = 30.0
 """Seconds to wait at the end of an online run; what is not uploaded by then is on disk for `wandb sync`."""
+ROOM = 1 << 19
+"""Bytes that must be free for the files of a run: four times what one of 164 epochs takes."""
 
 _unreachable: dict[str | None, str] = {}
 """Servers that this process has already waited for in vain, and why: the next cell does not wait again."""
@@ -116,7 +119,10 @@ class Tracker:
                 "resume": "allow",
                 "reinit": "create_new",
             }
+            _check_room(folder)
             run = _start(mode, folder, base_url, arguments)
+            for handler in logging.getLogger("wandb").handlers:  # its debug.log: of a disk that fills later
+                handler.handleError = lambda _: None  # type: ignore[method-assign, assignment]
             run.define_metric("epoch")
             run.define_metric("*", step_metric="epoch")
             run.summary["status"] = "running"
@@ -170,6 +176,15 @@ class Tracker:
                 one_line(error),
             )
             self._run = None
+
+
+def _check_room(folder: Path) -> None:
+    """OSError without room for W&B's files: wandb would go on, and say so in a thousand lines."""
+    place = folder / "wandb"
+    place.mkdir(exist_ok=True)
+    with tempfile.TemporaryFile(dir=place) as file:
+        file.write(bytes(ROOM))
+        file.flush()
 
 
 def _start(

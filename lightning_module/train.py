@@ -68,8 +68,11 @@ def run(cell: Cell, interruption: Interruption) -> record.Record:
     if config.trainer.processes == 1:
         fit(cell, interruption)
     else:
-        load(config.data)  # its errors are worth a sentence before processes start
-        _run_in_processes(cell, config, folder, interruption)
+        load(config.data)  # its errors, and the record's, are worth a sentence before processes start
+        with record.Lock(folder, "start.lock"):  # rank 0 holds the other one, and should not find it taken
+            with record.Lock(folder):
+                record.Writer(folder, cell).close()
+            _run_in_processes(cell, config, folder, interruption)
     return record.read(folder)
 
 

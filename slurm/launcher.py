@@ -76,7 +76,7 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
     from ablations.plan import decide
     from lightning_module import record
     from slurm import cluster
-    from slurm.local import check_data
+    from slurm.local import check_data, check_records
     from slurm.submit import submit
 
     runs, name = sweep.runs.absolute(), sweep.manifest.name
@@ -86,6 +86,7 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
     for cell in sweep.cells:
         limits = site.limits(options.of(cell.config).partition)
         found = record.read(runs / cell.identity)
+        check_records([found])
         if decide(found) in ("run", "resume", "retry"):
             todo.append(for_cluster(cell, limits.gpus > 0))
         elif found.damage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -65,7 +65,10 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     from lightning_module.interruption import Interruption
 
     records = {cell.identity: record.read(sweep.runs / cell.identity) for cell in sweep.cells}
+    check_records(records.values())
     todo = [cell for cell in sweep.cells if decide(records[cell.identity]) in ("run", "resume", "retry")]
+    if todo:
+        check_machine(todo)
     check_data(todo)
     try:
         manifest.write(sweep.runs, sweep.manifest)
@@ -89,6 +92,9 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
         records[cell.identity] = record.read(sweep.runs / cell.identity)
         if interruption:
             break
+    for identity, found in records.items():
+        if found.state not in record.FINAL:  # another process may have gone on with it
+            records[identity] = record.read(sweep.runs / identity)
     _table(sweep, records)
     if interruption:
         print(f"Interrupted; the same command goes on from there:  {sweep.manifest.command}")
@@ -102,6 +108,15 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     return [records[cell.identity] for cell in sweep.cells]
 
 
+def check_records(records: Iterable[Record]) -> None:
+    """Whether none of them was written by a newer version: whoever goes on would mix the two."""
+    from ablations.cell import ConfigError
+
+    for found in records:
+        if found.newer:
+            raise ConfigError(found.damage)
+
+
 def check_data(cells: Sequence[Cell]) -> None:
     """Read the data sets of these cells, so that missing files are said before the first of them runs."""
     from lightning_module.config import parse
@@ -109,6 +124,31 @@ def check_data(cells: Sequence[Cell]) -> None:
 
     for data in dict.fromkeys(parse(cell.config).data for cell in cells):
         load(data)
+
+
+def check_machine(cells: Sequence[Cell]) -> None:
+    """Whether this machine has the devices that these cells ask for."""
+    import torch
+
+    from ablations.cell import ConfigError
+    from lightning_module.config import parse
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for trainer in dict.fromkeys(parse(cell.config).trainer for cell in cells):
+        if trainer.nodes > 1:
+            raise ConfigError(
+                f"trainer.nodes={trainer.nodes} needs hydra/launcher=slurm; on this machine it is 1"
+            )
+        if trainer.accelerator == "gpu" and not gpus:
+            raise ConfigError(
+                f"trainer.accelerator=gpu, but PyTorch {torch.__version__} finds no GPU here; "
+                "use trainer.accelerator=auto or cpu"
+            )
+        if trainer.accelerator != "cpu" and gpus and trainer.devices > gpus:
+            raise ConfigError(
+                f"trainer.devices={trainer.devices}, but this machine has {gpus} GPUs; "
+                f"use at most {gpus}, or trainer.accelerator=cpu"
+            )
 
 
 def _run(cell: Cell, interruption: Interruption) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small import ROOT
+from small import ROOT, heed_permissions
 
 sys.path.insert(0, str(ROOT))
 os.environ["OMP_WAIT_POLICY"] = "passive"
@@ -29,6 +29,7 @@ def door(tmp_path: Path) -> Door:
             text=True,
             timeout=timeout,
             check=False,
+            preexec_fn=heed_permissions,
         )
 
     return run

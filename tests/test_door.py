@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from small import ROOT, SMALL
@@ -37,16 +38,34 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("overrides", BAD)
-def test_bad_input_is_one_sentence_and_exit_code_2(door, tmp_path, overrides):
-    done = door(*overrides.split())
+def refused(done, said):
+    """One sentence and exit code 2."""
     assert done.returncode == 2, done.stderr
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+    assert re.search(said, lines[0]), lines[0]
 
-    assert re.search(BAD[overrides], lines[0]), lines[0]
+
+@pytest.mark.parametrize("overrides", BAD)
+def test_bad_input_is_one_sentence_and_exit_code_2(door, tmp_path, overrides):
+    refused(door(*overrides.split()), BAD[overrides])
     assert not list(tmp_path.glob("runs/*/record.jsonl")), "nothing may have been started"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ("runs=file", "runs=file is not a folder one can write to"),
+        ("runs=locked", "runs=locked is not a folder one can write to .Permission denied"),
+        ("data=cifar10 data.root=locked", "data.root=locked cannot be read .Permission denied"),
+        ("data=cifar10 data.root=locked/data", "data.root=locked/data cannot be read .Permission denied"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_one_sentence(door, tmp_path, overrides, said):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "locked").mkdir(mode=0)
+    refused(door(*overrides.split()), said)
 
 
 def test_one_bad_cell_stops_a_grid_before_any_work(door, tmp_path):
@@ -104,13 +123,19 @@ def test_a_failed_cell_ends_with_exit_code_1_and_is_tried_again(door, tmp_path):
     assert "retry" in third.stdout
 
 
-def test_two_processes_that_start_the_same_cell_share_the_work(door, tmp_path):
-    texts = [*SMALL, "recipe.steps=300"]
+@pytest.mark.parametrize(("devices", "steps"), [(1, 1000), (2, 300)])
+def test_two_processes_that_start_the_same_cell_share_the_work(door, tmp_path, devices, steps):
+    texts = [*SMALL, f"recipe.steps={steps}", "trainer=cpu", f"trainer.devices={devices}"]
     command = [sys.executable, str(ROOT / "run.py"), *texts]
-    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=200)[0] for process in both]
-    assert sum("another process" in text for text in said) == 1, said
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=400) for process in both]
     assert [process.returncode for process in both] == [0, 0]
+    assert not any("Traceback" in text for pair in said for text in pair), said
+    (left,) = [text for text, _ in said if "another process" in text]
+    assert re.search(r"ResNet-8 seed 0 +running ", left), left
 
 
 def test_what_hydra_users_expect(door):
@@ -120,6 +145,22 @@ def test_what_hydra_users_expect(door):
     helped = door("--help")
     assert "model" in helped.stdout
     assert "plain_cifar" in helped.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc to know how far the start is")
+@pytest.mark.parametrize("library", ["_yaml", "libtorch_cpu"])
+def test_ctrl_c_while_it_starts_is_quiet(tmp_path, library):
+    """While Hydra is imported, and while torch is: before the first step in any case."""
+    command = [sys.executable, str(ROOT / "run.py"), *SMALL]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    maps, deadline = Path(f"/proc/{process.pid}/maps"), time.monotonic() + 120
+    while library not in maps.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=120)[1] == ""
+    assert process.returncode == 130
+    assert not list(tmp_path.glob("runs/*/record.jsonl"))
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

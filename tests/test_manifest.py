@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import os
+
+import pytest
+
+from ablations import manifest
+from ablations.cell import ConfigError
 from ablations.manifest import slug
 from ablations.plan import request, sweep
 
@@ -34,3 +40,28 @@ def test_long_names_are_cut_and_stay_apart():
     one, other = (slug([*overrides, f"seed=0,1,2,3,{seed}"]) for seed in (4, 5))
     assert len(one) == len(other) == 80
     assert one != other
+
+
+def test_others_may_read_a_manifest_as_far_as_the_umask_lets_them(tmp_path):
+    before = os.umask(0o022)
+    try:
+        path = manifest.write(tmp_path, sweep(request(["seed=0"]), []).manifest)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert manifest.read(path).name == "seed_0"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("[]", "is not a sweep manifest"), ("{", "is not a sweep manifest"), (None, "cannot be read .Is a dir")],
+)
+def test_what_is_not_a_manifest_is_one_sentence(tmp_path, content, said):
+    path = tmp_path / "x.json"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=said):
+        manifest.read(path)

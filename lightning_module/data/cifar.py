@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import http.client
 import io
 import os
 import pickle
 import tarfile
 import tempfile
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,9 @@ RELEASES = {
     ),
 }
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, which come in the same way as those of a network."""
+
 
 class _DataUnpickler(pickle.Unpickler):
     """Reads arrays, lists and strings only: a data file must not be able to run code."""
@@ -88,15 +92,21 @@ def load(config: DataConfig) -> DataSet:
     """
     release = RELEASES[config.name]
     root = Path(config.root).expanduser()
-    if root.exists() and not root.is_dir():
+    folder = root / release.folder
+    try:
+        folder.stat()
+    except NotADirectoryError:
         raise ConfigError(
             f"data.root={config.root} is a file; it must be the folder that holds {release.folder}/"
-        )
-    folder = root / release.folder
-    if not folder.is_dir():
+        ) from None
+    except FileNotFoundError:
         if not config.download:
-            raise ConfigError(_missing(folder, release, config, "data.download=false forbids fetching them"))
+            raise ConfigError(
+                _missing(folder, release, config, "data.download=false forbids fetching them")
+            ) from None
         _download(release, root, config)
+    except OSError as error:
+        raise ConfigError(f"data.root={config.root} cannot be read ({error.strerror})") from error
     train = [_read(folder / name, md5, release, config) for name, md5 in release.train.items()]
     test = [_read(folder / name, md5, release, config) for name, md5 in release.test.items()]
     return DataSet(config, _join(train), _join(test))
@@ -127,16 +137,26 @@ def _download(release: _Release, root: Path, config: DataConfig) -> None:
                     while block := answer.read(1 << 20):
                         file.write(block)
                         bar.update(len(block))
-        except (urllib.error.URLError, OSError) as error:
+            if hashlib.md5(archive.read_bytes()).hexdigest() != release.md5:
+                raise ConfigError(
+                    f"{release.url} did not arrive whole (wrong MD5 sum); run the command again"
+                )
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder, filter="data")
+            os.replace(Path(folder) / release.folder, root / release.folder)
+        except (OSError, http.client.HTTPException) as error:
+            number = getattr(error, "errno", None)
+            if number in (errno.ENOTEMPTY, errno.EEXIST):
+                return  # another process was faster; its files are as good
+            if number in NO_ROOM:
+                raise ConfigError(
+                    f"data.root={config.root} has no room for {config.name} ({os.strerror(number)}); "
+                    "it takes 400 MB while it is unpacked"
+                ) from error
             reason = getattr(error, "reason", error)
             raise ConfigError(
                 _missing(root / release.folder, release, config, f"no network ({reason})")
             ) from error
-        if hashlib.md5(archive.read_bytes()).hexdigest() != release.md5:
-            raise ConfigError(f"{release.url} did not arrive whole (wrong MD5 sum); run the command again")
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-        os.replace(Path(folder) / release.folder, root / release.folder)
 
 
 def _read(path: Path, md5: str, release: _Release, config: DataConfig) -> tuple[np.ndarray, list[int]]:

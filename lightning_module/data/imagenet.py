@@ -10,6 +10,7 @@ import importlib.util
 import itertools
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,17 +89,23 @@ def load(config: ImageNetConfig) -> ImageNet:
         raise ConfigError(
             f"data.root={config.root}: train and val must have the same classes; {odd} is in one only"
         )
-    return ImageNet(config, _files(root / "train", train), _files(root / "val", train))
+    return ImageNet(config, _files(root / "train", train, config), _files(root / "val", train, config))
 
 
-def _classes(folder: Path, config: ImageNetConfig) -> list[str]:
+@contextmanager
+def _readable(folder: Path, config: ImageNetConfig) -> Iterator[None]:
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+        yield
     except OSError as error:
         raise ConfigError(
             f"data.root={config.root}: {folder} cannot be read ({error.strerror}); "
             "data.root must be the folder that holds train/<class>/* and val/<class>/*"
         ) from error
+
+
+def _classes(folder: Path, config: ImageNetConfig) -> list[str]:
+    with _readable(folder, config):
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
     if not names:
         raise ConfigError(
             f"data.root={config.root}: {folder} holds no folders; there must be one for each class"
@@ -106,11 +113,12 @@ def _classes(folder: Path, config: ImageNetConfig) -> list[str]:
     return names
 
 
-def _files(root: Path, classes: list[str]) -> Files:
+def _files(root: Path, classes: list[str], config: ImageNetConfig) -> Files:
     paths: list[bytes] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        files = sorted(file for file in os.listdir(root / name) if file.lower().endswith(ENDINGS))
+        with _readable(root / name, config):
+            files = sorted(file for file in os.listdir(root / name) if file.lower().endswith(ENDINGS))
         if not files:
             raise ConfigError(f"{root / name} holds no images; known are {', '.join(ENDINGS)}")
         paths += [os.fsencode(f"{name}/{file}") for file in files]

@@ -21,7 +21,7 @@ from lightning_module import record
 from reports.sources import HISTORY_COLUMNS, RUN_COLUMNS, Frames, attribute_text
 
 CACHE = ".records.npz"
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 COSTS = ("parameters", "multiply_adds")
 
 

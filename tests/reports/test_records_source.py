@@ -101,6 +101,16 @@ def test_a_damaged_record_is_one_damaged_row(tmp_path: Path) -> None:
     assert str(tmp_path) not in runs.loc[cell.identity, "reason"]
 
 
+def test_a_line_without_its_epoch_is_one_damaged_row(tmp_path: Path) -> None:
+    cell = make_cell()
+    train(tmp_path, cell)
+    path = tmp_path / cell.identity / record.FILE
+    path.write_text(path.read_text().replace('"epoch": 2, ', "", 1))
+    runs = load(tmp_path).runs
+    assert runs["state"].tolist() == ["damaged"]
+    assert "its epoch is missing" in runs["reason"].iloc[0]
+
+
 def test_a_record_in_a_foreign_folder_is_damaged(tmp_path: Path) -> None:
     cell = make_cell()
     train(tmp_path, cell)
@@ -113,7 +123,7 @@ def test_an_epoch_that_was_run_twice_counts_once(tmp_path: Path) -> None:
     train(tmp_path, cell, state="killed")
     writer = record.Writer(tmp_path / cell.identity, cell)
     writer.start(100, {})
-    writer.epoch(5, 111, {"test/error": 1.5})
+    writer.epoch(5, 111, {"test/error": 1.5, "seconds": 1.0})
     writer.close()
     history = load(tmp_path).history
     assert history["epoch"].tolist() == [1, 2, 3, 4, 5]

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import hashlib
+import http.server
+import io
 import os
 import pickle
-from dataclasses import replace
+import resource
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +105,78 @@ def test_without_network_it_says_where_to_get_the_files(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="no network .*get http://127.0.0.1:9/cifar-10-python"):
         load(replace(CIFAR10, root=str(tmp_path / "new"), download=True))
     assert not list((tmp_path / "new").iterdir())
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch) -> Iterator[Served]:
+    """A server with a small archive in the place of the official one; `root` is where it should go."""
+    write(tmp_path / "official", "cifar10")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.add(tmp_path / "official" / RELEASES["cifar10"].folder, RELEASES["cifar10"].folder)
+    found = Served(tmp_path / "new" / "root", packed.getvalue())
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            found.meanwhile()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(found.archive)))
+            self.end_headers()
+            self.wfile.write(found.archive)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
+        md5 = hashlib.md5(found.archive).hexdigest()
+        monkeypatch.setitem(RELEASES, "cifar10", replace(RELEASES["cifar10"], url=url, md5=md5))
+        yield found
+        server.shutdown()
+
+
+@dataclass
+class Served:
+    root: Path
+    archive: bytes
+    meanwhile: Callable[[], None] = lambda: None
+
+    @property
+    def config(self) -> DataConfig:
+        return replace(CIFAR10, root=str(self.root), download=True)
+
+    @property
+    def left(self) -> list[str]:
+        return [path.name for path in self.root.iterdir()]
+
+
+def test_missing_files_are_fetched_once_with_a_progress_bar(served, capsys):
+    assert len(load(served.config).train) == 100
+    assert "downloading cifar10: 100%" in capsys.readouterr().err
+    assert served.left == ["cifar-10-batches-py"]
+    assert len(load(replace(served.config, download=False)).test) == 20
+
+
+def test_an_archive_that_is_not_the_official_one_leaves_nothing(served):
+    served.archive = served.archive[:-1000]
+    with pytest.raises(ConfigError, match="did not arrive whole .wrong MD5 sum.; run the command again"):
+        load(served.config)
+    assert served.left == []
+
+
+def test_a_full_disk_is_not_called_a_missing_network(served):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(ConfigError, match="has no room for cifar10 .File too large"):
+            load(served.config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert served.left == []
+
+
+def test_of_two_first_downloads_at_once_the_slower_takes_the_files_of_the_other(served):
+    served.meanwhile = lambda: write(served.root, "cifar10")
+    assert len(load(served.config).train) == 100
+    assert served.left == ["cifar-10-batches-py"]

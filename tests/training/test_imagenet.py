@@ -237,6 +237,17 @@ def test_without_pillow_it_says_what_to_install(folder, monkeypatch):
         source(folder, "data.pca=0.2")
 
 
+def test_a_class_folder_that_cannot_be_listed_is_one_sentence(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    data = config(folder, "data.pca=0.3")
+    monkeypatch.setattr("os.listdir", refuse)  # root, who may run this, may list everything
+    with pytest.raises(ConfigError, match=r"train/(flower|china) cannot be read .Permission denied") as error:
+        load(data)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_image_is_named_in_one_sentence(folder, tmp_path, workers):
     overrides = broken(folder, tmp_path, "nothing")

@@ -91,6 +91,20 @@ def test_the_rates_from_the_first_step_to_the_last(overrides, rates):
     assert [rate for _, rate in found] == pytest.approx([rate for _, rate in rates])
 
 
+def test_the_rates_of_very_many_steps_are_known_at_once(monkeypatch):
+    """10^12 of them, of which one cannot ask each."""
+    asked = []
+
+    def rate(recipe, step, ends):
+        asked.append(step)
+        assert len(asked) < 100
+        return learning_rate(recipe, step, ends)
+
+    monkeypatch.setattr("lightning_module.realised.learning_rate", rate)
+    found = learning_rates(recipe("recipe=he2016_cifar", "recipe.steps=1e12"), 110)
+    assert [step for step, _ in found] == [0, 400, 32000, 48000]
+
+
 # The public implementations: what they change of the paper's form, and nothing else
 
 CONSTANTS = {
@@ -296,6 +310,16 @@ def test_weight_decay_reaches_what_the_recipe_says():
     ("override", "said"),
     [
         ("recipe.classifier_weight_decay=-1", "smallest valid value is 0"),
+        ("recipe.learning_rate=nan", "recipe.learning_rate=nan is not a finite number"),
+        ("recipe.learning_rate=inf", "recipe.learning_rate=inf is not a finite number"),
+        ("recipe.steps=inf", "recipe.steps=inf is not a whole number"),
+        ("recipe.warm_up_learning_rate=-1", "smallest valid value is 0"),
+        ("recipe.momentum=2", "recipe.momentum=2.0 is not allowed; it lies between 0 and 1"),
+        ("recipe.drop_factor=-1", "it lies between 0 and 1"),
+        ("recipe.warm_up_error=-3", "it lies between 0 and 100"),
+        ("recipe.drops=[-5]", "recipe.drops=.-5. is not allowed; .* the first at least 1"),
+        ("recipe.drops=[0,100]", "the first at least 1"),
+        ("recipe.nesterov=true recipe.momentum=0", "recipe.nesterov=true needs a recipe.momentum above 0"),
         ("data.normalisation=constants", "data.mean=.. is not three numbers"),
         ("data.mean=[1,2,3]", "need data.normalisation=constants"),
         ("data.normalisation=per_image", "need data.padding_with=black"),
@@ -305,7 +329,7 @@ def test_weight_decay_reaches_what_the_recipe_says():
 )
 def test_bad_values_are_one_sentence(override, said):
     with pytest.raises(ConfigError, match=said) as error:
-        parse(compose([override]))
+        parse(compose(override.split()))
     assert "\n" not in str(error.value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -137,6 +138,21 @@ def test_no_disk_for_wandb_is_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert record.read(folder).state == "finished"
     assert "W&B is off" in done.stderr
+
+
+def test_a_full_disk_is_one_warning(tmp_path: Path) -> None:
+    """A limit on the size of files, which the worker inherits, stands for a disk without room."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        done = work(tmp_path / "runs", [{"seed": 0, "last": 2}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("W&B is off for ResNet-20 A seed 0")
+    assert line.endswith("File too large); training goes on")
+    assert record.read(tmp_path / "runs" / make_cell(0).identity).state == "finished"
 
 
 def test_an_online_run_that_was_killed_is_one_whole_run_after_its_resumption(
