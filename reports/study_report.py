@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ablations.study import Published
+from ablations.study import HIGHER_IS_BETTER, Published
 from reports import statistics
 from reports.collect import Collected, Level, changes, narrowed, value_text
 from reports.document import Block, Column, Items, Section, Table, Text, interval, number, spread
@@ -13,10 +13,12 @@ from reports.tables import (
     MILLION,
     heading,
     listed,
+    metric_name,
     metric_text,
     place_cells,
     place_columns,
     place_text,
+    unit,
 )
 from reports.verdicts import Verdict, baseline_comparison, select
 
@@ -62,22 +64,26 @@ def _verdict_sentence(c: Collected, verdicts: list[Verdict]) -> str:
 
 
 def _best_sentence(c: Collected) -> str:
-    """The place with the lowest metric, beside the baseline in its row."""
+    """The place with the best metric, and its difference from the baseline in its row."""
     means = c.estimates(c.metric)
     finished = {place: e for place, e in means.items() if e.n}
     if not finished:
         return "No cell has finished."
-    best = min(finished, key=lambda place: finished[place].mean)
+    highest = c.metric in HIGHER_IS_BETTER
+    best = (max if highest else min)(finished, key=lambda place: finished[place].mean)
     e = finished[best]
-    text = f"The lowest {metric_text(c.metric).removesuffix(', %')} is {spread(e, 2)} % "
-    text += f"({place_text(c, best)}, n = {e.n})"
+    text = f"The {'highest' if highest else 'lowest'} {metric_name(c.metric)} is {spread(e, 2)}"
+    text += f"{unit(c.metric)} ({place_text(c, best)}, n = {e.n})"
     reference = baseline(c, best)
     if reference is None or reference == best or reference not in finished:
         return text + "."
     e, _ = baseline_comparison(c, best, reference, c.metric)
-    bounds = f", 95 % interval {interval(e, 2)}" if e.n > 1 else ""
+    if not e.n:
+        return text + "."
+    bounds = "" if math.isnan(e.low) else f", 95 % interval {interval(e, 2)}"
     return (
-        text + f"; the baseline, {place_text(c, reference)}, is {number(-e.mean, 2)} points above it{bounds}."
+        text + f"; its difference from the baseline, {place_text(c, reference)}, is "
+        f"{number(e.mean, 2)}{' points' if unit(c.metric) else ''}{bounds}."
     )
 
 
@@ -174,7 +180,7 @@ def differences(c: Collected) -> Section:
     name = value_text(c.study.baseline) if c.study else ""
     caption = (
         f"Difference from {heading(c.column_keys or c.row_keys)} {name} in points of "
-        f"{metric_text(c.metric).removesuffix(', %')}, mean ± standard deviation over pairs of one seed. "
+        f"{metric_name(c.metric)}, mean ± standard deviation over pairs of one seed. "
         "Resolvable: the smallest true difference that as many pairs with this spread would show four times "
         "in five."
     )
@@ -187,11 +193,6 @@ def published_for(c: Collected, place: tuple[Level, Level]) -> list[Published]:
     if c.study is None or group is None:
         return []
     return [p for p in c.study.published if p.metric == c.metric and len(select(group, p.levels))]
-
-
-def published_text(p: Published) -> str:
-    """A published number with its spread, as printed."""
-    return f"{p.value:g}" + (f" ± {p.std:g}" if p.std is not None else "")
 
 
 def against_paper(c: Collected) -> Section:
@@ -209,12 +210,12 @@ def against_paper(c: Collected) -> Section:
             place = place_cells(c, row, column)
             for p in found:
                 of = f" of {p.runs}" if p.runs and p.statistic not in ("single",) else ""
-                gap = ours.mean - p.value if ours.n and comparable else None
+                gap = ours.mean - p.value if ours.n and comparable and not p.bound else None
                 rows.append(
                     [
                         *place,
                         ours,
-                        published_text(p),
+                        p.text,
                         gap,
                         STATISTICS.get(p.statistic, p.statistic) + of,
                         p.where,
@@ -253,4 +254,4 @@ def paper_numbers(c: Collected) -> dict[tuple[Level, Level], str]:
     if changes(c):
         return {}
     found = {place: published_for(c, place) for place in c.groups}
-    return {place: published_text(numbers[0]) for place, numbers in found.items() if numbers}
+    return {place: numbers[0].text for place, numbers in found.items() if numbers}

@@ -9,17 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ablations.study import METRICS
 from reports.collect import OPEN, TRAIN_ERROR, Collected, Level, key_text, level_text
 from reports.document import Column, Table, interval
 from reports.statistics import NOTHING, Estimate
-
-METRICS = {
-    "test/error": "test error, %",
-    "train/error": "training error, %",
-    "test/top5_error": "top-5 error, %",
-    "train/loss": "training loss",
-}
-"""Metrics as they are called in headings; any other goes by its own name."""
 
 MILLION = 1e6
 HOUR = 3600
@@ -28,8 +21,18 @@ SHOWN = 200
 
 
 def metric_text(metric: str) -> str:
-    """A metric for people, with its unit."""
+    """A metric for people, with its unit; one that no study knows goes by its own name."""
     return METRICS.get(metric, metric.replace("/", " ").replace("_", " "))
+
+
+def metric_name(metric: str) -> str:
+    """A metric for people, without its unit."""
+    return metric_text(metric).partition(",")[0]
+
+
+def unit(metric: str) -> str:
+    """What stands behind a value of this metric: " %", or nothing."""
+    return " %" if metric_text(metric).endswith(", %") else ""
 
 
 def counts(states: Iterable[str]) -> str:

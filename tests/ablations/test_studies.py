@@ -12,7 +12,7 @@ import ablations
 from ablations import check, studies
 from ablations.cell import ConfigError
 from ablations.plan import study_manifest
-from ablations.study import Claim, Study, grid
+from ablations.study import Claim, Published, Study, grid
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "studies.md"
 BASE = ["model=resnet_cifar", "data=digits", "recipe=quick"]
@@ -60,6 +60,9 @@ def test_a_study_of_the_folder_has_no_mistake(name):
         (lambda: grid(seed=[0, 1, 0]), "cells: seed=0 stands twice"),
         (lambda: Claim("x", {"seed": 0}, {"seed": 1}), "exactly one of below, above and within"),
         (lambda: Claim("x", {"seed": 0}, {"seed": 0}, below=0), "the same cells"),
+        (lambda: Claim("x", {"seed": 0}, {"seed": 1}, below=0, metric="test/eror"), "metric: test/eror is not"),
+        (lambda: Published({"seed": 0}, 6.61, "Table 6", metric="test/eror"), "metric: test/eror is not"),
+        (lambda: small(metric="layer_response/rank 0"), "metric: layer_response/rank 0 is not one of test/error"),
         (lambda: check._check(small(base=["model=resnet_cifr"])), "base: .*did you mean resnet_cifar"),
         (lambda: check._check(small(cells=grid(model__depth=[8, 57], model__shortcut="A"))), "model.depth=57 .*56"),
         (

@@ -42,6 +42,7 @@ STUDY = Study(
         Published(
             {"model.shortcut": "A", "model.depth": 20}, 8.75, "Table 6", differs="two GPUs of 64 images"
         ),
+        Published({"model.shortcut": "none", "model.depth": 110}, 60, "Fig. 6", bound="above"),
     ),
     claims=(
         Claim("plain nets are worse", {"model.shortcut": "none"}, {"model.shortcut": "A"}, above=0),
@@ -180,6 +181,17 @@ def test_figures_are_well_formed_and_said_in_words(whole: Path) -> None:
         assert f"figures/{path.name}" in markdown(whole)
 
 
+def test_seeds_that_agree_have_no_interval_and_draw_none(tmp_path: Path) -> None:
+    cells = [make_cell(depth, "A", seed) for depth in (20, 56) for seed in range(3)]
+    for cell in cells:
+        train(tmp_path / "runs", cell, error=5.0)
+    manifest(tmp_path / "runs", "same", cells, ["model.depth", "seed"])
+    assert report(tmp_path) == 0
+    for path in (tmp_path / "results" / "same" / "figures").glob("*.svg"):
+        assert "nan" not in path.read_text().lower(), path
+    assert "| 5.00 ± 0.00 | – |" in markdown(tmp_path, "same")
+
+
 def test_html_marks_say_series_value_and_seed(whole: Path) -> None:
     page = (whole / "results" / NAME / "report.html").read_text()
     assert re.search(r"<title>depth 56, shortcut B, seed 3: \d\.\d\d %</title>", page)
@@ -248,6 +260,25 @@ def test_study_answers_its_question(holes: Path, monkeypatch: pytest.MonkeyPatch
     assert "no published number" in text
     assert "two GPUs of 64 images" in text
     assert "not the study's own protocol" not in text
+
+
+def test_the_answer_has_the_interval_of_the_difference_that_it_names(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = as_study(whole, monkeypatch)
+    (said,) = re.findall(
+        r"lowest test error is .* % \(depth 110, shortcut B, n = 5\); its difference from the baseline, "
+        r"depth 110, shortcut A, is (\S+) points, 95 % interval \[(\S+), (\S+)\]\.",
+        text,
+    )
+    mean, low, high = (float(number.replace("−", "-")) for number in said)
+    assert low < mean < high < 0
+
+
+def test_a_limit_keeps_its_sign_and_has_no_difference(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = as_study(whole, monkeypatch)
+    assert "| > 60 | – |" in text
+    assert re.search(r"\| 110 \|.*\| 11.17 ± 0.22 \| > 60 \|", text), "the main table too"
 
 
 def test_other_data_is_said_at_the_top_and_not_compared(holes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
