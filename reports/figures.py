@@ -197,7 +197,9 @@ def by_cost(c: Collected) -> Figure | None:
             )
             if row not in labelled and len(c.rows) <= LABELLED:
                 highest = max(
-                    e.high if e.n > 2 and e.sd else e.mean for place, (_, e) in points.items() if place[0] == row
+                    e.high if e.n > 2 and e.sd else e.mean
+                    for place, (_, e) in points.items()
+                    if place[0] == row
                 )
                 panel.label(panel.px(cost), highest, level_text(row, c.row_keys))
                 labelled.add(row)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ablations.study import HIGHER_IS_BETTER, Published
 from reports import statistics
-from reports.collect import Collected, Level, changes, narrowed, value_text
+from reports.collect import Collected, Level, changes, more_seeds, narrowed, value_text
 from reports.document import Block, Column, Items, Section, Table, Text, interval, number, spread
 from reports.tables import (
     MILLION,
@@ -22,6 +22,9 @@ from reports.tables import (
 )
 from reports.verdicts import Verdict, baseline_comparison, select
 
+FEW = 4
+"""Deviations and claims up to which the answer names each."""
+
 STATISTICS = {
     "mean": "mean",
     "median": "median",
@@ -35,15 +38,19 @@ def answer(c: Collected, verdicts: list[Verdict]) -> list[Block]:
     """The deviations, if any, then the answer in two sentences."""
     blocks: list[Block] = []
     if different := changes(c):
+        rest = len(different) - FEW
+        shown = different[:FEW] + ([f"{rest} more, under “Protocol and deviations”"] if rest > 0 else [])
         blocks.append(
             Text(
-                f"This is not the study's own protocol: {listed(different)}. What stands below is true of "
+                f"This is not the study's own protocol: {listed(shown)}. What stands below is true of "
                 "that, and says nothing about the paper's numbers.",
                 "warning",
             )
         )
     if part := narrowed(c):
         blocks.append(Text(f"Only a part of the study's cells: {listed(part)}.", "note"))
+    if seeds := more_seeds(c):
+        blocks.append(Text(f"More seeds than the study's own: {listed(map(str, seeds))}.", "note"))
     blocks.append(Text(" ".join(filter(None, [_verdict_sentence(c, verdicts), _best_sentence(c)])), "lead"))
     return blocks
 

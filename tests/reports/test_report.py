@@ -282,14 +282,51 @@ def test_a_limit_keeps_its_sign_and_has_no_difference(whole: Path, monkeypatch: 
 
 
 def test_other_data_is_said_at_the_top_and_not_compared(holes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = as_study(holes, monkeypatch, overrides=("data=digits", "model.depth=20,56"))
-    assert text.index("not the study's own protocol: `data=digits` instead of `data=cifar10`") < text.index(
-        "##"
+    departures = (
+        {"key": "data.flip", "study": [True], "here": [False]},
+        {"key": "data.name", "study": ["cifar10"], "here": ["digits"]},
+        {"key": "recipe.drops", "study": [[32000, 48000]], "here": [[240, 340]]},
     )
+    text = as_study(holes, monkeypatch, departures=departures, narrowed=("model.depth=20,56",))
+    said = (
+        "not the study's own protocol: `data.name` digits instead of cifar10, `data.flip` no instead of yes and "
+        "`recipe.drops` [240, 340] instead of [32000, 48000]."
+    )
+    assert text.index(said) < text.index("##")
     assert "Only a part of the study's cells: `model.depth=20,56`" in text
     assert "A, paper" not in text
     assert "not comparable" in text
     assert "−0.43" not in text
+
+
+def test_what_changes_no_result_is_no_deviation(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = as_study(whole, monkeypatch, overrides=("trainer=cpu", "trainer.devices=2"))
+    assert "own protocol" not in text
+    assert "A, paper" in text
+
+
+def test_more_seeds_are_neither_a_part_nor_another_protocol(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ({"key": "seed", "study": [0], "here": [1, 2, 5, 6]},)
+    text = as_study(whole, monkeypatch, overrides=("seed=0,1,2,5,6",), departures=more)
+    assert "More seeds than the study's own: 5 and 6." in text
+    assert "Only a part" not in text
+    assert "A, paper" in text
+
+
+def test_a_typed_factor_is_never_averaged_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = tmp_path / "runs"
+    rates = (0.03, 0.1)
+    cells = [make_cell(20, s, i, recipe__learning_rate=r) for r in rates for s in "AB" for i in range(3)]
+    for cell in cells:
+        low = cell.config["recipe"]["learning_rate"] == 0.03
+        train(runs, cell, error=8.0 + low + 0.01 * cell.config["seed"])
+    manifest(runs, "rates", cells, ["model.depth", "model.shortcut", "recipe.learning_rate", "seed"])
+    text = as_study(tmp_path, monkeypatch, overrides=("recipe.learning_rate=0.03,0.1",))
+    assert "| 20, learning rate 0.03 | 9.01 ± 0.01 | 8.75 | 9.01 ± 0.01 |" in text
+    assert "| 20, learning rate 0.1 | 8.01 ± 0.01 | 8.75 | 8.01 ± 0.01 |" in text
+    assert "Confounded" not in text
 
 
 def test_confounded_cells_are_flagged_with_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
