@@ -27,6 +27,7 @@ STUDY = Study(
     rows="model.depth",
     columns="model.shortcut",
     baseline="none",
+    metric=MEAN,
     published=[
         Published(at(*network), value, FIGURE, metric=f"layer_response/rank {rank}")
         for network, ranks in SORTED.items()

@@ -30,7 +30,7 @@ METRICS = {
     "train/error": "training error, %",
     "train/loss": "training loss",
     "layer_response/mean": "mean layer response",
-    "images_per_second": "images per second",
+    "images_per_second": "images/s",
 }
 """What a study can be about -> how it is called, with its unit. `layer_response/rank N`, the response of the
 layer that responds N-th strongest, is one too."""

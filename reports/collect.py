@@ -21,6 +21,7 @@ OPEN = ("planned", "queued", "running", "killed", "failed", "damaged")
 """States in which a number is still to come."""
 
 TEST_ERROR, TRAIN_ERROR = "test/error", "train/error"
+RESPONSES = "layer_response/"
 
 Level = tuple[Any, ...]
 """A place on an axis of the tables: one level per key of that axis."""
@@ -172,8 +173,10 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
     cells["multiply_adds"] = cells.pop("declared_multiply_adds")
     for column in ("reason", "commit", "versions", "hardware", "job", "url", "checksum"):
         cells[column] = cells[column].fillna("").astype(object)
-    for metric in (TEST_ERROR, TRAIN_ERROR, study.metric if study else TEST_ERROR):
-        if metric not in cells:
+    for metric in dict.fromkeys((TEST_ERROR, TRAIN_ERROR, *(spoken_of(study) if study else ()))):
+        if metric.startswith(RESPONSES):
+            cells[metric] = [response(frames.events.get(name, ()), metric) for name in cells["identity"]]
+        elif metric not in cells:
             cells[metric] = float("nan")
     groups = [key for key in factors(manifest, study) if "." not in key and key != "seed"] if study else []
     configs = [_frozen(cell["config"]) | _chosen(cell["overrides"], groups) for cell in manifest.cells]
@@ -186,6 +189,29 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
     found = set(cells["identity"])
     history = frames.history[frames.history["identity"].isin(found)]
     return Collected(manifest, study, cells, history, frames.events, row_keys, column_keys)
+
+
+def spoken_of(study: Study) -> tuple[str, ...]:
+    """The metrics of a study: its own, then those of its claims and of the paper's numbers."""
+    return tuple(
+        dict.fromkeys(
+            (study.metric, *(claim.metric for claim in study.claims), *(p.metric for p in study.published))
+        )
+    )
+
+
+def response(events: Sequence[Mapping[str, Any]], metric: str) -> float:
+    """Of the layer responses that a run recorded: "layer_response/mean", or "…/rank 3", the third strongest.
+
+    They are made here, from the event, so that they are the same from every source. NaN if there is none.
+    """
+    found = [event["responses"] for event in events if event.get("event") == "layer_responses"]
+    stds = sorted((std for _, std in found[-1]), reverse=True) if found else []
+    what = metric.removeprefix(RESPONSES)
+    if what == "mean":
+        return math.fsum(stds) / len(stds) if stds else math.nan
+    rank = int(what.removeprefix("rank "))
+    return stds[rank - 1] if rank <= len(stds) else math.nan
 
 
 def axes(

@@ -186,8 +186,8 @@ def differences(c: Collected) -> Section:
     ]
     name = value_text(c.study.baseline) if c.study else ""
     caption = (
-        f"Difference from {heading(c.column_keys or c.row_keys)} {name} in points of "
-        f"{metric_name(c.metric)}, mean ± standard deviation over pairs of one seed. "
+        f"Difference from {heading(c.column_keys or c.row_keys)} {name}{' in points' if unit(c.metric) else ''} "
+        f"of {metric_name(c.metric)}, mean ± standard deviation over pairs of one seed. "
         "Resolvable: the smallest true difference that as many pairs with this spread would show four times "
         "in five."
     )
@@ -195,11 +195,12 @@ def differences(c: Collected) -> Section:
 
 
 def published_for(c: Collected, place: tuple[Level, Level]) -> list[Published]:
-    """The paper's numbers for a place, of the study's metric."""
+    """The paper's numbers for a place, those of the study's metric first."""
     group = c.groups.get(place)
     if c.study is None or group is None:
         return []
-    return [p for p in c.study.published if p.metric == c.metric and len(select(group, p.levels))]
+    found = [p for p in c.study.published if len(select(group, p.levels))]
+    return sorted(found, key=lambda p: p.metric != c.metric)
 
 
 def against_paper(c: Collected) -> Section:
@@ -208,39 +209,35 @@ def against_paper(c: Collected) -> Section:
         text = "There is no published number for any cell of this study."
         return Section("Against the paper", (Text(text),) if c.study else ())
     comparable = not changes(c)
-    rows = []
-    for row in c.rows:
-        for column in c.columns:
-            if (row, column) not in c.groups:
-                continue
-            ours, found = c.estimates(c.metric)[row, column], published_for(c, (row, column))
-            place = place_cells(c, row, column)
-            for p in found:
-                of = f" of {p.runs}" if p.runs and p.statistic not in ("single",) else ""
-                gap = ours.mean - p.value if ours.n and comparable and not p.bound else None
-                rows.append(
-                    [
-                        *place,
-                        ours,
-                        p.text,
-                        gap,
-                        STATISTICS.get(p.statistic, p.statistic) + of,
-                        p.where,
-                        p.differs,
-                    ]
-                )
-            if not found:
-                rows.append([*place, ours, None, None, "no published number", "", ""])
-    columns = place_columns(c)
-    columns += [
-        Column("ours", 2),
-        Column("paper"),
-        Column("difference", 2),
-        Column("the paper's number is", left=True),
+    printed = {place: published_for(c, place) for place in c.places}
+    every = [p for found in printed.values() for p in found]
+    differs = list(dict.fromkeys(p.differs for p in every if p.differs))
+    metrics = list(dict.fromkeys([c.metric, *(p.metric for p in every)]))
+    several = len(metrics) > 1
+    rows: list[list[object]] = []
+    for place, found in printed.items():
+        head = place_cells(c, *place)
+        for p in found:
+            ours = c.estimates(p.metric)[place]
+            of = f" of {p.runs}" if p.runs and p.statistic != "single" else ""
+            gap = ours.mean - p.value if ours.n and comparable and not p.bound else None
+            which = differs.index(p.differs) + 1 if p.differs else None
+            values = [ours, p.text, gap, STATISTICS[p.statistic] + of, p.where, which]
+            rows.append([*head, *[metric_text(p.metric)] * several, *values])
+        if not found:
+            values = [c.estimates(c.metric)[place], None, None, "no published number", "", None]
+            rows.append([*head, *[metric_text(c.metric)] * several, *values])
+    columns = place_columns(c) + [Column("metric", left=True)] * several
+    columns += [Column("ours", 2), Column("paper"), Column("difference", 2)]
+    columns += [Column("the paper's number is", left=True), Column("where", left=True)]
+    columns.append(Column("its protocol differs"))
+    metric = metric_text(c.metric)
+    caption = "" if several else f"{metric[:1].upper()}{metric[1:]}. "
+    caption += "Ours: mean ± standard deviation over seeds, last epoch."
+    note = " ".join(f"({number}) {text}." for number, text in enumerate(differs, start=1))
+    blocks: list[Block] = [
+        Table("against_paper", caption, tuple(columns), rows, f"Its protocol differs: {note}" if note else "")
     ]
-    columns += [Column("where", left=True), Column("its protocol differs", left=True)]
-    caption = f"{metric_text(c.metric).capitalize()}. Ours: mean ± standard deviation over seeds, last epoch."
-    blocks: list[Block] = [Table("against_paper", caption, tuple(columns), rows)]
     if not comparable:
         blocks.insert(
             0, Text("The paper's numbers are for another protocol and are not comparable here.", "warning")
@@ -257,8 +254,8 @@ def _finished_mean(group: Any, column: str) -> float:
 
 
 def paper_numbers(c: Collected) -> dict[tuple[Level, Level], str]:
-    """Place -> the paper's number, for the main table; {} where the protocol is another one."""
+    """Place -> the paper's number of the study's metric; {} where the protocol is another one."""
     if changes(c):
         return {}
-    found = {place: published_for(c, place) for place in c.groups}
-    return {place: numbers[0].text for place, numbers in found.items() if numbers}
+    found = {place: published_for(c, place)[:1] for place in c.groups}
+    return {place: p.text for place, first in found.items() for p in first if p.metric == c.metric}

@@ -107,12 +107,13 @@ def main_table(c: Collected, metric: str, paper: Mapping[tuple[Level, Level], st
     )
 
 
-def groups_table(c: Collected) -> Table:
-    """One row per place in the tables: everything that is known of it."""
+def groups_table(c: Collected, paper: Mapping[tuple[Level, Level], str] | None = None) -> Table:
+    """One row per place in the tables: everything that is known of it. paper: as in `main_table`."""
     head, metric, (unit, seconds) = place_columns(c), c.metric, time_unit(c)
     head += [
         Column("seeds"),
         Column(metric_text(metric), 2),
+        *[Column("paper")] * bool(paper),
         Column("95 % interval"),
         Column("training error, %", 2),
         Column("parameters, M", 2),
@@ -127,6 +128,7 @@ def groups_table(c: Collected) -> Table:
                 *place_cells(c, *place),
                 seeds_cell(group, e),
                 e if e.n or e.diverged else state_text(group),
+                *([paper.get(place)] if paper else []),
                 interval(e, 2),
                 c.estimates(TRAIN_ERROR)[place],
                 float(group["parameters"].iloc[0]) / MILLION,
