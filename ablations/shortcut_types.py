@@ -55,7 +55,7 @@ STUDY = Study(
     base=["model=resnet_cifar", "model.depth=110", "data=cifar10", "recipe=he2016_cifar"],
     cells=sum(CELLS[1:], CELLS[0]),
     rows="model.shortcut_type",
-    baseline="identity",
+    baseline=IDENTITY,
     published=[
         Published(row, error, TABLE, "median", runs=5)
         if error is not None

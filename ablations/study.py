@@ -137,7 +137,9 @@ class Study:
 
     source: where the question comes from. base: overrides that every cell starts from. rows, columns: the
     factors of the main table. baseline: the level of `columns` (or of `rows`, when there are no columns)
-    that differences are taken from. metric: what is measured, in percent, at the last epoch.
+    that differences are taken from, at equal levels of all other factors; or {factor: level} of the one cell
+    that all others are compared with, where rows are told apart by several factors. metric: what is measured,
+    at the last epoch; one of METRICS.
     """
 
     question: str
@@ -163,7 +165,11 @@ class Study:
         _allowed("rows", self.rows, self.factors)
         if self.columns is not None:
             _allowed("columns", self.columns, [key for key in self.factors if key != self.rows])
-        if self.baseline is not None:
+        if isinstance(self.baseline, Mapping):
+            for key, level in self.baseline.items():
+                _allowed("baseline", key, self.factors)
+                _allowed(f"baseline: {key}", level, self.levels(key))
+        elif self.baseline is not None:
             key = self.columns or self.rows
             _allowed("baseline", self.baseline, self.levels(key))
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from ablations.study import HIGHER_IS_BETTER, Published
 from reports import statistics
-from reports.collect import Collected, Level, changes, more_seeds, narrowed, value_text
+from reports.collect import Collected, Level, changes, key_text, more_seeds, narrowed, value_text
 from reports.document import Block, Column, Items, Section, Table, Text, interval, number, spread
 from reports.tables import (
     MILLION,
-    heading,
     listed,
     metric_name,
     metric_text,
@@ -35,7 +35,7 @@ STATISTICS = {
 
 
 def answer(c: Collected, verdicts: list[Verdict]) -> list[Block]:
-    """The deviations, if any, then the answer in two sentences."""
+    """The deviations, if any, then the answer in two sentences: the verdicts and the best place."""
     blocks: list[Block] = []
     if different := changes(c):
         rest = len(different) - FEW
@@ -62,10 +62,15 @@ def _verdict_sentence(c: Collected, verdicts: list[Verdict]) -> str:
     words: dict[str, list[str]] = {"supported": [], "contradicted": [], "undecided": [], "untested": []}
     for verdict in verdicts:
         words[verdict.word].append(f"“{verdict.claim.text}”")
+    found = {word: texts for word, texts in words.items() if texts}
+    if len(verdicts) > FEW:
+        of = f"{'of' if so_far else 'Of'} {len(verdicts)} claims "
+        counted = [
+            f"{len(texts)} {'is' if len(texts) == 1 else 'are'} **{word}**" for word, texts in found.items()
+        ]
+        return f"{so_far}{of}{listed(counted)}."
     parts = [
-        f"{listed(texts)} {'is' if len(texts) == 1 else 'are'} **{word}**"
-        for word, texts in words.items()
-        if texts
+        f"{listed(texts)} {'is' if len(texts) == 1 else 'are'} **{word}**" for word, texts in found.items()
     ]
     return so_far + "; ".join(parts) + "."
 
@@ -95,15 +100,27 @@ def _best_sentence(c: Collected) -> str:
 
 
 def baseline(c: Collected, place: tuple[Level, Level]) -> tuple[Level, Level] | None:
-    """What a place is compared with: the study's baseline in its row (or column-wise, without columns)."""
+    """What a place is compared with: the study's baseline at the place's other levels, if it is one cell."""
     if c.study is None or c.study.baseline is None:
         return None
-    row, column = place
+    levels = dict(zip((*c.row_keys, *c.column_keys), place[0] + place[1], strict=True))
+    if isinstance(c.study.baseline, Mapping):
+        typed = [key for key in levels if key not in c.study.factors]
+        shared = {key: levels[key] for key in (c.study.rows, c.study.columns, *typed) if key}
+        cells = select(c.cells, {**shared, **c.study.baseline})
+        found = list(dict.fromkeys(zip(cells["row"], cells["column"], strict=True)))
+        return found[0] if len(found) == 1 else None
+    levels[c.study.columns or c.study.rows] = c.study.baseline
+    row, column = (tuple(levels[key] for key in keys) for keys in (c.row_keys, c.column_keys))
+    return (row, column) if (row, column) in c.groups else None
+
+
+def baseline_text(c: Collected) -> str:
+    """The baseline for people: "shortcut A", "shortcut type identity, shortcut A"."""
+    assert c.study
     level = c.study.baseline
-    if c.column_keys:
-        return (row, (level,)) if (row, (level,)) in c.groups else None
-    reference = ((level, *row[1:]), column)
-    return reference if reference in c.groups else None
+    levels = level if isinstance(level, Mapping) else {c.study.columns or c.study.rows: level}
+    return ", ".join(f"{key_text(key)} {value_text(value)}" for key, value in levels.items())
 
 
 def claims(c: Collected, verdicts: list[Verdict]) -> Section:
@@ -117,9 +134,9 @@ def claims(c: Collected, verdicts: list[Verdict]) -> Section:
         mean, pairs = e.mean if e.n else None, verdict.comparison.pooled.n
         evidence = [mean, interval(e, 2), 100 * e.level, margin_text(claim), pairs]
         rows.append([claim.text, f"**{verdict.word}**", *evidence])
-        where = f" ({claim.where})" if claim.where else ""
-        if verdict.note or where:
-            notes.append(f"“{claim.text}”{where}: {verdict.note}")
+        if verdict.note or claim.where:
+            where = f" ({claim.where})" if claim.where and verdict.note else ""
+            notes.append(f"“{claim.text}”{where}: {verdict.note or claim.where + '.'}")
     caption = (
         "Differences in points of the metric, paired by seed and by every factor that a claim leaves free. A "
         "claim is judged by its interval against its margin; the levels are Holm's, so that 95 % holds for "
@@ -184,9 +201,8 @@ def differences(c: Collected) -> Section:
         Column("Δ multiply-adds, %", 1),
         Column("Δ time, %", 1),
     ]
-    name = value_text(c.study.baseline) if c.study else ""
     caption = (
-        f"Difference from {heading(c.column_keys or c.row_keys)} {name}{' in points' if unit(c.metric) else ''} "
+        f"Difference from {baseline_text(c)}{' in points' if unit(c.metric) else ''} "
         f"of {metric_name(c.metric)}, mean ± standard deviation over pairs of one seed. "
         "Resolvable: the smallest true difference that as many pairs with this spread would show four times "
         "in five."

@@ -57,6 +57,8 @@ def test_a_study_of_the_folder_has_no_mistake(name):
         (lambda: small(rows="model.dpth"), "rows: model.dpth is not one of model.depth"),
         (lambda: small(columns="model.depth"), "columns: model.depth is not one of"),
         (lambda: small(baseline="D"), "baseline: D is not one of A, B"),
+        (lambda: small(baseline={"model.shortcut": "D"}), "baseline: model.shortcut: D is not one of A, B"),
+        (lambda: small(baseline={"model.width": 16}), "baseline: model.width is not one of model.depth"),
         (lambda: grid(seed=[0, 1, 0]), "cells: seed=0 stands twice"),
         (lambda: Claim("x", {"seed": 0}, {"seed": 1}), "exactly one of below, above and within"),
         (lambda: Claim("x", {"seed": 0}, {"seed": 0}, below=0), "the same cells"),

@@ -13,9 +13,10 @@ from reports_of_synthetic_cells import frames
 from ablations import studies
 from ablations.manifest import Manifest
 from ablations.plan import study_manifest
-from reports import render
+from reports import render, study_report
 from reports.collect import collect
 from reports.compose import compose
+from reports.document import Table
 from reports.sources import Frames
 
 SEEDS = "0,1"
@@ -66,6 +67,25 @@ def test_every_state_is_a_report(name: str) -> None:
     assert "nan" not in text.replace("nance", "")
     for word in ("diverged", "failed", "finished"):
         assert word in text
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in studies.names() if studies.load(name).baseline is not None]
+)
+def test_everything_has_its_difference_from_the_baseline(name: str) -> None:
+    """Every place but the baselines themselves; of shortcut_types all 15 rows below the identity."""
+    manifest = whole(name)
+    c = collect(manifest, studies.load(name), frames((cell, "finished", 8.0) for cell in manifest.cells))
+    (table,) = study_report.differences(c).blocks
+    without = [place for place in c.places if study_report.baseline(c, place) is None]
+    assert isinstance(table, Table)
+    itself = sum(study_report.baseline(c, place) == place for place in c.places)
+    assert len(table.rows) == len(c.places) - itself - len(without)
+    # such as ResNet-110 without a plain network, bottlenecks of 83 and 164 layers, option B at 50 and more
+    alone = {"layer_responses": 1, "block_types": 2, "depth_imagenet": 3, "downsampling": 0}
+    assert len(without) == alone.get(name, 0), without
+    if name == "shortcut_types":
+        assert len(table.rows) == 15
 
 
 @pytest.mark.parametrize(
