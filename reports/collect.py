@@ -59,6 +59,19 @@ class Collected:
         return ordered(self.cells["row"])
 
     @cached_property
+    def row_texts(self) -> dict[Level, str]:
+        """Row -> what it is called: a further key is named only where it tells rows apart that begin alike."""
+        alike: dict[Level, list[Level]] = {}
+        for row in self.rows:
+            alike.setdefault(row[:1], []).append(row)
+        texts = {}
+        for rows in alike.values():
+            kept = [i for i, values in enumerate(zip(*rows, strict=True)) if i == 0 or len(set(values)) > 1]
+            keys = [self.row_keys[i] for i in kept]
+            texts.update({row: level_text(tuple(row[i] for i in kept), keys) for row in rows})
+        return texts
+
+    @cached_property
     def columns(self) -> tuple[Level, ...]:
         """Columns of the tables, in order; one empty level when there are none."""
         return ordered(self.cells["column"])

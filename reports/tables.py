@@ -61,20 +61,20 @@ def time_unit(c: Collected) -> tuple[str, int]:
 
 def place_columns(c: Collected) -> list[Column]:
     """The columns that say which place of the tables a line is about."""
-    head = [Column(heading(c.row_keys), left=not _numeric(c.rows))] if c.row_keys else []
+    head = [Column(heading(c.row_keys[:1]), left=not _numeric(c.rows))] if c.row_keys else []
     return head + ([Column(heading(c.column_keys), left=True)] if c.column_keys else [])
 
 
 def place_cells(c: Collected, row: Level, column: Level) -> list[object]:
     """What stands in them."""
-    texts = [level_text(row, c.row_keys)] * bool(row) + [level_text(column, c.column_keys)] * bool(column)
+    texts = [c.row_texts[row]] * bool(row) + [level_text(column, c.column_keys)] * bool(column)
     return list(texts)
 
 
 def place_text(c: Collected, place: tuple[Level, Level]) -> str:
     """ "depth 56, shortcut B"."""
     row, column = place
-    parts = [f"{heading(c.row_keys[:1])} {level_text(row, c.row_keys)}"] if row else []
+    parts = [f"{heading(c.row_keys[:1])} {c.row_texts[row]}"] if row else []
     parts += [f"{heading(c.column_keys[:1])} {level_text(column, c.column_keys)}"] if column else []
     return ", ".join(parts)
 
@@ -94,7 +94,7 @@ def main_table(c: Collected, metric: str, paper: Mapping[tuple[Level, Level], st
         columns += [Column(text, 2)] + [Column(f"{text}, paper")] * (level in printed)
     rows = []
     for row in c.rows:
-        values: list[object] = [level_text(row, c.row_keys)]
+        values: list[object] = [c.row_texts[row]]
         for column in c.columns:
             group, e = c.groups.get((row, column)), c.estimates(metric).get((row, column), NOTHING)
             values.append(e if e.n or e.diverged or group is None else state_text(group))
