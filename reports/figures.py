@@ -281,7 +281,7 @@ def _drops(c: Collected, column: Level) -> list[int]:
 def _left_out(*parts: tuple[int, int, str]) -> str:
     """Says what a figure leaves out: (all, shown, what)."""
     texts = [f"{shown} of {every} {what}" for every, shown, what in parts if shown < every]
-    return f" Shown: {', '.join(texts)}; the tables have all." if texts else ""
+    return f" Shown: {', '.join(texts)}." if texts else ""
 
 
 def legend_rows(legend: Sequence[tuple[str, str]], width: float) -> list[list[tuple[float, str, str]]]:

@@ -138,9 +138,9 @@ def claims(c: Collected, verdicts: list[Verdict]) -> Section:
             where = f" ({claim.where})" if claim.where and verdict.note else ""
             notes.append(f"“{claim.text}”{where}: {verdict.note or claim.where + '.'}")
     caption = (
-        "Differences in points of the metric, paired by seed and by every factor that a claim leaves free. A "
-        "claim is judged by its interval against its margin; the levels are Holm's, so that 95 % holds for "
-        "all of them together."
+        "Differences of the metric (of errors: in points), paired by seed and by every factor that a claim "
+        "leaves free. A claim is judged by its interval against its margin; the levels are Holm's, so that "
+        "95 % holds for all of them together."
     )
     parts = [
         [verdict.claim.text, name, e, interval(e, 2), e.n]

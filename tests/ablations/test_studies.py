@@ -91,6 +91,12 @@ def test_a_mistake_is_said_with_its_field(make: Callable[[], object], says: str)
         make()
 
 
+@pytest.mark.parametrize("name", studies.names())
+def test_every_number_of_a_paper_says_how_its_protocol_differs(name):
+    for number in studies.load(name).published:
+        assert "batch normalisation saw" in number.differs, number
+
+
 def test_an_impossible_combination_is_no_mistake():
     check._check(
         small(cells=grid(model__downsampling=["stride", "max_pool"], model__shortcut_pooling=["subsample", "max"],
