@@ -260,13 +260,17 @@ def changes(c: Collected) -> list[str]:
     """How what was run is not the study's own, key by key: "`data.name` digits instead of cifar10".
 
     From the resolved configurations, not from what was typed, whose effect may be none or a different one.
-    Names come first: they say most.
+    Names come first, then the recipe: they say most.
     """
 
     def values(levels: Sequence[Any]) -> str:
         return ", ".join(value_text(tuple(v) if isinstance(v, list) else v) for v in levels)
 
-    departures = sorted(c.manifest.departures, key=lambda departure: not departure["key"].endswith(".name"))
+    def rank(departure: Mapping[str, Any]) -> tuple[bool, bool]:
+        key = departure["key"]
+        return not key.endswith(".name"), not key.startswith("recipe.")
+
+    departures = sorted(c.manifest.departures, key=rank)
     return [
         f"`{departure['key']}` {values(departure['here'])} instead of {values(departure['study'])}"
         for departure in departures

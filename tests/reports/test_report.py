@@ -289,8 +289,8 @@ def test_other_data_is_said_at_the_top_and_not_compared(holes: Path, monkeypatch
     )
     text = as_study(holes, monkeypatch, departures=departures, narrowed=("model.depth=20,56",))
     said = (
-        "not the study's own protocol: `data.name` digits instead of cifar10, `data.flip` no instead of yes and "
-        "`recipe.drops` [240, 340] instead of [32000, 48000]."
+        "not the study's own protocol: `data.name` digits instead of cifar10, `recipe.drops` [240, 340] instead of "
+        "[32000, 48000] and `data.flip` no instead of yes."
     )
     assert text.index(said) < text.index("##")
     assert "Only a part of the study's cells: `model.depth=20,56`" in text
