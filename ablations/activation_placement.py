@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ablations.papers import CIFAR_2016
 from ablations.study import Claim, Published, Study, grid
 
 PAPER = {  # ResNet-110 and ResNet-164
@@ -50,6 +51,7 @@ STUDY = Study(
             "arXiv:1603.05027, Table 2",
             "median",
             runs=5,
+            differs=CIFAR_2016,
         )
         for placement, errors in PAPER.items()
         for depth, error in zip((110, 164), errors, strict=True)

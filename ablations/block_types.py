@@ -1,8 +1,9 @@
 """Basic units, bottlenecks and units of one layer, at equal depth and at equal multiply-adds."""
 
+from ablations.papers import CIFAR_2016
 from ablations.study import Claim, Published, Study, grid
 
-PROJECTION = "projections where dimensions change (B)"
+PROJECTION = f"{CIFAR_2016}; projections where dimensions change (B)"
 
 
 def at(block: str, depth: int) -> dict[str, object]:
@@ -23,8 +24,10 @@ STUDY = Study(
     columns="model.block",
     baseline="basic",
     published=[
-        Published(at("basic", 110), 6.61, "arXiv:1603.05027, Table 3", "median", runs=5),
-        Published(at("single_layer", 110), 9.90, "arXiv:1603.05027, Table 3", "median", runs=5),
+        Published(at("basic", 110), 6.61, "arXiv:1603.05027, Table 3", "median", runs=5, differs=CIFAR_2016),
+        Published(
+            at("single_layer", 110), 9.90, "arXiv:1603.05027, Table 3", "median", runs=5, differs=CIFAR_2016
+        ),
         Published(
             at("bottleneck", 164), 5.93, "arXiv:1603.05027, Table 3", "median", runs=5, differs=PROJECTION
         ),

@@ -1,5 +1,6 @@
 """How deep can a residual network go on CIFAR-10?"""
 
+from ablations.papers import CIFAR_2015
 from ablations.study import Claim, Published, Study, grid
 
 TABLE = "arXiv:1512.03385, Table 6"
@@ -14,12 +15,20 @@ STUDY = Study(
     rows="model.depth",
     baseline=20,
     published=[
-        *(Published({"model.depth": depth}, error, TABLE) for depth, error in PAPER.items()),
-        Published({"model.depth": 110}, 6.61, TABLE, "mean", std=0.16, runs=5),
-        Published({"model.depth": 110}, 6.43, TABLE, "best", runs=5),
-        Published({"model.depth": 1202}, 7.93, TABLE),
+        *(
+            Published({"model.depth": depth}, error, TABLE, differs=CIFAR_2015)
+            for depth, error in PAPER.items()
+        ),
+        Published({"model.depth": 110}, 6.61, TABLE, "mean", std=0.16, runs=5, differs=CIFAR_2015),
+        Published({"model.depth": 110}, 6.43, TABLE, "best", runs=5, differs=CIFAR_2015),
+        Published({"model.depth": 1202}, 7.93, TABLE, differs=CIFAR_2015),
         Published(
-            {"model.depth": 1202}, 0.1, "arXiv:1512.03385, section 4.2", metric="train/error", bound="below"
+            {"model.depth": 1202},
+            0.1,
+            "arXiv:1512.03385, section 4.2",
+            metric="train/error",
+            bound="below",
+            differs=CIFAR_2015,
         ),
     ],
     claims=[

@@ -1,10 +1,10 @@
 """Depth on ImageNet: plain networks against residual ones, and on to 152 layers."""
 
+from ablations.papers import IMAGENET_2015
 from ablations.study import Claim, Published, Study, grid
 
 ERROR, TOP5 = "test_ten_crop/error", "test_ten_crop/top5_error"
 SCALES = ("test_multi_scale/error", "test_multi_scale/top5_error")
-SCHEDULE = "learning rate divided by 10 by hand, when the error stopped falling"
 Network = tuple[str, int]
 
 TEN_CROP: dict[Network, tuple[str, float, float | None]] = {
@@ -49,17 +49,19 @@ STUDY = Study(
     baseline="A",
     metric=ERROR,
     published=[
-        Published(at(network), value, f"arXiv:1512.03385, {table}", metric=metric, differs=SCHEDULE)
+        Published(at(network), value, f"arXiv:1512.03385, {table}", metric=metric, differs=IMAGENET_2015)
         for network, (table, *values) in TEN_CROP.items()
         for value, metric in zip(values, (ERROR, TOP5), strict=True)
         if value is not None
     ]
     + [
-        Published(at(network), value, "arXiv:1512.03385, Fig. 4, digitised, at its end", differs=SCHEDULE)
+        Published(
+            at(network), value, "arXiv:1512.03385, Fig. 4, digitised, at its end", differs=IMAGENET_2015
+        )
         for network, value in CENTRE.items()
     ]
     + [
-        Published(at(network), value, "arXiv:1512.03385, Table 4", metric=metric, differs=SCHEDULE)
+        Published(at(network), value, "arXiv:1512.03385, Table 4", metric=metric, differs=IMAGENET_2015)
         for network, values in MULTI_SCALE.items()
         for value, metric in zip(values, SCALES, strict=True)
     ],

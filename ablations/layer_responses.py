@@ -1,5 +1,6 @@
 """How strongly layers respond: is a residual function closer to zero than a function without a reference?"""
 
+from ablations.papers import CIFAR_2015
 from ablations.study import Claim, Published, Study, grid
 
 FIGURE = "arXiv:1512.03385, Fig. 7, bottom, digitised"
@@ -27,8 +28,9 @@ STUDY = Study(
     rows="model.depth",
     columns="model.shortcut",
     baseline="none",
+    metric=MEAN,
     published=[
-        Published(at(*network), value, FIGURE, metric=f"layer_response/rank {rank}")
+        Published(at(*network), value, FIGURE, metric=f"layer_response/rank {rank}", differs=CIFAR_2015)
         for network, ranks in SORTED.items()
         for rank, value in ranks.items()
     ],

@@ -1,5 +1,6 @@
 """The shortcuts A, B and C on CIFAR-10. The paper compares them on ImageNet only."""
 
+from ablations.papers import CIFAR_2015, CIFAR_2016
 from ablations.study import Claim, Published, Study, grid
 
 TABLE = "arXiv:1512.03385, Table 6"
@@ -20,15 +21,15 @@ STUDY = Study(
     columns="model.shortcut",
     baseline="A",
     published=[
-        *(Published(at("A", depth), error, TABLE) for depth, error in PAPER.items()),
-        Published(at("A", 110), 6.61, TABLE, "mean", std=0.16, runs=5),
+        *(Published(at("A", depth), error, TABLE, differs=CIFAR_2015) for depth, error in PAPER.items()),
+        Published(at("A", 110), 6.61, TABLE, "mean", std=0.16, runs=5, differs=CIFAR_2015),
         Published(
             at("C", 110),
             12.22,
             "arXiv:1603.05027, Table 1 (1x1 conv shortcut)",
             "median",
             runs=5,
-            differs="warm-up of 400 steps, where ours lasts until the training error is below 80 %",
+            differs=f"{CIFAR_2016}; warm-up of 400 steps, where ours lasts until the training error is below 80 %",
         ),
     ],
     claims=[

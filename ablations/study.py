@@ -6,6 +6,7 @@ What can be checked without `conf/` is checked here, when a study is made; `abla
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,24 @@ Levels = Mapping[str, Any]
 
 STATISTICS = ("mean", "median", "best", "single", "reported")
 """What a published number can be over the paper's runs; "reported": the paper does not say."""
+
+METRICS = {
+    "test/error": "test error, %",
+    "test/top5_error": "top-5 error, %",
+    "test_ten_crop/error": "ten-crop error, %",
+    "test_ten_crop/top5_error": "ten-crop top-5 error, %",
+    "test_multi_scale/error": "multi-scale error, %",
+    "test_multi_scale/top5_error": "multi-scale top-5 error, %",
+    "validation/error": "validation error, %",
+    "train/error": "training error, %",
+    "train/loss": "training loss",
+    "layer_response/mean": "mean layer response",
+    "images_per_second": "images/s",
+}
+"""What a study can be about -> how it is called, with its unit. `layer_response/rank N`, the response of the
+layer that responds N-th strongest, is one too."""
+
+HIGHER_IS_BETTER = ("images_per_second",)
 
 
 @dataclass(frozen=True)
@@ -70,6 +89,7 @@ class Published:
     bound: str = ""
 
     def __post_init__(self) -> None:
+        _known(self.metric)
         _allowed("statistic", self.statistic, STATISTICS)
         _allowed("bound", self.bound, ("", "above", "below"))
 
@@ -101,6 +121,7 @@ class Claim:
     where: str = ""
 
     def __post_init__(self) -> None:
+        _known(self.metric)
         margins = [margin for margin in (self.below, self.above, self.within) if margin is not None]
         if len(margins) != 1:
             raise ConfigError(f'claim "{self.text}": give exactly one of below, above and within')
@@ -116,7 +137,9 @@ class Study:
 
     source: where the question comes from. base: overrides that every cell starts from. rows, columns: the
     factors of the main table. baseline: the level of `columns` (or of `rows`, when there are no columns)
-    that differences are taken from. metric: what is measured, in percent, at the last epoch.
+    that differences are taken from, at equal levels of all other factors; or {factor: level} of the one cell
+    that all others are compared with, where rows are told apart by several factors. metric: what is measured,
+    at the last epoch; one of METRICS.
     """
 
     question: str
@@ -131,6 +154,7 @@ class Study:
     claims: Sequence[Claim] = ()
 
     def __post_init__(self) -> None:
+        _known(self.metric)
         for name in ("base", "published", "claims"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.cells.cells:
@@ -141,7 +165,11 @@ class Study:
         _allowed("rows", self.rows, self.factors)
         if self.columns is not None:
             _allowed("columns", self.columns, [key for key in self.factors if key != self.rows])
-        if self.baseline is not None:
+        if isinstance(self.baseline, Mapping):
+            for key, level in self.baseline.items():
+                _allowed("baseline", key, self.factors)
+                _allowed(f"baseline: {key}", level, self.levels(key))
+        elif self.baseline is not None:
             key = self.columns or self.rows
             _allowed("baseline", self.baseline, self.levels(key))
 
@@ -153,6 +181,12 @@ class Study:
     def levels(self, factor: str) -> tuple[Any, ...]:
         """The levels that its cells name of a factor, in order of appearance."""
         return tuple(dict.fromkeys(cell[factor] for cell in self.cells.cells if factor in cell))
+
+
+def _known(metric: str) -> None:
+    """ConfigError for a metric that nothing computes: nobody would ever see a number of it."""
+    if not re.fullmatch(r"layer_response/rank [1-9]\d*", metric):
+        _allowed("metric", metric, METRICS)
 
 
 def _allowed(field: str, value: object, allowed: Iterable[object]) -> None:

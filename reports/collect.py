@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.cell import NOT_RESULT_KEYS, RESULT_KEYS
 from ablations.manifest import Manifest
 from ablations.study import Study
 from reports.sources import RUN_COLUMNS, Frames, is_metric
@@ -22,6 +21,7 @@ OPEN = ("planned", "queued", "running", "killed", "failed", "damaged")
 """States in which a number is still to come."""
 
 TEST_ERROR, TRAIN_ERROR = "test/error", "train/error"
+RESPONSES = "layer_response/"
 
 Level = tuple[Any, ...]
 """A place on an axis of the tables: one level per key of that axis."""
@@ -59,6 +59,19 @@ class Collected:
         return ordered(self.cells["row"])
 
     @cached_property
+    def row_texts(self) -> dict[Level, str]:
+        """Row -> what it is called: a further key is named only where it tells rows apart that begin alike."""
+        alike: dict[Level, list[Level]] = {}
+        for row in self.rows:
+            alike.setdefault(row[:1], []).append(row)
+        texts = {}
+        for rows in alike.values():
+            kept = [i for i, values in enumerate(zip(*rows, strict=True)) if i == 0 or len(set(values)) > 1]
+            keys = [self.row_keys[i] for i in kept]
+            texts.update({row: level_text(tuple(row[i] for i in kept), keys) for row in rows})
+        return texts
+
+    @cached_property
     def columns(self) -> tuple[Level, ...]:
         """Columns of the tables, in order; one empty level when there are none."""
         return ordered(self.cells["column"])
@@ -88,11 +101,11 @@ class Collected:
 
     @property
     def studied(self) -> tuple[str, ...]:
-        """The factors: what a study declares, or what the cells of a sweep differ in. May name groups."""
-        if self.study is None:
-            return self.manifest.factors
-        named = (self.study.rows, self.study.columns, *self.study.factors)
-        return tuple(dict.fromkeys(key for key in named if key))
+        """The factors: what a study declares and what was typed, or what the cells of a sweep differ in.
+
+        May name groups.
+        """
+        return factors(self.manifest, self.study)
 
     @property
     def metric(self) -> str:
@@ -142,6 +155,18 @@ def ordered(levels: Iterable[Level]) -> tuple[Level, ...]:
     )
 
 
+def factors(manifest: Manifest, study: Study | None) -> tuple[str, ...]:
+    """Keys and groups that may tell cells apart, the rows of the tables first.
+
+    What was typed belongs to a study's own: recipe.learning_rate=0.03,0.1 makes two rows of each, never a mean.
+    """
+    if study is None:
+        return manifest.factors
+    typed = (text.partition("=")[0] for text in manifest.overrides)
+    named = [key for key in (study.rows, study.columns) if key]
+    return tuple(dict.fromkeys([*named, *study.factors, *typed]))
+
+
 def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collected:
     """Join a manifest's cells with what a source found of them."""
     declared = pd.DataFrame(
@@ -161,10 +186,12 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
     cells["multiply_adds"] = cells.pop("declared_multiply_adds")
     for column in ("reason", "commit", "versions", "hardware", "job", "url", "checksum"):
         cells[column] = cells[column].fillna("").astype(object)
-    for metric in (TEST_ERROR, TRAIN_ERROR, study.metric if study else TEST_ERROR):
-        if metric not in cells:
+    for metric in dict.fromkeys((TEST_ERROR, TRAIN_ERROR, *(spoken_of(study) if study else ()))):
+        if metric.startswith(RESPONSES):
+            cells[metric] = [response(frames.events.get(name, ()), metric) for name in cells["identity"]]
+        elif metric not in cells:
             cells[metric] = float("nan")
-    groups = [key for key in (study.factors if study else ()) if "." not in key and key != "seed"]
+    groups = [key for key in factors(manifest, study) if "." not in key and key != "seed"] if study else []
     configs = [_frozen(cell["config"]) | _chosen(cell["overrides"], groups) for cell in manifest.cells]
     keys = sorted({key for config in configs for key in config})
     columns = {key: pd.Series([config.get(key) for config in configs], dtype=object) for key in keys}
@@ -177,6 +204,29 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
     return Collected(manifest, study, cells, history, frames.events, row_keys, column_keys)
 
 
+def spoken_of(study: Study) -> tuple[str, ...]:
+    """The metrics of a study: its own, then those of its claims and of the paper's numbers."""
+    return tuple(
+        dict.fromkeys(
+            (study.metric, *(claim.metric for claim in study.claims), *(p.metric for p in study.published))
+        )
+    )
+
+
+def response(events: Sequence[Mapping[str, Any]], metric: str) -> float:
+    """Of the layer responses that a run recorded: "layer_response/mean", or "…/rank 3", the third strongest.
+
+    They are made here, from the event, so that they are the same from every source. NaN if there is none.
+    """
+    found = [event["responses"] for event in events if event.get("event") == "layer_responses"]
+    stds = sorted((std for _, std in found[-1]), reverse=True) if found else []
+    what = metric.removeprefix(RESPONSES)
+    if what == "mean":
+        return math.fsum(stds) / len(stds) if stds else math.nan
+    rank = int(what.removeprefix("rank "))
+    return stds[rank - 1] if rank <= len(stds) else math.nan
+
+
 def axes(
     cells: pd.DataFrame, manifest: Manifest, study: Study | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -185,10 +235,8 @@ def axes(
     A study names them. Otherwise the first factor makes the rows and the second the columns. Further factors
     join the rows where cells of one place would otherwise differ in them, so that only seeds are averaged.
     """
-    named = [key for key in (study.rows, study.columns) if key] if study else []
-    wanted = dict.fromkeys([*named, *(study.factors if study else manifest.factors)])
-    factors = [key for key in wanted if key != "seed" and key in cells]
-    varying = [key for key in factors if cells[key].map(repr).nunique() > 1] or factors
+    known = [key for key in factors(manifest, study) if key != "seed" and key in cells]
+    varying = [key for key in known if cells[key].map(repr).nunique() > 1] or known
     if study:
         rows, columns = [study.rows], [study.columns] if study.columns else []
     else:
@@ -209,23 +257,37 @@ def related(key: str, keys: Iterable[str]) -> bool:
 
 
 def changes(c: Collected) -> list[str]:
-    """How what was run is not the study: "data=digits instead of data=cifar10"."""
-    if c.study is None:
-        return []
-    base = dict(text.split("=", 1) for text in c.study.base)
-    found = []
-    for text in c.manifest.overrides:
-        key, _, value = text.lstrip("+~").partition("=")
-        result = key not in NOT_RESULT_KEYS and related(key, RESULT_KEYS)
-        if result and key not in c.study.factors and base.get(key) != value:
-            found.append(f"`{key}={value}`" + (f" instead of `{key}={base[key]}`" if key in base else ""))
-    return found
+    """How what was run is not the study's own, key by key: "`data.name` digits instead of cifar10".
+
+    From the resolved configurations, not from what was typed, whose effect may be none or a different one.
+    Names come first, then the recipe: they say most.
+    """
+
+    def values(levels: Sequence[Any]) -> str:
+        return ", ".join(value_text(tuple(v) if isinstance(v, list) else v) for v in levels)
+
+    def rank(departure: Mapping[str, Any]) -> tuple[bool, bool]:
+        key = departure["key"]
+        return not key.endswith(".name"), not key.startswith("recipe.")
+
+    departures = sorted(c.manifest.departures, key=rank)
+    return [
+        f"`{departure['key']}` {values(departure['here'])} instead of {values(departure['study'])}"
+        for departure in departures
+        if departure["key"] != "seed"
+    ]
+
+
+def more_seeds(c: Collected) -> list[int]:
+    """Seeds that are not the study's: more of the same, no other protocol."""
+    own = c.study.levels("seed") if c.study else ()
+    here = (departure["here"] for departure in c.manifest.departures if departure["key"] == "seed")
+    return [seed for seeds in here for seed in seeds if seed not in own]
 
 
 def narrowed(c: Collected) -> list[str]:
     """Overrides that took a part of the study's cells."""
-    factors = c.study.factors if c.study else ()
-    return [f"`{text}`" for text in c.manifest.overrides if text.partition("=")[0] in factors]
+    return [f"`{text}`" for text in c.manifest.narrowed]
 
 
 def confounds(collected: Collected) -> list[tuple[str, dict[Any, list[Level]]]]:

@@ -45,9 +45,11 @@ def compose(c: Collected, command: str) -> Report:
 def results(c: Collected) -> Section:
     """Main table, details and error against the rows."""
     blocks: list[Block] = []
-    if c.column_keys and len(c.columns) <= MATRIX:
-        blocks.append(tables.main_table(c, c.metric, study_report.paper_numbers(c)))
-    blocks.append(tables.groups_table(c))
+    paper = study_report.paper_numbers(c)
+    matrix = bool(c.column_keys) and len(c.columns) <= MATRIX
+    if matrix:
+        blocks.append(tables.main_table(c, c.metric, paper))
+    blocks.append(tables.groups_table(c, {} if matrix else paper))
     if c.cells["state"].eq("finished").any() and c.row_keys:
         blocks.append(figures.by_row(c))
     return Section("Results", tuple(blocks))

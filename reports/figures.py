@@ -197,7 +197,9 @@ def by_cost(c: Collected) -> Figure | None:
             )
             if row not in labelled and len(c.rows) <= LABELLED:
                 highest = max(
-                    e.mean if e.n < 3 else e.high for place, (_, e) in points.items() if place[0] == row
+                    e.high if e.n > 2 and e.sd else e.mean
+                    for place, (_, e) in points.items()
+                    if place[0] == row
                 )
                 panel.label(panel.px(cost), highest, level_text(row, c.row_keys))
                 labelled.add(row)
@@ -279,7 +281,7 @@ def _drops(c: Collected, column: Level) -> list[int]:
 def _left_out(*parts: tuple[int, int, str]) -> str:
     """Says what a figure leaves out: (all, shown, what)."""
     texts = [f"{shown} of {every} {what}" for every, shown, what in parts if shown < every]
-    return f" Shown: {', '.join(texts)}; the tables have all." if texts else ""
+    return f" Shown: {', '.join(texts)}." if texts else ""
 
 
 def legend_rows(legend: Sequence[tuple[str, str]], width: float) -> list[list[tuple[float, str, str]]]:

@@ -107,8 +107,9 @@ def html(report: Report) -> str:
 
 
 def inline(text: str) -> str:
-    """`code`, **bold** and [links](address) of a text as HTML."""
-    out = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
+    """`code`, **bold** and [links](address) of a text as HTML; no line breaks before a unit."""
+    out = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", escape(text, quote=False))
+    out = re.sub(r"`([^`]+)`", r"<code>\1</code>", out)
     out = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", out)
     return re.sub(r"\[([^\]]+)\]\((https?://[^)\s]+|[\w./-]+)\)", r'<a href="\2">\1</a>', out)
 

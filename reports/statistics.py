@@ -1,7 +1,9 @@
 """Numbers for a report: estimates, paired differences, verdicts. Pure functions on plain arrays.
 
 Intervals are Student's t, two-sided, 95 % unless said otherwise: with three to ten seeds a bootstrap covers
-far less than it says. Nothing is dropped silently: what diverged is counted beside every mean.
+far less than it says. Nothing is dropped silently: what diverged is counted beside every mean. Values that
+are all the same show no spread, which is not the same as showing that there is none: an error is a count of
+images, and two or three of them agree by chance often enough. They get no interval and prove nothing.
 """
 
 from __future__ import annotations
@@ -15,13 +17,16 @@ from scipy import special
 
 LEVEL = 0.95
 POWER = 0.8
+ROUNDING = 1e-9
+"""Spread, in points, up to which values count as the same: it comes from arithmetic, not from the runs."""
 
 Values = Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n values. sd is NaN below two values, and so are low and high, its interval at `level`.
+    """A mean over n values. low and high: its interval at `level`, NaN where there is no spread to go by: below
+    two values (then sd is NaN too) and among values that are all the same (then it is 0).
 
     df: degrees of freedom of the interval. diverged: how many more values there would be, had their runs not
     diverged. planned: how many were asked for; 0 if nobody said.
@@ -50,6 +55,8 @@ def estimate(values: Values, level: float = LEVEL, diverged: int = 0, planned: i
     mean = math.fsum(x) / n
     if n == 1:
         return Estimate(1, mean, level=level, diverged=diverged, planned=planned)
+    if np.ptp(x) <= ROUNDING:
+        return Estimate(n, mean, 0.0, level=level, df=n - 1, diverged=diverged, planned=planned)
     sd = math.sqrt(math.fsum((x - mean) ** 2) / (n - 1))
     half = float(special.stdtrit(n - 1, (1 + level) / 2)) * sd / math.sqrt(n)
     return Estimate(n, mean, sd, mean - half, mean + half, level, n - 1, diverged, planned)
@@ -74,7 +81,7 @@ def welch(of: Values, than: Values, level: float = LEVEL) -> Estimate:
     error = math.sqrt(sum(parts))
     n, mean = min(a.n, b.n), a.mean - b.mean
     if error == 0:
-        return Estimate(n, mean, 0.0, mean, mean, level, a.n + b.n - 2)
+        return Estimate(n, mean, 0.0, level=level, df=a.n + b.n - 2)
     df = sum(parts) ** 2 / (parts[0] ** 2 / (a.n - 1) + parts[1] ** 2 / (b.n - 1))
     half = float(special.stdtrit(df, (1 + level) / 2)) * error
     return Estimate(n, mean, error * math.sqrt(n), mean - half, mean + half, level, df)
@@ -90,10 +97,8 @@ def at_level(e: Estimate, level: float) -> Estimate:
 
 def upper_p(e: Estimate, margin: float) -> float:
     """One-sided p value of "the true mean is at most margin": small when the mean is clearly above it."""
-    if math.isnan(e.sd):
+    if math.isnan(e.low):
         return 1.0
-    if e.sd == 0:  # no spread at all: the value itself decides
-        return 0.0 if e.mean > margin else 1.0
     return float(special.stdtr(e.df, -(e.mean - margin) / (e.sd / math.sqrt(e.n))))
 
 
@@ -106,7 +111,7 @@ def poolable(groups: Sequence[Values]) -> float:
     """p value of "all groups have the same mean" (one-way analysis of variance).
 
     Small means that pooling them hides something. NaN if it cannot be tested: fewer than two groups, or no
-    group with a second value.
+    spread within any of them.
     """
     arrays = [np.asarray(group, dtype=float) for group in groups if len(group)]
     count, k = sum(map(len, arrays)), len(arrays)
@@ -115,8 +120,8 @@ def poolable(groups: Sequence[Values]) -> float:
     grand = math.fsum(x for a in arrays for x in a) / count
     between = math.fsum(len(a) * (a.mean() - grand) ** 2 for a in arrays) / (k - 1)
     within = math.fsum(((a - a.mean()) ** 2).sum() for a in arrays) / (count - k)
-    if within == 0:
-        return 1.0 if between == 0 else 0.0
+    if within <= ROUNDING**2:
+        return math.nan
     return float(special.fdtrc(k - 1, count - k, between / within))
 
 
@@ -124,8 +129,6 @@ def power(sd: float, n: int, difference: float, level: float = LEVEL) -> float:
     """Probability that n pairs whose differences have this sd show a true difference (noncentral t)."""
     if n < 2:
         return 0.0
-    if sd == 0:
-        return 1.0
     critical = float(special.stdtrit(n - 1, (1 + level) / 2))
     shift = abs(difference) / sd * math.sqrt(n)
     if shift > 30:  # the noncentral t underflows there; the power is 1 to all digits shown
@@ -135,8 +138,8 @@ def power(sd: float, n: int, difference: float, level: float = LEVEL) -> float:
 
 
 def resolvable(sd: float, n: int, level: float = LEVEL, wanted: float = POWER) -> float:
-    """The smallest true difference that n pairs would show with this probability; NaN below two pairs."""
-    if n < 2 or math.isnan(sd):
+    """The smallest true difference that n pairs would show with this probability; NaN without any spread."""
+    if n < 2 or math.isnan(sd) or sd == 0:
         return math.nan
     low, high = 0.0, sd
     while power(sd, n, high, level) < wanted:
@@ -149,7 +152,7 @@ def resolvable(sd: float, n: int, level: float = LEVEL, wanted: float = POWER) -
 
 def seeds_needed(sd: float, difference: float, level: float = LEVEL, wanted: float = POWER) -> int | None:
     """The fewest pairs that would show this difference with this probability; None beyond 1,000."""
-    if difference == 0 or math.isnan(sd):
+    if difference == 0 or math.isnan(sd) or sd == 0:
         return None
     return next((n for n in range(2, 1001) if power(sd, n, difference, level) >= wanted), None)
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from ablations.study import Published
+from ablations.study import HIGHER_IS_BETTER, Published
 from reports import statistics
-from reports.collect import Collected, Level, changes, narrowed, value_text
+from reports.collect import Collected, Level, changes, key_text, more_seeds, narrowed, value_text
 from reports.document import Block, Column, Items, Section, Table, Text, interval, number, spread
 from reports.tables import (
     MILLION,
-    heading,
     listed,
+    metric_name,
     metric_text,
     place_cells,
     place_columns,
     place_text,
+    unit,
 )
 from reports.verdicts import Verdict, baseline_comparison, select
+
+FEW = 4
+"""Deviations and claims up to which the answer names each."""
 
 STATISTICS = {
     "mean": "mean",
@@ -30,18 +35,22 @@ STATISTICS = {
 
 
 def answer(c: Collected, verdicts: list[Verdict]) -> list[Block]:
-    """The deviations, if any, then the answer in two sentences."""
+    """The deviations, if any, then the answer in two sentences: the verdicts and the best place."""
     blocks: list[Block] = []
     if different := changes(c):
+        rest = len(different) - FEW
+        shown = different[:FEW] + ([f"{rest} more, under “Protocol and deviations”"] if rest > 0 else [])
         blocks.append(
             Text(
-                f"This is not the study's own protocol: {listed(different)}. What stands below is true of "
+                f"This is not the study's own protocol: {listed(shown)}. What stands below is true of "
                 "that, and says nothing about the paper's numbers.",
                 "warning",
             )
         )
     if part := narrowed(c):
         blocks.append(Text(f"Only a part of the study's cells: {listed(part)}.", "note"))
+    if seeds := more_seeds(c):
+        blocks.append(Text(f"More seeds than the study's own: {listed(map(str, seeds))}.", "note"))
     blocks.append(Text(" ".join(filter(None, [_verdict_sentence(c, verdicts), _best_sentence(c)])), "lead"))
     return blocks
 
@@ -53,44 +62,65 @@ def _verdict_sentence(c: Collected, verdicts: list[Verdict]) -> str:
     words: dict[str, list[str]] = {"supported": [], "contradicted": [], "undecided": [], "untested": []}
     for verdict in verdicts:
         words[verdict.word].append(f"“{verdict.claim.text}”")
+    found = {word: texts for word, texts in words.items() if texts}
+    if len(verdicts) > FEW:
+        of = f"{'of' if so_far else 'Of'} {len(verdicts)} claims "
+        counted = [
+            f"{len(texts)} {'is' if len(texts) == 1 else 'are'} **{word}**" for word, texts in found.items()
+        ]
+        return f"{so_far}{of}{listed(counted)}."
     parts = [
-        f"{listed(texts)} {'is' if len(texts) == 1 else 'are'} **{word}**"
-        for word, texts in words.items()
-        if texts
+        f"{listed(texts)} {'is' if len(texts) == 1 else 'are'} **{word}**" for word, texts in found.items()
     ]
     return so_far + "; ".join(parts) + "."
 
 
 def _best_sentence(c: Collected) -> str:
-    """The place with the lowest metric, beside the baseline in its row."""
+    """The place with the best metric, and its difference from the baseline in its row."""
     means = c.estimates(c.metric)
     finished = {place: e for place, e in means.items() if e.n}
     if not finished:
         return "No cell has finished."
-    best = min(finished, key=lambda place: finished[place].mean)
+    highest = c.metric in HIGHER_IS_BETTER
+    best = (max if highest else min)(finished, key=lambda place: finished[place].mean)
     e = finished[best]
-    text = f"The lowest {metric_text(c.metric).removesuffix(', %')} is {spread(e, 2)} % "
-    text += f"({place_text(c, best)}, n = {e.n})"
+    text = f"The {'highest' if highest else 'lowest'} {metric_name(c.metric)} is {spread(e, 2)}"
+    text += f"{unit(c.metric)} ({place_text(c, best)}, n = {e.n})"
     reference = baseline(c, best)
     if reference is None or reference == best or reference not in finished:
         return text + "."
     e, _ = baseline_comparison(c, best, reference, c.metric)
-    bounds = f", 95 % interval {interval(e, 2)}" if e.n > 1 else ""
+    if not e.n:
+        return text + "."
+    bounds = "" if math.isnan(e.low) else f", 95 % interval {interval(e, 2)}"
     return (
-        text + f"; the baseline, {place_text(c, reference)}, is {number(-e.mean, 2)} points above it{bounds}."
+        text + f"; its difference from the baseline, {place_text(c, reference)}, is "
+        f"{number(e.mean, 2)}{' points' if unit(c.metric) else ''}{bounds}."
     )
 
 
 def baseline(c: Collected, place: tuple[Level, Level]) -> tuple[Level, Level] | None:
-    """What a place is compared with: the study's baseline in its row (or column-wise, without columns)."""
+    """What a place is compared with: the study's baseline at the place's other levels, if it is one cell."""
     if c.study is None or c.study.baseline is None:
         return None
-    row, column = place
+    levels = dict(zip((*c.row_keys, *c.column_keys), place[0] + place[1], strict=True))
+    if isinstance(c.study.baseline, Mapping):
+        typed = [key for key in levels if key not in c.study.factors]
+        shared = {key: levels[key] for key in (c.study.rows, c.study.columns, *typed) if key}
+        cells = select(c.cells, {**shared, **c.study.baseline})
+        found = list(dict.fromkeys(zip(cells["row"], cells["column"], strict=True)))
+        return found[0] if len(found) == 1 else None
+    levels[c.study.columns or c.study.rows] = c.study.baseline
+    row, column = (tuple(levels[key] for key in keys) for keys in (c.row_keys, c.column_keys))
+    return (row, column) if (row, column) in c.groups else None
+
+
+def baseline_text(c: Collected) -> str:
+    """The baseline for people: "shortcut A", "shortcut type identity, shortcut A"."""
+    assert c.study
     level = c.study.baseline
-    if c.column_keys:
-        return (row, (level,)) if (row, (level,)) in c.groups else None
-    reference = ((level, *row[1:]), column)
-    return reference if reference in c.groups else None
+    levels = level if isinstance(level, Mapping) else {c.study.columns or c.study.rows: level}
+    return ", ".join(f"{key_text(key)} {value_text(value)}" for key, value in levels.items())
 
 
 def claims(c: Collected, verdicts: list[Verdict]) -> Section:
@@ -104,13 +134,13 @@ def claims(c: Collected, verdicts: list[Verdict]) -> Section:
         mean, pairs = e.mean if e.n else None, verdict.comparison.pooled.n
         evidence = [mean, interval(e, 2), 100 * e.level, margin_text(claim), pairs]
         rows.append([claim.text, f"**{verdict.word}**", *evidence])
-        where = f" ({claim.where})" if claim.where else ""
-        if verdict.note or where:
-            notes.append(f"“{claim.text}”{where}: {verdict.note}")
+        if verdict.note or claim.where:
+            where = f" ({claim.where})" if claim.where and verdict.note else ""
+            notes.append(f"“{claim.text}”{where}: {verdict.note or claim.where + '.'}")
     caption = (
-        "Differences in points of the metric, paired by seed and by every factor that a claim leaves free. A "
-        "claim is judged by its interval against its margin; the levels are Holm's, so that 95 % holds for "
-        "all of them together."
+        "Differences of the metric (of errors: in points), paired by seed and by every factor that a claim "
+        "leaves free. A claim is judged by its interval against its margin; the levels are Holm's, so that "
+        "95 % holds for all of them together."
     )
     parts = [
         [verdict.claim.text, name, e, interval(e, 2), e.n]
@@ -171,10 +201,9 @@ def differences(c: Collected) -> Section:
         Column("Δ multiply-adds, %", 1),
         Column("Δ time, %", 1),
     ]
-    name = value_text(c.study.baseline) if c.study else ""
     caption = (
-        f"Difference from {heading(c.column_keys or c.row_keys)} {name} in points of "
-        f"{metric_text(c.metric).removesuffix(', %')}, mean ± standard deviation over pairs of one seed. "
+        f"Difference from {baseline_text(c)}{' in points' if unit(c.metric) else ''} "
+        f"of {metric_name(c.metric)}, mean ± standard deviation over pairs of one seed. "
         "Resolvable: the smallest true difference that as many pairs with this spread would show four times "
         "in five."
     )
@@ -182,16 +211,12 @@ def differences(c: Collected) -> Section:
 
 
 def published_for(c: Collected, place: tuple[Level, Level]) -> list[Published]:
-    """The paper's numbers for a place, of the study's metric."""
+    """The paper's numbers for a place, those of the study's metric first."""
     group = c.groups.get(place)
     if c.study is None or group is None:
         return []
-    return [p for p in c.study.published if p.metric == c.metric and len(select(group, p.levels))]
-
-
-def published_text(p: Published) -> str:
-    """A published number with its spread, as printed."""
-    return f"{p.value:g}" + (f" ± {p.std:g}" if p.std is not None else "")
+    found = [p for p in c.study.published if len(select(group, p.levels))]
+    return sorted(found, key=lambda p: p.metric != c.metric)
 
 
 def against_paper(c: Collected) -> Section:
@@ -200,39 +225,35 @@ def against_paper(c: Collected) -> Section:
         text = "There is no published number for any cell of this study."
         return Section("Against the paper", (Text(text),) if c.study else ())
     comparable = not changes(c)
-    rows = []
-    for row in c.rows:
-        for column in c.columns:
-            if (row, column) not in c.groups:
-                continue
-            ours, found = c.estimates(c.metric)[row, column], published_for(c, (row, column))
-            place = place_cells(c, row, column)
-            for p in found:
-                of = f" of {p.runs}" if p.runs and p.statistic not in ("single",) else ""
-                gap = ours.mean - p.value if ours.n and comparable else None
-                rows.append(
-                    [
-                        *place,
-                        ours,
-                        published_text(p),
-                        gap,
-                        STATISTICS.get(p.statistic, p.statistic) + of,
-                        p.where,
-                        p.differs,
-                    ]
-                )
-            if not found:
-                rows.append([*place, ours, None, None, "no published number", "", ""])
-    columns = place_columns(c)
-    columns += [
-        Column("ours", 2),
-        Column("paper"),
-        Column("difference", 2),
-        Column("the paper's number is", left=True),
+    printed = {place: published_for(c, place) for place in c.places}
+    every = [p for found in printed.values() for p in found]
+    differs = list(dict.fromkeys(p.differs for p in every if p.differs))
+    metrics = list(dict.fromkeys([c.metric, *(p.metric for p in every)]))
+    several = len(metrics) > 1
+    rows: list[list[object]] = []
+    for place, found in printed.items():
+        head = place_cells(c, *place)
+        for p in found:
+            ours = c.estimates(p.metric)[place]
+            of = f" of {p.runs}" if p.runs and p.statistic != "single" else ""
+            gap = ours.mean - p.value if ours.n and comparable and not p.bound else None
+            which = differs.index(p.differs) + 1 if p.differs else None
+            values = [ours, p.text, gap, STATISTICS[p.statistic] + of, p.where, which]
+            rows.append([*head, *[metric_text(p.metric)] * several, *values])
+        if not found:
+            values = [c.estimates(c.metric)[place], None, None, "no published number", "", None]
+            rows.append([*head, *[metric_text(c.metric)] * several, *values])
+    columns = place_columns(c) + [Column("metric", left=True)] * several
+    columns += [Column("ours", 2), Column("paper"), Column("difference", 2)]
+    columns += [Column("the paper's number is", left=True), Column("where", left=True)]
+    columns.append(Column("its protocol differs"))
+    metric = metric_text(c.metric)
+    caption = "" if several else f"{metric[:1].upper()}{metric[1:]}. "
+    caption += "Ours: mean ± standard deviation over seeds, last epoch."
+    note = " ".join(f"({number}) {text}." for number, text in enumerate(differs, start=1))
+    blocks: list[Block] = [
+        Table("against_paper", caption, tuple(columns), rows, f"Its protocol differs: {note}" if note else "")
     ]
-    columns += [Column("where", left=True), Column("its protocol differs", left=True)]
-    caption = f"{metric_text(c.metric).capitalize()}. Ours: mean ± standard deviation over seeds, last epoch."
-    blocks: list[Block] = [Table("against_paper", caption, tuple(columns), rows)]
     if not comparable:
         blocks.insert(
             0, Text("The paper's numbers are for another protocol and are not comparable here.", "warning")
@@ -249,8 +270,8 @@ def _finished_mean(group: Any, column: str) -> float:
 
 
 def paper_numbers(c: Collected) -> dict[tuple[Level, Level], str]:
-    """Place -> the paper's number, for the main table; {} where the protocol is another one."""
+    """Place -> the paper's number of the study's metric; {} where the protocol is another one."""
     if changes(c):
         return {}
-    found = {place: published_for(c, place) for place in c.groups}
-    return {place: published_text(numbers[0]) for place, numbers in found.items() if numbers}
+    found = {place: published_for(c, place)[:1] for place in c.groups}
+    return {place: p.text for place, first in found.items() for p in first if p.metric == c.metric}

@@ -113,7 +113,9 @@ class Panel:
         self.marks.append(_titled(mark, f"l s{series % SERIES}", tip))
 
     def bar(self, x: float, low: float, high: float, series: int) -> None:
-        """An interval at `x` px; without a cap where it goes on outside."""
+        """An interval at `x` px; without a cap where it goes on outside; nothing where there is none."""
+        if math.isnan(low):
+            return
         top, bottom = max(self.py(high), _TOP), min(self.py(low), HEIGHT - _BOTTOM)
         caps = [y for y in (self.py(high), self.py(low)) if _TOP <= y <= HEIGHT - _BOTTOM]
         path = f"M{x:.1f} {top:.1f}V{bottom:.1f}" + "".join(f"M{x - 4:.1f} {y:.1f}h8" for y in caps)

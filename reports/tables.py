@@ -9,17 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ablations.study import METRICS
 from reports.collect import OPEN, TRAIN_ERROR, Collected, Level, key_text, level_text
 from reports.document import Column, Table, interval
 from reports.statistics import NOTHING, Estimate
-
-METRICS = {
-    "test/error": "test error, %",
-    "train/error": "training error, %",
-    "test/top5_error": "top-5 error, %",
-    "train/loss": "training loss",
-}
-"""Metrics as they are called in headings; any other goes by its own name."""
 
 MILLION = 1e6
 HOUR = 3600
@@ -28,8 +21,18 @@ SHOWN = 200
 
 
 def metric_text(metric: str) -> str:
-    """A metric for people, with its unit."""
+    """A metric for people, with its unit; one that no study knows goes by its own name."""
     return METRICS.get(metric, metric.replace("/", " ").replace("_", " "))
+
+
+def metric_name(metric: str) -> str:
+    """A metric for people, without its unit."""
+    return metric_text(metric).partition(",")[0]
+
+
+def unit(metric: str) -> str:
+    """What stands behind a value of this metric: " %", or nothing."""
+    return " %" if metric_text(metric).endswith(", %") else ""
 
 
 def counts(states: Iterable[str]) -> str:
@@ -58,20 +61,20 @@ def time_unit(c: Collected) -> tuple[str, int]:
 
 def place_columns(c: Collected) -> list[Column]:
     """The columns that say which place of the tables a line is about."""
-    head = [Column(heading(c.row_keys), left=not _numeric(c.rows))] if c.row_keys else []
+    head = [Column(heading(c.row_keys[:1]), left=not _numeric(c.rows))] if c.row_keys else []
     return head + ([Column(heading(c.column_keys), left=True)] if c.column_keys else [])
 
 
 def place_cells(c: Collected, row: Level, column: Level) -> list[object]:
     """What stands in them."""
-    texts = [level_text(row, c.row_keys)] * bool(row) + [level_text(column, c.column_keys)] * bool(column)
+    texts = [c.row_texts[row]] * bool(row) + [level_text(column, c.column_keys)] * bool(column)
     return list(texts)
 
 
 def place_text(c: Collected, place: tuple[Level, Level]) -> str:
     """ "depth 56, shortcut B"."""
     row, column = place
-    parts = [f"{heading(c.row_keys[:1])} {level_text(row, c.row_keys)}"] if row else []
+    parts = [f"{heading(c.row_keys[:1])} {c.row_texts[row]}"] if row else []
     parts += [f"{heading(c.column_keys[:1])} {level_text(column, c.column_keys)}"] if column else []
     return ", ".join(parts)
 
@@ -91,7 +94,7 @@ def main_table(c: Collected, metric: str, paper: Mapping[tuple[Level, Level], st
         columns += [Column(text, 2)] + [Column(f"{text}, paper")] * (level in printed)
     rows = []
     for row in c.rows:
-        values: list[object] = [level_text(row, c.row_keys)]
+        values: list[object] = [c.row_texts[row]]
         for column in c.columns:
             group, e = c.groups.get((row, column)), c.estimates(metric).get((row, column), NOTHING)
             values.append(e if e.n or e.diverged or group is None else state_text(group))
@@ -104,12 +107,13 @@ def main_table(c: Collected, metric: str, paper: Mapping[tuple[Level, Level], st
     )
 
 
-def groups_table(c: Collected) -> Table:
-    """One row per place in the tables: everything that is known of it."""
+def groups_table(c: Collected, paper: Mapping[tuple[Level, Level], str] | None = None) -> Table:
+    """One row per place in the tables: everything that is known of it. paper: as in `main_table`."""
     head, metric, (unit, seconds) = place_columns(c), c.metric, time_unit(c)
     head += [
         Column("seeds"),
         Column(metric_text(metric), 2),
+        *[Column("paper")] * bool(paper),
         Column("95 % interval"),
         Column("training error, %", 2),
         Column("parameters, M", 2),
@@ -124,6 +128,7 @@ def groups_table(c: Collected) -> Table:
                 *place_cells(c, *place),
                 seeds_cell(group, e),
                 e if e.n or e.diverged else state_text(group),
+                *([paper.get(place)] if paper else []),
                 interval(e, 2),
                 c.estimates(TRAIN_ERROR)[place],
                 float(group["parameters"].iloc[0]) / MILLION,

@@ -63,7 +63,7 @@ def select(cells: pd.DataFrame, levels: Mapping[str, Any]) -> pd.DataFrame:
         if key not in cells:
             return cells.iloc[:0]
         wanted = tuple(level) if isinstance(level, list) else level
-        cells = cells[[value == wanted for value in cells[key]]]
+        cells = cells[pd.Series([value == wanted for value in cells[key]], index=cells.index, dtype=bool)]
     return cells
 
 
@@ -162,7 +162,7 @@ def _evidence(claim: Claim, made: Comparison) -> tuple[Estimate, float, float, s
         notes.append("Not paired: the two groups share no seeds.")
     if len(made.parts) < 2 or not made.fair < UNFAIR:
         if len(made.parts) > 1 and math.isnan(made.fair):
-            notes.append("One seed per group: what differs between groups counts as noise.")
+            notes.append("No spread within groups: what differs between them counts as noise.")
         elif len(made.parts) > 1:
             notes.append(f"Pooled over {len(made.parts)} groups (they agree, p = {made.fair:.2f}).")
         return made.pooled, *p_values(claim, made.pooled), " ".join(notes)
@@ -211,6 +211,8 @@ def _power(claim: Claim, e: Estimate, word: Word) -> str:
         return ""
     if e.n == 1:
         return "One pair: no interval."
+    if e.sd == 0:
+        return f"All {e.n} pairs differ by the same amount: there is no spread to judge by."
     smallest = statistics.resolvable(e.sd, e.n, e.level)
     margin = claim.within if claim.within is not None else claim.below or claim.above or 0.0
     edge = -margin if claim.below is not None else margin

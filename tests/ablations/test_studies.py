@@ -12,7 +12,7 @@ import ablations
 from ablations import check, studies
 from ablations.cell import ConfigError
 from ablations.plan import study_manifest
-from ablations.study import Claim, Study, grid
+from ablations.study import Claim, Published, Study, grid
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "studies.md"
 BASE = ["model=resnet_cifar", "data=digits", "recipe=quick"]
@@ -57,9 +57,14 @@ def test_a_study_of_the_folder_has_no_mistake(name):
         (lambda: small(rows="model.dpth"), "rows: model.dpth is not one of model.depth"),
         (lambda: small(columns="model.depth"), "columns: model.depth is not one of"),
         (lambda: small(baseline="D"), "baseline: D is not one of A, B"),
+        (lambda: small(baseline={"model.shortcut": "D"}), "baseline: model.shortcut: D is not one of A, B"),
+        (lambda: small(baseline={"model.width": 16}), "baseline: model.width is not one of model.depth"),
         (lambda: grid(seed=[0, 1, 0]), "cells: seed=0 stands twice"),
         (lambda: Claim("x", {"seed": 0}, {"seed": 1}), "exactly one of below, above and within"),
         (lambda: Claim("x", {"seed": 0}, {"seed": 0}, below=0), "the same cells"),
+        (lambda: Claim("x", {"seed": 0}, {"seed": 1}, below=0, metric="test/eror"), "metric: test/eror is not"),
+        (lambda: Published({"seed": 0}, 6.61, "Table 6", metric="test/eror"), "metric: test/eror is not"),
+        (lambda: small(metric="layer_response/rank 0"), "metric: layer_response/rank 0 is not one of test/error"),
         (lambda: check._check(small(base=["model=resnet_cifr"])), "base: .*did you mean resnet_cifar"),
         (lambda: check._check(small(cells=grid(model__depth=[8, 57], model__shortcut="A"))), "model.depth=57 .*56"),
         (
@@ -84,6 +89,12 @@ def test_a_study_of_the_folder_has_no_mistake(name):
 def test_a_mistake_is_said_with_its_field(make: Callable[[], object], says: str):
     with pytest.raises(ConfigError, match=says):
         make()
+
+
+@pytest.mark.parametrize("name", studies.names())
+def test_every_number_of_a_paper_says_how_its_protocol_differs(name):
+    for number in studies.load(name).published:
+        assert "batch normalisation saw" in number.differs, number
 
 
 def test_an_impossible_combination_is_no_mistake():

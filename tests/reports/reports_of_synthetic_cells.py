@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,24 @@ from ablations.study import Study
 from reports.collect import Collected, collect
 from reports.sources import RUN_COLUMNS, Frames
 
+METRICS = ("test/error", "train/error", "test_ten_crop/error")
+
+
+def frames(cells: Iterable[tuple[Mapping[str, Any], str, float]]) -> Frames:
+    """(a cell of a manifest, its state, its errors) -> what a source would find; of metrics, what all cells log."""
+    rows = []
+    for cell, state, error in cells:
+        known = {
+            "identity": cell["identity"],
+            "state": state,
+            "images_per_second": 1000 / error,
+            "dirty": False,
+        }
+        blank = dict.fromkeys(RUN_COLUMNS, "") | {"attempts": 1, "epoch": 9, "step": 9, "seconds": 60.0}
+        rows.append(blank | known | dict.fromkeys(METRICS, error if state == "finished" else np.nan))
+    history = pd.DataFrame(columns=["identity", "epoch", "step", "test/error"])
+    return Frames(pd.DataFrame(rows, columns=[*RUN_COLUMNS, *METRICS]), history)
+
 
 def collected(
     values: Mapping[tuple[int, str, int], float | str | None], study: Study | None = None
@@ -21,15 +40,11 @@ def collected(
     cells = {place: make_cell(*place) for place in values}
     factors = ("model.depth", "model.shortcut", "seed")
     manifest = Manifest("synthetic", None, (), factors, tuple(c.to_json() for c in cells.values()), (), "run")
-    rows = []
-    for place, value in values.items():
-        if value is None:
-            continue
-        blank = dict.fromkeys(RUN_COLUMNS, "") | {"attempts": 1, "epoch": 9, "step": 9, "seconds": 60.0}
-        state = value if isinstance(value, str) else "finished"
-        known = {"identity": cells[place].identity, "state": state, "images_per_second": 1.0, "dirty": False}
-        error = value if isinstance(value, float | int) else np.nan
-        rows.append(blank | known | {"test/error": error, "train/error": error})
-    columns = [*RUN_COLUMNS, "test/error", "train/error"]
-    history = pd.DataFrame(columns=["identity", "epoch", "step", "test/error"])
-    return collect(manifest, study, Frames(pd.DataFrame(rows, columns=columns), history))
+    found = [
+        (cells[place].to_json(), value, 1.0)
+        if isinstance(value, str)
+        else (cells[place].to_json(), "finished", value)
+        for place, value in values.items()
+        if value is not None
+    ]
+    return collect(manifest, study, frames(found))

@@ -42,6 +42,7 @@ STUDY = Study(
         Published(
             {"model.shortcut": "A", "model.depth": 20}, 8.75, "Table 6", differs="two GPUs of 64 images"
         ),
+        Published({"model.shortcut": "none", "model.depth": 110}, 60, "Fig. 6", bound="above"),
     ),
     claims=(
         Claim("plain nets are worse", {"model.shortcut": "none"}, {"model.shortcut": "A"}, above=0),
@@ -180,6 +181,17 @@ def test_figures_are_well_formed_and_said_in_words(whole: Path) -> None:
         assert f"figures/{path.name}" in markdown(whole)
 
 
+def test_seeds_that_agree_have_no_interval_and_draw_none(tmp_path: Path) -> None:
+    cells = [make_cell(depth, "A", seed) for depth in (20, 56) for seed in range(3)]
+    for cell in cells:
+        train(tmp_path / "runs", cell, error=5.0)
+    manifest(tmp_path / "runs", "same", cells, ["model.depth", "seed"])
+    assert report(tmp_path) == 0
+    for path in (tmp_path / "results" / "same" / "figures").glob("*.svg"):
+        assert "nan" not in path.read_text().lower(), path
+    assert "| 5.00 ± 0.00 | – |" in markdown(tmp_path, "same")
+
+
 def test_html_marks_say_series_value_and_seed(whole: Path) -> None:
     page = (whole / "results" / NAME / "report.html").read_text()
     assert re.search(r"<title>depth 56, shortcut B, seed 3: \d\.\d\d %</title>", page)
@@ -250,15 +262,71 @@ def test_study_answers_its_question(holes: Path, monkeypatch: pytest.MonkeyPatch
     assert "not the study's own protocol" not in text
 
 
-def test_other_data_is_said_at_the_top_and_not_compared(holes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = as_study(holes, monkeypatch, overrides=("data=digits", "model.depth=20,56"))
-    assert text.index("not the study's own protocol: `data=digits` instead of `data=cifar10`") < text.index(
-        "##"
+def test_the_answer_has_the_interval_of_the_difference_that_it_names(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = as_study(whole, monkeypatch)
+    (said,) = re.findall(
+        r"lowest test error is .* % \(depth 110, shortcut B, n = 5\); its difference from the baseline, "
+        r"depth 110, shortcut A, is (\S+) points, 95 % interval \[(\S+), (\S+)\]\.",
+        text,
     )
+    mean, low, high = (float(number.replace("−", "-")) for number in said)
+    assert low < mean < high < 0
+
+
+def test_a_limit_keeps_its_sign_and_has_no_difference(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = as_study(whole, monkeypatch)
+    assert "| > 60 | – |" in text
+    assert re.search(r"\| 110 \|.*\| 11.17 ± 0.22 \| > 60 \|", text), "the main table too"
+
+
+def test_other_data_is_said_at_the_top_and_not_compared(holes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    departures = (
+        {"key": "data.flip", "study": [True], "here": [False]},
+        {"key": "data.name", "study": ["cifar10"], "here": ["digits"]},
+        {"key": "recipe.drops", "study": [[32000, 48000]], "here": [[240, 340]]},
+    )
+    text = as_study(holes, monkeypatch, departures=departures, narrowed=("model.depth=20,56",))
+    said = (
+        "not the study's own protocol: `data.name` digits instead of cifar10, `recipe.drops` [240, 340] instead of "
+        "[32000, 48000] and `data.flip` no instead of yes."
+    )
+    assert text.index(said) < text.index("##")
     assert "Only a part of the study's cells: `model.depth=20,56`" in text
     assert "A, paper" not in text
     assert "not comparable" in text
     assert "−0.43" not in text
+
+
+def test_what_changes_no_result_is_no_deviation(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = as_study(whole, monkeypatch, overrides=("trainer=cpu", "trainer.devices=2"))
+    assert "own protocol" not in text
+    assert "A, paper" in text
+
+
+def test_more_seeds_are_neither_a_part_nor_another_protocol(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ({"key": "seed", "study": [0], "here": [1, 2, 5, 6]},)
+    text = as_study(whole, monkeypatch, overrides=("seed=0,1,2,5,6",), departures=more)
+    assert "More seeds than the study's own: 5 and 6." in text
+    assert "Only a part" not in text
+    assert "A, paper" in text
+
+
+def test_a_typed_factor_is_never_averaged_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = tmp_path / "runs"
+    rates = (0.03, 0.1)
+    cells = [make_cell(20, s, i, recipe__learning_rate=r) for r in rates for s in "AB" for i in range(3)]
+    for cell in cells:
+        low = cell.config["recipe"]["learning_rate"] == 0.03
+        train(runs, cell, error=8.0 + low + 0.01 * cell.config["seed"])
+    manifest(runs, "rates", cells, ["model.depth", "model.shortcut", "recipe.learning_rate", "seed"])
+    text = as_study(tmp_path, monkeypatch, overrides=("recipe.learning_rate=0.03,0.1",))
+    assert "| 20, learning rate 0.03 | 9.01 ± 0.01 | 8.75 | 9.01 ± 0.01 |" in text
+    assert "| 20, learning rate 0.1 | 8.01 ± 0.01 | 8.75 | 8.01 ± 0.01 |" in text
+    assert "Confounded" not in text
 
 
 def test_confounded_cells_are_flagged_with_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

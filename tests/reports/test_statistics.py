@@ -57,9 +57,35 @@ def test_one_sided_p_values_are_scipys() -> None:
 
 
 def test_p_values_without_spread() -> None:
+    """Errors are counts of images: that two or three of them agree is no proof of anything."""
     same = s.estimate([0.5, 0.5, 0.5])
-    assert (s.upper_p(same, 0.4), s.upper_p(same, 0.5), s.lower_p(same, 0.6)) == (0.0, 1.0, 0.0)
+    assert (s.upper_p(same, 0.4), s.upper_p(same, 0.5), s.lower_p(same, 0.6)) == (1.0, 1.0, 1.0)
+    assert math.isnan(same.low)
+    assert math.isnan(same.high)
+    assert math.isnan(s.resolvable(same.sd, same.n))
+    assert s.seeds_needed(same.sd, 0.5) is None
     assert s.upper_p(s.estimate([0.5]), 0.0) == 1.0
+    assert s.upper_p(s.welch([0.5, 0.5], [0.1, 0.1]), 0.0) == 1.0
+
+
+def test_what_arithmetic_adds_is_no_spread() -> None:
+    """Twice one image of 355: the differences are not the same float."""
+    differences = [1000 / 355 - 900 / 355, 500 / 355 - 400 / 355]
+    assert differences[0] != differences[1]
+    assert s.estimate(differences).sd == 0
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_errors_in_whole_images_do_not_raise_the_size(seeds: int) -> None:
+    """Two equal methods that differ in a few of 355 test images: one claim, and a family of seven."""
+    studies, claims = 700, 7
+    shape = (studies, claims, seeds)
+    gaps = 100 * (RANDOM.binomial(4, 0.5, shape) / 355) - 100 * (RANDOM.binomial(4, 0.5, shape) / 355)
+    p = [[2 * min(s.upper_p(e, 0), s.lower_p(e, 0)) for e in map(s.estimate, study)] for study in gaps]
+    false = sum(value <= 0.05 for study in p for value in study) / (studies * claims)
+    assert false <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / (studies * claims))
+    families = sum(any(word for word, _ in s.holm(study)) for study in p) / studies
+    assert families <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)
 
 
 def test_test_under_no_difference_has_its_size() -> None:
@@ -88,7 +114,7 @@ def test_poolable_is_scipys_analysis_of_variance() -> None:
     assert s.poolable(groups) == pytest.approx(stats.f_oneway(*groups).pvalue)
     assert math.isnan(s.poolable([[1.0], [2.0]]))
     assert math.isnan(s.poolable([[1.0, 2.0]]))
-    assert s.poolable([[1.0, 1.0], [2.0, 2.0]]) == 0.0
+    assert math.isnan(s.poolable([[1.0, 1.0], [2.0, 2.0]])), "no spread within groups to judge by"
 
 
 def test_power_is_what_simulation_finds() -> None:

@@ -51,6 +51,7 @@ WORSE = Claim("B is worse by 0.2", B, A, above=0.2)
         (WORSE, [0.9, 1.0, 0.95, 1.1], "supported"),
         (WORSE, [0.1, 0.05, 0.12, 0.02], "contradicted"),
         (BETTER, [-0.5], "undecided"),
+        (BETTER, [-0.5, -0.5, -0.5], "undecided"),
         (BETTER, [None, None], "untested"),
     ],
 )
@@ -60,6 +61,12 @@ def test_word(claim: Claim, values: list[Any], word: str) -> None:
     margin = {"B is better": 0, "B is as good": 0.5, "B is worse by 0.2": 0.2}[claim.text]
     if word == "supported" and claim is BETTER:
         assert found.difference.high < margin
+
+
+def test_pairs_that_differ_by_the_same_amount_prove_nothing() -> None:
+    found = one(BETTER, {20: [-0.5, -0.5]})
+    assert found.note == "All 2 pairs differ by the same amount: there is no spread to judge by."
+    assert math.isnan(found.difference.low)
 
 
 def test_pairing_removes_what_seeds_share() -> None:

@@ -1,0 +1,104 @@
+"""The report of every study comes out, whatever part of it was asked for and whatever state its cells are in."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import random
+from typing import Any
+
+import pytest
+from reports_of_synthetic_cells import frames
+
+from ablations import studies
+from ablations.manifest import Manifest
+from ablations.plan import study_manifest
+from reports import render, study_report
+from reports.collect import collect
+from reports.compose import compose
+from reports.document import Table
+from reports.sources import Frames
+
+SEEDS = "0,1"
+NOTHING = frames([])
+
+
+@functools.cache
+def whole(name: str) -> Manifest:
+    return study_manifest(name, [f"seed={SEEDS}"])
+
+
+def invented(manifest: Manifest) -> Frames:
+    """Every third cell is finished, diverged or failed, the others finished."""
+    cells: list[tuple[dict[str, Any], str, float]] = []
+    for index, cell in enumerate(manifest.cells):
+        state = {3: "diverged", 6: "failed"}.get(index % 9, "finished")
+        cells.append((cell, state, 8 + random.Random(cell["identity"]).gauss(0, 1)))
+    return frames(cells)
+
+
+def rendered(manifest: Manifest, found: Frames) -> str:
+    c = collect(manifest, studies.load(manifest.study or ""), found)
+    return render.markdown(compose(c, "python -m reports"))
+
+
+@pytest.mark.parametrize("name", studies.names())
+def test_one_level_of_a_factor_is_a_report(name: str) -> None:
+    study, manifest = studies.load(name), whole(name)
+    everything = collect(manifest, study, NOTHING)
+    for factor in study.factors:
+        for level in study.levels(factor)[: 1 if factor == "seed" else None]:
+            identities = {
+                identity
+                for identity, value in zip(
+                    everything.cells["identity"], everything.cells[factor], strict=True
+                )
+                if value == level
+            }
+            cells = tuple(cell for cell in manifest.cells if cell["identity"] in identities)
+            part = dataclasses.replace(manifest, cells=cells, narrowed=(f"{factor}={level}",))
+            if cells:
+                assert f"Only a part of the study's cells: `{factor}={level}`" in rendered(part, NOTHING)
+
+
+@pytest.mark.parametrize("name", studies.names())
+def test_every_state_is_a_report(name: str) -> None:
+    text = rendered(whole(name), invented(whole(name)))
+    assert "nan" not in text.replace("nance", "")
+    for word in ("diverged", "failed", "finished"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in studies.names() if studies.load(name).baseline is not None]
+)
+def test_everything_has_its_difference_from_the_baseline(name: str) -> None:
+    """Every place but the baselines themselves; of shortcut_types all 15 rows below the identity."""
+    manifest = whole(name)
+    c = collect(manifest, studies.load(name), frames((cell, "finished", 8.0) for cell in manifest.cells))
+    (table,) = study_report.differences(c).blocks
+    without = [place for place in c.places if study_report.baseline(c, place) is None]
+    assert isinstance(table, Table)
+    itself = sum(study_report.baseline(c, place) == place for place in c.places)
+    assert len(table.rows) == len(c.places) - itself - len(without)
+    # such as ResNet-110 without a plain network, bottlenecks of 83 and 164 layers, option B at 50 and more
+    alone = {"layer_responses": 1, "block_types": 2, "depth_imagenet": 3, "downsampling": 0}
+    assert len(without) == alone.get(name, 0), without
+    if name == "shortcut_types":
+        assert len(table.rows) == 15
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("preactivation_depth", ["data=digits", "recipe=quick"]),
+        ("implementations", ["recipe=quick"]),
+        ("depth_imagenet", ["model.depth=18"]),
+        ("block_types", ["model.block=basic", "data=digits"]),
+        ("scaling", ["trainer.devices=1,2", "data=digits", "trainer=cpu"]),
+    ],
+)
+def test_a_change_is_a_report(name: str, overrides: list[str]) -> None:
+    manifest = study_manifest(name, [*overrides, f"seed={SEEDS}"])
+    assert rendered(manifest, NOTHING)
+    assert rendered(manifest, invented(manifest))
