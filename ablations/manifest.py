@@ -6,6 +6,7 @@ never started is a hole in the table and not an absence nobody sees.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -41,10 +42,21 @@ class Manifest:
     departures: tuple[dict[str, Any], ...] = ()
 
 
+LONGEST = 80
+"""Characters of a name that are kept of what was typed."""
+
+
 def slug(overrides: Sequence[str]) -> str:
-    """Overrides -> a folder name: ["model.depth=20,56"] -> "depth_20_56"; the group prefix goes."""
+    """Overrides -> a folder name: ["model.depth=20,56"] -> "depth_20_56"; the group prefix goes.
+
+    What the name cannot tell apart, because it is cut or because lists are joined, a hash at its end does.
+    """
     parts = [re.sub(r"^[\w/@]*\.", "", text) for text in overrides]
-    return re.sub(r"[^A-Za-z0-9.+-]+", "_", "-".join(parts)).strip("_")[:80] or "defaults"
+    text = re.sub(r"[^A-Za-z0-9.+-]+", "_", "-".join(parts)).strip("_")
+    if len(text) > LONGEST or any("[" in part for part in parts):
+        digest = hashlib.sha256(" ".join(overrides).encode()).hexdigest()[:6]
+        return f"{text[:LONGEST].rstrip('_')}-{digest}"
+    return text or "defaults"
 
 
 def write(runs: Path, manifest: Manifest) -> Path:

@@ -68,7 +68,7 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
     found = named(tuple(cells.values()))
     typed = tuple(text for text in request.typed if not text.startswith("hydra"))
     manifest = Manifest(
-        name=slug([text.removeprefix("ablation=") for text in typed if _says_what(text)]),
+        name=slug([text.removeprefix("ablation=") for text in _that_say_what(typed, found)]),
         study=request.study,
         overrides=tuple(text for text in typed if not text.startswith("ablation=")),
         factors=_factors(request, found),
@@ -81,10 +81,30 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
     return Sweep(found, manifest, Path(found[0].config["runs"]))
 
 
-def _says_what(text: str) -> bool:
-    """Whether an override says what is trained; where and how fast is no part of a sweep's name."""
-    key = text.partition("=")[0]
-    return key == "trainer.precision" or key.partition(".")[0] not in ("runs", "logger", "trainer")
+def _that_say_what(typed: Sequence[str], cells: Sequence[Cell]) -> list[str]:
+    """The overrides that say what is trained: they make the sweep's name, and where and how fast is no part of it.
+
+    Of the trainer those whose key is part of an identity, and a choice of the group without which the
+    identities would be others.
+    """
+    kinds = {tuple(text for text in cell.overrides if text.startswith("trainer")): cell for cell in cells}
+    counted = {key for cell in kinds.values() for key in cell.canonical} | {"trainer.precision"}
+    if "trainer.batch_norm_devices" in counted:
+        counted |= {"trainer.devices", "trainer.nodes", "trainer.sync_batch_norm"}
+
+    def says(text: str) -> bool:
+        key = text.partition("=")[0]
+        if key == "trainer":
+            return any(_matters(key, cell) for cell in kinds.values())
+        return key in counted or key.partition(".")[0] not in ("runs", "logger", "trainer")
+
+    return [text for text in typed if says(text)]
+
+
+def _matters(group: str, cell: Cell) -> bool:
+    """Whether the cell would be another without its choice of this group."""
+    rest = [text for text in cell.overrides if text.partition("=")[0] != group]
+    return canonical(compose(rest)) != cell.canonical
 
 
 def named(cells: Sequence[Cell]) -> tuple[Cell, ...]:
