@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports import context, figures, study_report, tables
+from reports import context, dots, figures, study_report, tables
 from reports.collect import Collected
 from reports.document import Block, Report, Section, Text
 from reports.tables import listed
@@ -49,7 +49,7 @@ def results(c: Collected) -> Section:
         blocks.append(tables.main_table(c, c.metric, study_report.paper_numbers(c)))
     blocks.append(tables.groups_table(c))
     if c.cells["state"].eq("finished").any() and c.row_keys:
-        blocks.append(figures.by_row(c))
+        blocks.append(dots.by_row(c))
     return Section("Results", tuple(blocks))
 
 
