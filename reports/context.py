@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from reports import statistics, tables
+from reports import speed, statistics, tables
 from reports.collect import OPEN, Collected, changes, confounds, level_text, ordered, value_text
 from reports.document import Block, Column, Commands, Items, Section, Table, Text
 from reports.tables import listed
@@ -158,7 +158,10 @@ def threats(c: Collected) -> Section:
         found.append(
             "Some cells ran from a tree with uncommitted changes; their commit does not name their code."
         )
-    found.append("Errors are those of the last epoch, never the best one on the test set.")
+    if c.is_benchmark:
+        found += speed.threats(c)
+    else:
+        found.append("Errors are those of the last epoch, never the best one on the test set.")
     return Section("Threats to validity", (Items(tuple(found)),))
 
 

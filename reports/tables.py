@@ -18,6 +18,7 @@ METRICS = {
     "train/error": "training error, %",
     "test/top5_error": "top-5 error, %",
     "train/loss": "training loss",
+    "images_per_second": "images/s",
 }
 """Metrics as they are called in headings; any other goes by its own name."""
 
