@@ -11,8 +11,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Manifest:
     names, the first one being the rows of the main table. command: runs what is left of it. narrowed: what
     was typed that took a part of the study's cells. departures: {"key", "study", "here"} of each key in which
     a cell is not the study's own: the values that the study has there, and those that stand there instead.
+    expected: device-hours of each cell (identity -> hours) as they were planned before it first ran.
+    expected_from: what the latest of them were planned from.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Manifest:
     command: str
     narrowed: tuple[str, ...] = ()
     departures: tuple[dict[str, Any], ...] = ()
+    expected: Mapping[str, float] = field(default_factory=dict)
+    expected_from: str = ""
 
 
 LONGEST = 80
@@ -83,6 +87,14 @@ def read(path: Path) -> Manifest:
         raise ConfigError(
             f"{path} is not a sweep manifest ({error}); run the sweep's command again"
         ) from error
+
+
+def earlier(runs: Path, name: str) -> Manifest | None:
+    """The manifest that this sweep left when it was asked for before."""
+    try:
+        return read(runs / "sweeps" / f"{name}.json")
+    except ConfigError:
+        return None
 
 
 def newest_first(runs: Path) -> list[Path]:

@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ablations import studies
+from ablations import estimate, studies
+from ablations import manifest as manifests
 from ablations.cell import Cell, ConfigError, canonical, difference
 from ablations.composition import check_choices, compose, expand, groups, make_cell, parse_overrides
 from ablations.manifest import Manifest, slug
 from ablations.request import Request, request, study_request
 from ablations.study import Study
-from lightning_module.record import FINAL, Record
+from lightning_module.record import FILE, FINAL, Record
 
 __all__ = [
     "Request",
     "Sweep",
+    "announce",
     "check_choices",
     "compose",
     "decide",
@@ -188,6 +190,28 @@ def _departures(cells: Sequence[Cell], own: Sequence[tuple[str, ...]]) -> tuple[
                 if value not in values:
                     values.append(value)
     return tuple({"key": key, "study": found[key][0], "here": found[key][1]} for key in sorted(found))
+
+
+def announce(sweep: Sweep, kind: str) -> Path:
+    """Write the manifest of a sweep before its cells run, with the time that they are expected to take.
+
+    kind: of the device, "gpu" or "cpu". A cell that ran before keeps what was expected of it then: from its
+    own record anything can be predicted.
+    """
+    before = manifests.earlier(sweep.runs, sweep.manifest.name)
+    expected = dict(before.expected) if before else {}
+    source = before.expected_from if before else ""
+    new = [cell for cell in sweep.cells if cell.identity not in expected]
+    new = [cell for cell in new if not (sweep.runs / cell.identity / FILE).exists()]
+    if new:
+        speed = estimate.of_device(estimate.measured(sweep.runs), kind)
+        source = speed.source
+        for cell in new:
+            trainer = cell.config["trainer"]
+            expected[cell.identity] = speed.hours(cell.to_json(), trainer["devices"] * trainer["nodes"])
+    kept = {cell.identity: expected[cell.identity] for cell in sweep.cells if cell.identity in expected}
+    told = replace(sweep.manifest, expected=kept, expected_from=source)
+    return manifests.write(sweep.runs, told)
 
 
 def study_manifest(name: str, overrides: Sequence[str] = ()) -> Manifest:

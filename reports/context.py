@@ -187,35 +187,49 @@ def confounded(c: Collected) -> Section:
 
 
 def cost_table(c: Collected) -> Table:
-    """Time, throughput and memory by place, and in all."""
+    """Time, throughput and memory by place, and in all; the time beside what was planned."""
     unit, length = tables.time_unit(c)
-    total, long = ("hours", tables.HOUR) if c.cells["seconds"].sum() >= tables.HOUR else ("minutes", 60)
-    head = [*tables.place_columns(c), Column("cells run"), Column(total, 1), Column(f"{unit} per cell", 1)]
-    head.append(Column("images/s"))
     run = c.cells[c.cells["epoch"] > 0]
+    run = run.assign(spent=run["seconds"] * run["devices"].fillna(1))
+    spent = run["spent"].sum()
+    total, long = next(
+        (u, n) for u, n in (("hours", 3600), ("minutes", 60), ("seconds", 1)) if spent >= 2 * n or n == 1
+    )
+    head = [*tables.place_columns(c), Column("cells run"), Column(f"device-{total}", 1)]
+    planned = c.manifest.expected
+    done = run["identity"].isin(planned.keys()) & run["state"].eq("finished")
+    run = run.assign(planned=run["identity"].map(planned).where(done), of_planned=run["spent"].where(done))
+    if planned:
+        head += [Column(f"planned, device-{total}", 1), Column("took / planned", 2)]
+    head += [Column(f"{unit} per cell", 1), Column("images/s")]
     memory = next((name for name in MEMORY if name in c.history), None)
     if memory:
         head.append(Column(MEMORY[memory], 2))
         peak = c.history.groupby("identity", observed=True)[memory].max()
         run = run.assign(peak=run["identity"].map(peak).astype(float))
-    wanted = {"cells": ("seconds", "size"), "seconds": ("seconds", "sum"), "speed": (SPEED, "median")}
-    if memory:
-        wanted["peak"] = ("peak", "max")
-    grouped = run.groupby(["row", "column"], sort=False).agg(**wanted)
-    spent = dict(zip(grouped.index, grouped.to_numpy().tolist(), strict=True))
 
-    def line(count: float, seconds: float, speed: float, *peak: float) -> list[object]:
-        return [int(count), seconds / long, seconds / length / count, speed, *(p / GIB for p in peak)]
+    def line(cells: pd.DataFrame) -> list[object]:
+        if cells.empty:
+            return [0, 0.0, *[None] * (len(head) - len(tables.place_columns(c)) - 2)]
+        values: list[object] = [len(cells), float(cells["spent"].sum()) / long]
+        if planned:
+            wanted = tables.HOUR * float(cells["planned"].sum())
+            took = float(cells["of_planned"].sum()) / wanted if wanted else None
+            values += [wanted / long if wanted else None, took]
+        values += [float(cells["seconds"].mean()) / length, float(cells[SPEED].median())]
+        return values + ([float(cells["peak"].max()) / GIB] if memory else [])
 
-    none: list[object] = [0, 0.0, None, None, *([None] if memory else [])]
-    rows = [
-        [*tables.place_cells(c, *place), *(line(*spent[place]) if place in spent else none)]
-        for place in c.places
-    ]
+    places = dict(list(run.groupby(["row", "column"], sort=False)))
+    rows = [[*tables.place_cells(c, *place), *line(places.get(place, run.iloc[:0]))] for place in c.places]
     if len(run):
-        totals = [
-            getattr(run[column], how)() if how != "size" else len(run) for column, how in wanted.values()
-        ]
-        rows.append(["all", *[""] * (len(tables.place_columns(c)) - 1), *line(*totals)])
-    caption = "Wall-clock time of the epochs that count, on the hardware under provenance; median images/s."
+        rows.append(["all", *[""] * (len(tables.place_columns(c)) - 1), *line(run)])
+    caption = (
+        "Time of the epochs that count, on the hardware under provenance, times the devices of each cell; median "
+        "images/s."
+    )
+    if planned:
+        caption += (
+            " Planned: of the finished cells, before they first ran; took / planned is of the same cells. "
+            f"Where the plan came from: {c.manifest.expected_from}."
+        )
     return Table("cost", caption, tuple(head), rows)

@@ -22,14 +22,14 @@ def index(reported: Sequence[Collected], not_started: Sequence[tuple[str, Study]
             Column("question", left=True),
             Column("verdicts", left=True),
             Column("finished"),
-            Column("hours", 2),
+            Column("device-hours", 2),
         )
         rows = [[_link(c), c.study.question if c.study else "", verdicts(c), *_progress(c)] for c in studies]
         rows += [[name, study.question, "not started", None, None] for name, study in not_started]
         sections.append(Section("Studies", (Table("studies", "", columns, rows),)))
     if sweeps:
         head = [Column("sweep", left=True), Column("command", left=True), Column("finished")]
-        head.append(Column("hours", 2))
+        head.append(Column("device-hours", 2))
         rows = [[_link(c), f"`{c.manifest.command}`", *_progress(c)] for c in sweeps]
         sections.append(Section("Sweeps", (Table("sweeps", "", tuple(head), rows),)))
     sections.append(Section("", (Text(f"Made by `{command}`.", "note"),)))
@@ -55,4 +55,5 @@ def _progress(c: Collected) -> list[object]:
     finished = int(c.cells["state"].eq("finished").sum())
     diverged = int(c.cells["state"].eq("diverged").sum())
     text = f"{finished:,} of {len(c.cells):,}" + (f", {diverged} diverged" if diverged else "")
-    return [text, float(c.cells["seconds"].sum()) / tables.HOUR]
+    spent = c.cells["seconds"] * c.cells["devices"].fillna(1)
+    return [text, float(spent.sum()) / tables.HOUR]

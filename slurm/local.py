@@ -58,9 +58,8 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     A cell that fails does not stop the others. Ends with SystemExit 1 if a cell failed or is damaged, and
     with 130 after Ctrl-C, which saves a checkpoint first.
     """
-    from ablations import manifest
     from ablations.cell import ConfigError
-    from ablations.plan import decide
+    from ablations.plan import announce, decide
     from lightning_module import record
     from lightning_module.interruption import Interruption
 
@@ -68,7 +67,7 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     todo = [cell for cell in sweep.cells if decide(records[cell.identity]) in ("run", "resume", "retry")]
     check_data(todo)
     try:
-        manifest.write(sweep.runs, sweep.manifest)
+        announce(sweep, device_kind(sweep.cells[0]))
     except OSError as error:
         raise ConfigError(
             f"runs={sweep.runs} is not a folder one can write to ({error.strerror}); choose another with runs=FOLDER"
@@ -96,6 +95,14 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     if any(found.state in ("failed", "damaged") for found in records.values()):
         raise SystemExit(1)
     return [records[cell.identity] for cell in sweep.cells]
+
+
+def device_kind(cell: Cell) -> str:
+    """ "gpu" or "cpu": what a cell runs on here."""
+    import torch
+
+    on_gpu = cell.config["trainer"]["accelerator"] != "cpu" and torch.cuda.is_available()
+    return "gpu" if on_gpu else "cpu"
 
 
 def check_data(cells: Sequence[Cell]) -> None:
