@@ -14,6 +14,7 @@ from reports.document import Block, Column, Commands, Items, Section, Table, Tex
 from reports.tables import listed
 
 COMMANDS_SHOWN = 20
+FEW = 3
 GIB = 2**30
 SPEED = "images_per_second"
 MEMORY = {"peak_memory": "peak memory, GiB", "peak_memory_bytes": "peak memory, GiB"}
@@ -60,8 +61,8 @@ def provenance(c: Collected, command: str) -> Section:
         ["versions", _values(started["versions"])],
         ["hardware", _values(started["hardware"])],
         ["attempts", f"{int(started['attempts'].sum())} for {len(started)} cells"],
-        ["jobs", _values(started["job"])],
-        ["W&B", _values(started["url"])],
+        ["jobs", _few(started["job"])],
+        ["W&B", _few(started["url"])],
     ]
     columns = (Column("", left=True), Column("", left=True))
     blocks: tuple[Block, ...] = (
@@ -79,14 +80,17 @@ def _cells_table(c: Collected) -> Table:
     columns = [Column("cell", left=True), Column("identity", left=True), Column("state", left=True)]
     columns += [Column(tables.metric_text(c.metric), 2), Column("epochs"), Column(unit, 1)]
     columns.append(Column("record, SHA-256", left=True))
+    jobs, links = (bool(c.cells[key].ne("").any()) for key in ("job", "url"))
+    columns += [Column("job", left=True)] * jobs + [Column("W&B", left=True)] * links
     rows = []
-    for cell in c.cells[["name", "identity", "state", c.metric, "epoch", "seconds", "checksum"]].to_dict(
-        "records"
-    ):
+    told = ["name", "identity", "state", c.metric, "epoch", "seconds", "checksum", "job", "url"]
+    for cell in c.cells[told].to_dict("records"):
         error = cell[c.metric] if cell["state"] == "finished" else math.nan
         numbers = (error, cell["epoch"], cell["seconds"] / length)
         known = [None if math.isnan(value) else value for value in numbers]
-        rows.append([cell["name"], cell["identity"], cell["state"], *known, cell["checksum"] or None])
+        row = [cell["name"], cell["identity"], cell["state"], *known, cell["checksum"] or None]
+        row += [cell["job"] or None] * jobs + [f"[run]({cell['url']})" if cell["url"] else None] * links
+        rows.append(row)
     return Table("cells", "Every cell, its state and its record.", tuple(columns), rows)
 
 
@@ -97,6 +101,12 @@ def _values(column: pd.Series) -> str:
         return "".join(map(str, counts.index))
     shown = [f"{value} ({count} cells)" for value, count in list(counts.items())[:8]]
     return "; ".join(shown + ([f"{len(counts) - 8} more"] if len(counts) > 8 else []))
+
+
+def _few(column: pd.Series) -> str:
+    """The values of a provenance column that every cell may have another of: all if they are few."""
+    found = list(dict.fromkeys(column[column != ""]))
+    return ", ".join(found) if len(found) <= FEW else f"{len(found)}, each beside its cell below"
 
 
 def checksum(cells: pd.DataFrame) -> str:

@@ -193,9 +193,14 @@ def _run(folder: Path, name: str, entry: Entry) -> dict[str, Any]:
         "hardware": attribute_text(attempt.get("hardware")),
         "devices": attempt.get("devices", 1),
         "job": attribute_text(attempt.get("job")),
-        "url": attribute_text(attempt.get("url")),
+        "url": attribute_text(attempt.get("url") or _address(head["events"])),
         "checksum": head["checksum"],
     }
+
+
+def _address(events: Sequence[Mapping[str, Any]]) -> str:
+    """Where the last attempt that reached a W&B server is to be seen, "" if none did."""
+    return next((str(event["url"]) for event in reversed(events) if event.get("event") == "wandb"), "")
 
 
 def _config(flat: Mapping[str, Any]) -> dict[str, Any]:
