@@ -20,6 +20,15 @@ RECORDS = 200
 PER_LAYER, PER_SECOND = 2e-4, {"gpu": 2e12, "cpu": 2.5e10}
 """Seconds per layer, and multiply-adds per second in fp32: a V100, eager; one core, ResNet-20 at 32x32."""
 
+BENCHMARK_SECONDS = 60.0
+"""A cell of `mode=benchmark`, however many steps its recipe has: it measures for so long, give or take a half."""
+
+
+def step_seconds(layers: int, multiply_adds: int, images: float, kind: str, cores: int = 1) -> float:
+    """Seconds of a step before anything was measured; the backward pass counts as two forward ones."""
+    rate = PER_SECOND[kind] * (cores if kind == "cpu" else 1)
+    return PER_LAYER * layers + 3 * multiply_adds * images / rate
+
 
 @dataclass(frozen=True)
 class Work:
@@ -32,8 +41,8 @@ class Work:
     precision: str
 
     def predicted(self, kind: str) -> float:
-        """Seconds of a step before anything was measured; the backward pass counts as two forward ones."""
-        return PER_LAYER * self.layers + 3 * self.multiply_adds * self.images / PER_SECOND[kind]
+        """Seconds of a step before anything was measured."""
+        return step_seconds(self.layers, self.multiply_adds, self.images, kind)
 
 
 def work(cell: Mapping[str, Any], devices: int) -> Work:
@@ -46,6 +55,11 @@ def work(cell: Mapping[str, Any], devices: int) -> Work:
         int(config["recipe.batch_size"]) // devices,
         str(config["trainer.precision"]),
     )
+
+
+def is_benchmark(cell: Mapping[str, Any]) -> bool:
+    """Whether a cell in the form of `Cell.to_json` measures speed instead of training."""
+    return bool(cell["config"].get("mode") == "benchmark")
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,10 @@ def measured(runs: Path) -> list[Measured]:
 
 
 def speed(found: record.Record) -> Measured | None:
-    """The median seconds per step of a record's epochs, evaluation included; None before the first epoch."""
+    """The median seconds per step of a record's epochs, evaluation included; None before the first epoch.
+
+    The seconds of a benchmark are mostly not those of steps, but it measured those too.
+    """
     if not found.epochs or not found.attempts or found.damage:
         return None
     about = found.attempts[-1]
@@ -80,7 +97,9 @@ def speed(found: record.Record) -> Measured | None:
     device = hardware.partition(" x ")[2] if kind == "gpu" else hardware.rpartition(", ")[0] or hardware
     steps, rates = 0, []
     for epoch in found.epochs:
-        if epoch["step"] > steps:
+        if "step_ms" in epoch:
+            rates.append(epoch["step_ms"] / 1000)
+        elif epoch["step"] > steps:
             rates.append(epoch["seconds"] / (epoch["step"] - steps))
         steps = epoch["step"]
     try:
@@ -102,6 +121,8 @@ class Speed:
 
     def hours(self, cell: Mapping[str, Any], devices: int) -> float:
         """Expected hours of a device for a whole cell; with several devices, the sum of theirs."""
+        if is_benchmark(cell):
+            return devices * BENCHMARK_SECONDS / 3600
         asked = work(cell, devices)
         known = self.known.get(asked)
         seconds = statistics.median(known) if known else self.slower * asked.predicted(self.kind)
@@ -109,7 +130,7 @@ class Speed:
 
     def is_measured(self, cell: Mapping[str, Any], devices: int) -> bool:
         """Whether this very network, batch and precision was measured."""
-        return work(cell, devices) in self.known
+        return not is_benchmark(cell) and work(cell, devices) in self.known
 
 
 def of_device(found: Iterable[Measured], wanted: str) -> Speed:

@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Manifest:
     names, the first one being the rows of the main table. command: runs what is left of it. narrowed: what
     was typed that took a part of the study's cells. departures: {"key", "study", "here"} of each key in which
     a cell is not the study's own: the values that the study has there, and those that stand there instead.
+    expected: device-hours of each cell (identity -> hours) as they were planned before it first ran.
+    expected_from: what the latest of them were planned from.
     """
 
     name: str
@@ -39,18 +41,25 @@ class Manifest:
     command: str
     narrowed: tuple[str, ...] = ()
     departures: tuple[dict[str, Any], ...] = ()
+    expected: Mapping[str, float] = field(default_factory=dict)
+    expected_from: str = ""
+
+
+LONGEST = 80
+"""Characters of a name that are kept of what was typed."""
 
 
 def slug(overrides: Sequence[str]) -> str:
     """Overrides -> a folder name: ["model.depth=20,56"] -> "depth_20_56"; the group prefix goes.
 
-    A long one is cut, and ends with a hash: sweeps that differ in their last word must not share a name.
+    What the name cannot tell apart, because it is cut or because lists are joined, a hash at its end does.
     """
     parts = [re.sub(r"^[\w/@]*\.", "", text) for text in overrides]
-    name = re.sub(r"[^A-Za-z0-9.+-]+", "_", "-".join(parts)).strip("_") or "defaults"
-    if len(name) <= 80:
-        return name
-    return f"{name[:71]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    text = re.sub(r"[^A-Za-z0-9.+-]+", "_", "-".join(parts)).strip("_")
+    if len(text) > LONGEST or any("[" in part for part in parts):
+        digest = hashlib.sha256(" ".join(overrides).encode()).hexdigest()[:6]
+        return f"{text[:LONGEST].rstrip('_')}-{digest}"
+    return text or "defaults"
 
 
 def write(runs: Path, manifest: Manifest) -> Path:
@@ -78,6 +87,14 @@ def read(path: Path) -> Manifest:
         raise ConfigError(
             f"{path} is not a sweep manifest ({error}); run the sweep's command again"
         ) from error
+
+
+def earlier(runs: Path, name: str) -> Manifest | None:
+    """The manifest that this sweep left when it was asked for before."""
+    try:
+        return read(runs / "sweeps" / f"{name}.json")
+    except ConfigError:
+        return None
 
 
 def newest_first(runs: Path) -> list[Path]:

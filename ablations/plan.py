@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ablations import studies
+from ablations import estimate, studies
+from ablations import manifest as manifests
 from ablations.cell import Cell, ConfigError, canonical, difference
 from ablations.composition import check_choices, compose, expand, groups, make_cell, parse_overrides
 from ablations.manifest import Manifest, slug
 from ablations.request import Request, request, study_request
 from ablations.study import Study
-from lightning_module.record import FINAL, Record
+from lightning_module.record import FILE, FINAL, Record
 
 __all__ = [
     "Request",
     "Sweep",
+    "announce",
     "check_choices",
     "compose",
     "decide",
@@ -68,7 +70,7 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
     found = named(tuple(cells.values()))
     typed = tuple(text for text in request.typed if not text.startswith("hydra"))
     manifest = Manifest(
-        name=slug([text.removeprefix("ablation=") for text in typed if _says_what(text)]),
+        name=slug([text.removeprefix("ablation=") for text in _that_say_what(typed, found)]),
         study=request.study,
         overrides=tuple(text for text in typed if not text.startswith("ablation=")),
         factors=_factors(request, found),
@@ -81,10 +83,30 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
     return Sweep(found, manifest, Path(found[0].config["runs"]))
 
 
-def _says_what(text: str) -> bool:
-    """Whether an override says what is trained; where and how fast is no part of a sweep's name."""
-    key = text.partition("=")[0]
-    return key == "trainer.precision" or key.partition(".")[0] not in ("runs", "logger", "trainer")
+def _that_say_what(typed: Sequence[str], cells: Sequence[Cell]) -> list[str]:
+    """The overrides that say what is trained: they make the sweep's name, and where and how fast is no part of it.
+
+    Of the trainer those whose key is part of an identity, and a choice of the group without which the
+    identities would be others.
+    """
+    kinds = {tuple(text for text in cell.overrides if text.startswith("trainer")): cell for cell in cells}
+    counted = {key for cell in kinds.values() for key in cell.canonical} | {"trainer.precision"}
+    if "trainer.batch_norm_devices" in counted:
+        counted |= {"trainer.devices", "trainer.nodes", "trainer.sync_batch_norm"}
+
+    def says(text: str) -> bool:
+        key = text.partition("=")[0]
+        if key == "trainer":
+            return any(_matters(key, cell) for cell in kinds.values())
+        return key in counted or key.partition(".")[0] not in ("runs", "logger", "trainer")
+
+    return [text for text in typed if says(text)]
+
+
+def _matters(group: str, cell: Cell) -> bool:
+    """Whether the cell would be another without its choice of this group."""
+    rest = [text for text in cell.overrides if text.partition("=")[0] != group]
+    return canonical(compose(rest)) != cell.canonical
 
 
 def named(cells: Sequence[Cell]) -> tuple[Cell, ...]:
@@ -168,6 +190,28 @@ def _departures(cells: Sequence[Cell], own: Sequence[tuple[str, ...]]) -> tuple[
                 if value not in values:
                     values.append(value)
     return tuple({"key": key, "study": found[key][0], "here": found[key][1]} for key in sorted(found))
+
+
+def announce(sweep: Sweep, kind: str) -> Path:
+    """Write the manifest of a sweep before its cells run, with the time that they are expected to take.
+
+    kind: of the device, "gpu" or "cpu". A cell that ran before keeps what was expected of it then: from its
+    own record anything can be predicted.
+    """
+    before = manifests.earlier(sweep.runs, sweep.manifest.name)
+    expected = dict(before.expected) if before else {}
+    source = before.expected_from if before else ""
+    new = [cell for cell in sweep.cells if cell.identity not in expected]
+    new = [cell for cell in new if not (sweep.runs / cell.identity / FILE).exists()]
+    if new:
+        speed = estimate.of_device(estimate.measured(sweep.runs), kind)
+        source = speed.source
+        for cell in new:
+            trainer = cell.config["trainer"]
+            expected[cell.identity] = speed.hours(cell.to_json(), trainer["devices"] * trainer["nodes"])
+    kept = {cell.identity: expected[cell.identity] for cell in sweep.cells if cell.identity in expected}
+    told = replace(sweep.manifest, expected=kept, expected_from=source)
+    return manifests.write(sweep.runs, told)
 
 
 def study_manifest(name: str, overrides: Sequence[str] = ()) -> Manifest:

@@ -45,6 +45,8 @@ class Reporter:
             attempt=self.writer.attempt,
             base_url=logger.base_url,
         )
+        if self.tracker.url:
+            self.event("wandb", url=self.tracker.url)
         recipe = self.config.recipe
         self.progress = Progress(self.cell.name, self.step, recipe.steps, recipe.batch_size, trainer.progress)
 

@@ -76,10 +76,14 @@ def one_line(error: BaseException) -> str:
 
 
 class Tracker:
-    """The W&B run of a cell. Make one with `Tracker.open`; no method of it raises."""
+    """The W&B run of a cell. Make one with `Tracker.open`; no method of it raises.
 
-    def __init__(self, run: wandb.Run | None = None) -> None:
+    url: address of the run on its server, "" without one.
+    """
+
+    def __init__(self, run: wandb.Run | None = None, url: str = "") -> None:
         self._run = run
+        self.url = url
         self._events: list[dict[str, Any]] = []
 
     @classmethod
@@ -126,13 +130,14 @@ class Tracker:
             run.define_metric("epoch")
             run.define_metric("*", step_metric="epoch")
             run.summary["status"] = "running"
+            url = "" if run.offline else run.url or ""
             known = dict(run.summary).get(
                 "epoch", 0
             )  # what a server already has of this run; offline nothing
         except Exception as error:  # an outage of W&B is never one of ours
             log.warning("W&B is off for %s (%s); training goes on", cell.name, one_line(error))
             return cls()
-        tracker = cls(run)
+        tracker = cls(run, url)
         for line in before.epochs:
             if line["epoch"] > known:
                 metrics = {key: value for key, value in line.items() if key not in ("event", "epoch", "step")}

@@ -61,12 +61,17 @@ def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
 
 
 def every(runs: Path) -> list[Manifest]:
-    """What `--all` reports, by name: the newest sweep of each study, and every sweep of no study."""
-    found: dict[str, Manifest] = {}
-    for path in manifests.newest_first(runs):
-        manifest = manifests.read(path)
-        found.setdefault(f"study {manifest.study}" if manifest.study else f"sweep {manifest.name}", manifest)
-    return sorted(found.values(), key=lambda manifest: manifest.name)
+    """What `--all` reports: every sweep, by study, and of a study what is nearest to its own protocol first."""
+    found = [manifests.read(path) for path in manifests.newest_first(runs)]
+    return sorted(
+        found, key=lambda m: (m.study or m.name, bool(departed(m)), bool(m.narrowed), -len(m.cells))
+    )
+
+
+def departed(manifest: Manifest) -> list[str]:
+    """What of a sweep is not its study's own, by first part: ["data", "recipe"]; other seeds are no departure."""
+    keys = (str(item["key"]).partition(".")[0] for item in manifest.departures)
+    return [key for key in dict.fromkeys(keys) if key != "seed"]
 
 
 def studies() -> list[str]:

@@ -109,8 +109,15 @@ class Collected:
 
     @property
     def metric(self) -> str:
-        """What the study measures."""
+        """What the study measures; of benchmarks their speed, whatever study they come from."""
+        if self.is_benchmark:
+            return "images_per_second"
         return self.study.metric if self.study else TEST_ERROR
+
+    @property
+    def is_benchmark(self) -> bool:
+        """Whether the cells measured speed (`mode=benchmark`) and trained nothing to an end."""
+        return "mode" in self.cells and bool(self.cells["mode"].eq("benchmark").all())
 
     @property
     def is_open(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports import context, figures, study_report, tables
+from reports import context, dots, figures, scaling, speed, study_report, tables
 from reports.collect import Collected
 from reports.document import Block, Report, Section, Text
 from reports.tables import listed
@@ -14,7 +14,20 @@ MATRIX = 12
 
 def compose(c: Collected, command: str) -> Report:
     """The report of a sweep or a study. command: what makes it again."""
-    if c.study:
+    around = [
+        context.open_cells(c),
+        context.confounded(c),
+        context.threats(c),
+        context.protocol(c),
+        context.provenance(c, command),
+    ]
+    if c.is_benchmark:
+        title = c.study.question if c.study else f"Speed by {_factors(c)}"
+        said = [block for block in study_report.answer(c, []) if not _is_lead(block)]
+        grown = scaling.scaling(c)
+        lead = scaling.answer(c) or speed.answer(c)
+        sections = [Section("", (*said, lead)), grown, speed.speeds(c, drawn=not grown.blocks)]
+    elif c.study:
         verdicts = judge(c, c.study.claims)
         title = c.study.question
         sections = [
@@ -25,21 +38,20 @@ def compose(c: Collected, command: str) -> Report:
             study_report.against_paper(c),
         ]
     else:
-        what = listed([tables.heading((key,)) for key in c.manifest.factors if key != "seed"])
-        title = f"{tables.metric_text(c.metric).removesuffix(', %').capitalize()} by {what or 'seed'}"
+        title = f"{tables.metric_text(c.metric).removesuffix(', %').capitalize()} by {_factors(c)}"
         sections = [Section("", (Text(f"`{c.manifest.command}`"),)), results(c)]
-    sections += [
-        curves(c),
-        cost(c),
-        responses(c),
-        context.open_cells(c),
-        context.confounded(c),
-        context.threats(c),
-        context.protocol(c),
-        context.provenance(c, command),
-    ]
-    kept = tuple(section for section in sections if section.blocks)
+    if not c.is_benchmark:
+        sections += [curves(c), cost(c), responses(c)]
+    kept = tuple(section for section in (*sections, *around) if section.blocks)
     return Report(c.manifest.name, title, tables.counts(c.cells["state"]), c.is_open, kept)
+
+
+def _factors(c: Collected) -> str:
+    return listed([tables.heading((key,)) for key in c.manifest.factors if key != "seed"]) or "seed"
+
+
+def _is_lead(block: Block) -> bool:
+    return isinstance(block, Text) and block.kind == "lead"
 
 
 def results(c: Collected) -> Section:
@@ -51,7 +63,7 @@ def results(c: Collected) -> Section:
         blocks.append(tables.main_table(c, c.metric, paper))
     blocks.append(tables.groups_table(c, {} if matrix else paper))
     if c.cells["state"].eq("finished").any() and c.row_keys:
-        blocks.append(figures.by_row(c))
+        blocks.append(dots.by_row(c))
     return Section("Results", tuple(blocks))
 
 

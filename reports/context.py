@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from reports import statistics, tables
+from reports import speed, statistics, tables
 from reports.collect import OPEN, Collected, changes, confounds, level_text, ordered, value_text
 from reports.document import Block, Column, Commands, Items, Section, Table, Text
 from reports.tables import listed
 
 COMMANDS_SHOWN = 20
+FEW = 3
 GIB = 2**30
 SPEED = "images_per_second"
 MEMORY = {"peak_memory": "peak memory, GiB", "peak_memory_bytes": "peak memory, GiB"}
@@ -60,8 +61,8 @@ def provenance(c: Collected, command: str) -> Section:
         ["versions", _values(started["versions"])],
         ["hardware", _values(started["hardware"])],
         ["attempts", f"{int(started['attempts'].sum())} for {len(started)} cells"],
-        ["jobs", _values(started["job"])],
-        ["W&B", _values(started["url"])],
+        ["jobs", _few(started["job"])],
+        ["W&B", _few(started["url"])],
     ]
     columns = (Column("", left=True), Column("", left=True))
     blocks: tuple[Block, ...] = (
@@ -79,14 +80,17 @@ def _cells_table(c: Collected) -> Table:
     columns = [Column("cell", left=True), Column("identity", left=True), Column("state", left=True)]
     columns += [Column(tables.metric_text(c.metric), 2), Column("epochs"), Column(unit, 1)]
     columns.append(Column("record, SHA-256", left=True))
+    jobs, links = (bool(c.cells[key].ne("").any()) for key in ("job", "url"))
+    columns += [Column("job", left=True)] * jobs + [Column("W&B", left=True)] * links
     rows = []
-    for cell in c.cells[["name", "identity", "state", c.metric, "epoch", "seconds", "checksum"]].to_dict(
-        "records"
-    ):
+    told = ["name", "identity", "state", c.metric, "epoch", "seconds", "checksum", "job", "url"]
+    for cell in c.cells[told].to_dict("records"):
         error = cell[c.metric] if cell["state"] == "finished" else math.nan
         numbers = (error, cell["epoch"], cell["seconds"] / length)
         known = [None if math.isnan(value) else value for value in numbers]
-        rows.append([cell["name"], cell["identity"], cell["state"], *known, cell["checksum"] or None])
+        row = [cell["name"], cell["identity"], cell["state"], *known, cell["checksum"] or None]
+        row += [cell["job"] or None] * jobs + [f"[run]({cell['url']})" if cell["url"] else None] * links
+        rows.append(row)
     return Table("cells", "Every cell, its state and its record.", tuple(columns), rows)
 
 
@@ -97,6 +101,12 @@ def _values(column: pd.Series) -> str:
         return "".join(map(str, counts.index))
     shown = [f"{value} ({count} cells)" for value, count in list(counts.items())[:8]]
     return "; ".join(shown + ([f"{len(counts) - 8} more"] if len(counts) > 8 else []))
+
+
+def _few(column: pd.Series) -> str:
+    """The values of a provenance column that every cell may have another of: all if they are few."""
+    found = list(dict.fromkeys(column[column != ""]))
+    return ", ".join(found) if len(found) <= FEW else f"{len(found)}, each beside its cell below"
 
 
 def checksum(cells: pd.DataFrame) -> str:
@@ -158,7 +168,10 @@ def threats(c: Collected) -> Section:
         found.append(
             "Some cells ran from a tree with uncommitted changes; their commit does not name their code."
         )
-    found.append("Errors are those of the last epoch, never the best one on the test set.")
+    if c.is_benchmark:
+        found += speed.threats(c)
+    else:
+        found.append("Errors are those of the last epoch, never the best one on the test set.")
     return Section("Threats to validity", (Items(tuple(found)),))
 
 
@@ -184,35 +197,49 @@ def confounded(c: Collected) -> Section:
 
 
 def cost_table(c: Collected) -> Table:
-    """Time, throughput and memory by place, and in all."""
+    """Time, throughput and memory by place, and in all; the time beside what was planned."""
     unit, length = tables.time_unit(c)
-    total, long = ("hours", tables.HOUR) if c.cells["seconds"].sum() >= tables.HOUR else ("minutes", 60)
-    head = [*tables.place_columns(c), Column("cells run"), Column(total, 1), Column(f"{unit} per cell", 1)]
-    head.append(Column("images/s"))
     run = c.cells[c.cells["epoch"] > 0]
+    run = run.assign(spent=run["seconds"] * run["devices"].fillna(1))
+    spent = run["spent"].sum()
+    total, long = next(
+        (u, n) for u, n in (("hours", 3600), ("minutes", 60), ("seconds", 1)) if spent >= 2 * n or n == 1
+    )
+    head = [*tables.place_columns(c), Column("cells run"), Column(f"device-{total}", 1)]
+    planned = c.manifest.expected
+    done = run["identity"].isin(planned.keys()) & run["state"].eq("finished")
+    run = run.assign(planned=run["identity"].map(planned).where(done), of_planned=run["spent"].where(done))
+    if planned:
+        head += [Column(f"planned, device-{total}", 1), Column("took / planned", 2)]
+    head += [Column(f"{unit} per cell", 1), Column("images/s")]
     memory = next((name for name in MEMORY if name in c.history), None)
     if memory:
         head.append(Column(MEMORY[memory], 2))
         peak = c.history.groupby("identity", observed=True)[memory].max()
         run = run.assign(peak=run["identity"].map(peak).astype(float))
-    wanted = {"cells": ("seconds", "size"), "seconds": ("seconds", "sum"), "speed": (SPEED, "median")}
-    if memory:
-        wanted["peak"] = ("peak", "max")
-    grouped = run.groupby(["row", "column"], sort=False).agg(**wanted)
-    spent = dict(zip(grouped.index, grouped.to_numpy().tolist(), strict=True))
 
-    def line(count: float, seconds: float, speed: float, *peak: float) -> list[object]:
-        return [int(count), seconds / long, seconds / length / count, speed, *(p / GIB for p in peak)]
+    def line(cells: pd.DataFrame) -> list[object]:
+        if cells.empty:
+            return [0, 0.0, *[None] * (len(head) - len(tables.place_columns(c)) - 2)]
+        values: list[object] = [len(cells), float(cells["spent"].sum()) / long]
+        if planned:
+            wanted = tables.HOUR * float(cells["planned"].sum())
+            took = float(cells["of_planned"].sum()) / wanted if wanted else None
+            values += [wanted / long if wanted else None, took]
+        values += [float(cells["seconds"].mean()) / length, float(cells[SPEED].median())]
+        return values + ([float(cells["peak"].max()) / GIB] if memory else [])
 
-    none: list[object] = [0, 0.0, None, None, *([None] if memory else [])]
-    rows = [
-        [*tables.place_cells(c, *place), *(line(*spent[place]) if place in spent else none)]
-        for place in c.places
-    ]
+    places = dict(list(run.groupby(["row", "column"], sort=False)))
+    rows = [[*tables.place_cells(c, *place), *line(places.get(place, run.iloc[:0]))] for place in c.places]
     if len(run):
-        totals = [
-            getattr(run[column], how)() if how != "size" else len(run) for column, how in wanted.values()
-        ]
-        rows.append(["all", *[""] * (len(tables.place_columns(c)) - 1), *line(*totals)])
-    caption = "Wall-clock time of the epochs that count, on the hardware under provenance; median images/s."
+        rows.append(["all", *[""] * (len(tables.place_columns(c)) - 1), *line(run)])
+    caption = (
+        "Time of the epochs that count, on the hardware under provenance, times the devices of each cell; median "
+        "images/s."
+    )
+    if planned:
+        caption += (
+            " Planned: of the finished cells, before they first ran; took / planned is of the same cells. "
+            f"Where the plan came from: {c.manifest.expected_from}."
+        )
     return Table("cost", caption, tuple(head), rows)

@@ -61,14 +61,15 @@ class Table:
 class Figure:
     """Panels side by side under a legend, from reports.svg.
 
-    panels: SVG content of one size. legend: (label, key from svg.swatch). The caption also serves those who
-    cannot see the figure.
+    panels: SVG content of one size; height: theirs in px, None for the usual one. legend: (label, key from
+    svg.swatch). The caption also serves those who cannot see the figure.
     """
 
     name: str
     caption: str
     panels: tuple[str, ...]
     legend: tuple[tuple[str, str], ...] = ()
+    height: int | None = None
 
 
 Block = Text | Items | Commands | Table | Figure

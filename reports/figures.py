@@ -7,17 +7,24 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from reports.collect import TEST_ERROR, TRAIN_ERROR, Collected, Level, key_text, level_text
+from reports.collect import TEST_ERROR, TRAIN_ERROR, Collected, Level, level_text
 from reports.document import Figure, number
 from reports.statistics import Estimate
-from reports.svg import HEIGHT, SERIES, WIDTH, Axis, Panel, linear, logarithmic, range_of, swatch, text_width
+from reports.svg import (
+    HEIGHT,
+    SERIES,
+    WIDTH,
+    Panel,
+    linear,
+    logarithmic,
+    range_of,
+    room_for_keys,
+    swatch,
+    text_width,
+)
 from reports.tables import MILLION, curves, heading, metric_text, place_text
 
-SEED_DOTS = 2000
-"""Cells above which single seeds are not drawn."""
-
 PANELS = 6
-CATEGORIES = 24
 LABELLED = 12
 """Rows up to which each is labelled in the figure."""
 
@@ -36,119 +43,59 @@ def numeric(rows: Sequence[Level]) -> bool:
     )
 
 
-def row_axis(c: Collected, rows: Sequence[Level]) -> tuple[Axis, dict[Level, float]]:
-    """The horizontal axis of the rows and the value of each on it; logarithmic where the levels span much."""
-    label = heading(c.row_keys)
-    texts = {row: level_text(row, c.row_keys) for row in rows}
-    if not numeric(rows):
-        at = {row: float(index) for index, row in enumerate(rows)}
-        return Axis(label, -0.6, len(rows) - 0.4, [(at[row], texts[row]) for row in rows]), at
-    at = {row: float(row[0]) for row in rows}
-    low, high = min(at.values()), max(at.values())
-    ticks = [(at[row], texts[row]) for row in rows]
-    if low > 0 and high / low >= 3:
-        air = (high / low) ** 0.1
-        return Axis(label, low / air, high * air, ticks, log=True), at
-    return Axis(label, low - 0.1 * (high - low), high + 0.1 * (high - low), ticks), at
-
-
-def by_row(c: Collected) -> Figure:
-    """Test and training error against the rows: every seed, and mean with 95 % interval per column."""
-    rows, columns = c.rows if numeric(c.rows) else spaced(c.rows, CATEGORIES), spaced(c.columns, SERIES)
-    panels = [_by_row_panel(c, metric, rows, columns) for metric in dict.fromkeys((c.metric, TRAIN_ERROR))]
-    legend = (
-        [(level_text(col, c.column_keys), swatch(i)) for i, col in enumerate(columns)]
-        if c.column_keys
-        else []
-    )
-    if (c.cells["state"] == "diverged").any():
-        legend.append(("diverged", swatch(0, "cross")))
-    several = any(len(group) > 1 for group in c.groups.values())
-    what = "small: seeds; large: their mean with its 95 % interval" if several else "one cell each"
-    caption = f"Error of the last epoch against {heading(c.row_keys)} ({what})." + _left_out(
-        (len(c.rows), len(rows), "rows"), (len(c.columns), len(columns), "columns")
-    )
-    return Figure(
-        "error_by_" + key_text(c.row_keys[0]).replace(" ", "_"), caption, tuple(panels), tuple(legend)
-    )
-
-
-def _by_row_panel(c: Collected, metric: str, rows: Sequence[Level], columns: Sequence[Level]) -> str:
-    axis, at = row_axis(c, rows)
-    estimates = c.estimates(metric)
-    shown = [e for e in estimates.values() if e.n]
-    values = c.cells.loc[c.cells["state"] == "finished", metric].tolist()
-    limits = range_of(values + _ends(shown))
-    panel = Panel(metric_text(metric).rpartition(",")[0].capitalize(), axis, linear("%", *limits))
-    gap = min((WIDTH - 64) / max(len(rows), 1) / (len(columns) + 1), 17)
-    for index, column in enumerate(columns):
-        series = index if c.column_keys else 0
-        shift = (index - (len(columns) - 1) / 2) * gap
-        spots = {row: panel.px(at[row]) + shift for row in rows if (row, column) in c.groups}
-        if numeric(c.rows):
-            line = [(x, estimates[row, column].mean) for row, x in spots.items()]
-            panel.line(line, series, style="faint", px=True)
-        for row, x in spots.items():
-            name = place_text(c, (row, column))
-            _place(panel, c, (row, column), metric, estimates[row, column], x, series, name)
-    return panel.svg()
-
-
-def _ends(estimates: Sequence[Estimate]) -> list[float]:
+def ends(estimates: Sequence[Estimate]) -> list[float]:
     """What an axis must hold: means, and intervals of three values and more (those of two dwarf all else)."""
     means = [e.mean for e in estimates]
     return means + [bound for e in estimates if e.n > 2 for bound in (max(e.low, 0.0), e.high)]
 
 
-def _place(
-    panel: Panel,
-    c: Collected,
-    place: tuple[Level, Level],
-    metric: str,
-    e: Estimate,
-    x: float,
-    series: int,
-    name: str,
-) -> None:
-    """The marks of one place: seeds, interval, mean, crosses for what diverged."""
-    group = c.groups[place]
-    if e.n > 1 and len(c.cells) <= SEED_DOTS:
-        finished = group[group["state"] == "finished"]
-        for seed, value in zip(finished["seed"], finished[metric], strict=True):
-            panel.marker(x - 6, value, series, f"{name}, seed {seed}: {number(value, 2)} %", small=True)
-    if e.n > 1:
-        panel.bar(x, e.low, e.high, series)
-    if e.n:
-        spread, n = (f" ± {number(e.sd, 2)}", f" (n = {e.n})") if e.n > 1 else ("", "")
-        panel.marker(x, e.mean, series, f"{name}: {number(e.mean, 2)}{spread} %{n}")
-    if e.diverged:
-        panel.cross(x, series, f"{name}: {e.diverged} diverged")
+def short_texts(c: Collected, rows: Sequence[Level]) -> dict[Level, str]:
+    """Rows for people, further keys named only where they tell rows apart that begin alike."""
+    texts = {}
+    for row in rows:
+        alike = [other for other in rows if other[:1] == row[:1]]
+        kept = [i for i in range(1, len(row)) if len({other[i] for other in alike}) > 1]
+        keys, level = ([of[0], *(of[i] for i in kept)] if of else [] for of in (c.row_keys, row))
+        texts[row] = level_text(tuple(level), keys)
+    return texts
 
 
 def learning_curves(c: Collected) -> Figure | None:
-    """Error against steps, a panel per column, a colour per row; None if no epoch was recorded."""
-    columns, rows = spaced(c.columns, PANELS), spaced(c.rows, SERIES)
+    """Error against steps, a panel per column, a colour per row; None if no epoch was recorded.
+
+    Rows that are too many for colours, but not for panels, are spread over panels, the first row in each.
+    """
+    columns = spaced(c.columns, PANELS)
+    rest = [c.rows[start : start + SERIES - 1] for start in range(1, len(c.rows), SERIES - 1)]
+    if len(c.rows) > SERIES and len(columns) == 1 and len(rest) <= PANELS and not numeric(c.rows):
+        parts = [(c.rows[0], *part) for part in rest]
+    else:
+        parts = [tuple(spaced(c.rows, SERIES))]
+    several, texts = len(parts) > 1, short_texts(c, c.rows)
     data = curves(c, (TEST_ERROR, TRAIN_ERROR))
     if data.empty or TEST_ERROR not in data:
         return None
     top = _useful_top(data)
     x = linear("optimizer steps", 0, float(data["step"].max()))
+    y = linear("error, %", 0, room_for_keys(top, SERIES) if several else top)
     panels = []
     by_place = dict(list(data.groupby(["row", "column"], sort=False)))
-    for column in columns:
+    for column, rows in [(column, rows) for column in columns for rows in parts]:
         title = (
             f"{heading(c.column_keys)} {level_text(column, c.column_keys)}"
             if c.column_keys
             else "Error by step"
         )
-        panel = Panel(title, x, linear("error, %", 0, top))
+        panel = Panel("" if several else title, x, y)
         for step in _drops(c, column):
-            panel.rule(step, "lr drop" if step == min(_drops(c, column)) else "")
+            panel.rule(step, "lr drop" if step == min(_drops(c, column)) and not several else "")
         for index, row in enumerate(rows):
+            if several:
+                panel.key(index, texts[row])
             part = by_place.get((row, column))
             if part is None:
                 continue
-            name = f"{heading(c.row_keys)} {level_text(row, c.row_keys)}"
+            name = f"{heading(c.row_keys[:1])} {texts[row]}"
             steps = part["step"].tolist()
             if TRAIN_ERROR in part:
                 panel.line(
@@ -156,12 +103,15 @@ def learning_curves(c: Collected) -> Figure | None:
                 )
             panel.line(list(zip(steps, part[TEST_ERROR], strict=True)), index, f"{name}, test")
         panels.append(panel.svg())
-    legend = [(level_text(row, c.row_keys), swatch(i, "line")) for i, row in enumerate(rows)]
+    legend = [] if several else [(texts[row], swatch(i, "line")) for i, row in enumerate(parts[0])]
     legend += [("test", swatch(-1, "line")), ("training", swatch(-1, "dashed"))]
+    shown = len({row for rows in parts for row in rows})
     caption = (
-        f"Error during training, mean over seeds, by {heading(c.row_keys)}. The axis ends at {top:g} %. "
+        f"Error during training, mean over seeds, by {heading(c.row_keys)}. The axis ends at {y.high:.3g} %. "
         "Dotted rules: the learning rate drops."
-    ) + _left_out((len(c.rows), len(rows), "rows"), (len(c.columns), len(columns), "columns"))
+        + (f" {texts[c.rows[0]]} stands in every panel." if several else "")
+        + left_out((len(c.rows), shown, "rows"), (len(c.columns), len(columns), "columns"))
+    )
     return Figure("learning_curves", caption, tuple(panels), tuple(legend))
 
 
@@ -180,7 +130,7 @@ def by_cost(c: Collected) -> Figure | None:
     air = (max(costs) / min(costs)) ** 0.08
     x = logarithmic("multiply-adds of one image, millions", min(costs) / air, max(costs) * air)
     labelled: set[Level] = set()
-    panel = Panel("", x, linear(metric_text(c.metric), *range_of(_ends([e for _, e in points.values()]))))
+    panel = Panel("", x, linear(metric_text(c.metric), *range_of(ends([e for _, e in points.values()]))))
     for index, column in enumerate(columns):
         shift = 9 * (index - (len(columns) - 1) / 2)
         found = [(row, *points[row, column]) for row in c.rows if (row, column) in points]
@@ -210,7 +160,7 @@ def by_cost(c: Collected) -> Figure | None:
     )
     caption = (
         f"{metric_text(c.metric).capitalize()}, mean with 95 % interval, against multiply-adds."
-        + _left_out((len(c.columns), len(columns), "columns"))
+        + left_out((len(c.columns), len(columns), "columns"))
     )
     return Figure("error_by_multiply_adds", caption, (panel.svg(),), tuple(legend))
 
@@ -236,7 +186,7 @@ def layer_responses(c: Collected) -> Figure | None:
     caption = (
         "Standard deviation of the response of each layer (after batch normalisation, before the "
         "nonlinearity and the addition) at the end of training, mean over seeds."
-    ) + _left_out((every, len(places), "networks"))
+    ) + left_out((every, len(places), "networks"))
     return Figure("layer_responses", caption, tuple(panels), tuple(legend))
 
 
@@ -278,7 +228,7 @@ def _drops(c: Collected, column: Level) -> list[int]:
     return list(found.pop() or ()) if len(found) == 1 else []
 
 
-def _left_out(*parts: tuple[int, int, str]) -> str:
+def left_out(*parts: tuple[int, int, str]) -> str:
     """Says what a figure leaves out: (all, shown, what)."""
     texts = [f"{shown} of {every} {what}" for every, shown, what in parts if shown < every]
     return f" Shown: {', '.join(texts)}." if texts else ""
@@ -301,4 +251,4 @@ def legend_rows(legend: Sequence[tuple[str, str]], width: float) -> list[list[tu
 def size(figure: Figure) -> tuple[int, int, int]:
     """Panels in a row, and width and height of the whole figure in px, without its legend."""
     across = min(len(figure.panels), 2)
-    return across, across * WIDTH, -(-len(figure.panels) // across) * HEIGHT
+    return across, across * WIDTH, -(-len(figure.panels) // across) * (figure.height or HEIGHT)

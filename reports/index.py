@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from ablations.study import Study
 from reports import tables
+from reports.choose import departed
 from reports.collect import Collected
 from reports.document import Column, Report, Section, Table, Text
+from reports.tables import listed
 from reports.verdicts import judge
 
 
@@ -20,16 +22,20 @@ def index(reported: Sequence[Collected], not_started: Sequence[tuple[str, Study]
         columns = (
             Column("study", left=True),
             Column("question", left=True),
+            Column("protocol", left=True),
             Column("verdicts", left=True),
             Column("finished"),
-            Column("hours", 2),
+            Column("device-hours", 2),
         )
-        rows = [[_link(c), c.study.question if c.study else "", verdicts(c), *_progress(c)] for c in studies]
-        rows += [[name, study.question, "not started", None, None] for name, study in not_started]
+        rows = [
+            [_link(c), c.study.question if c.study else "", protocol(c), verdicts(c), *_progress(c)]
+            for c in studies
+        ]
+        rows += [[name, study.question, "", "not started", None, None] for name, study in not_started]
         sections.append(Section("Studies", (Table("studies", "", columns, rows),)))
     if sweeps:
         head = [Column("sweep", left=True), Column("command", left=True), Column("finished")]
-        head.append(Column("hours", 2))
+        head.append(Column("device-hours", 2))
         rows = [[_link(c), f"`{c.manifest.command}`", *_progress(c)] for c in sweeps]
         sections.append(Section("Sweeps", (Table("sweeps", "", tuple(head), rows),)))
     sections.append(Section("", (Text(f"Made by `{command}`.", "note"),)))
@@ -37,6 +43,14 @@ def index(reported: Sequence[Collected], not_started: Sequence[tuple[str, Study]
     finished = sum(int(c.cells["state"].eq("finished").sum()) for c in reported)
     status = f"{len(reported)} reports, {finished:,} of {cells:,} cells finished"
     return Report("index", "Reports", status, any(c.is_open for c in reported), tuple(sections))
+
+
+def protocol(c: Collected) -> str:
+    """Whether the cells are the study's own, in a few words: verdicts on other cells are not the study's."""
+    part = " (a part)" if c.manifest.narrowed else ""
+    if keys := departed(c.manifest):
+        return f"**not the study's:** other {listed(keys)}{part}"
+    return f"the study's{part}"
 
 
 def verdicts(c: Collected) -> str:
@@ -55,4 +69,5 @@ def _progress(c: Collected) -> list[object]:
     finished = int(c.cells["state"].eq("finished").sum())
     diverged = int(c.cells["state"].eq("diverged").sum())
     text = f"{finished:,} of {len(c.cells):,}" + (f", {diverged} diverged" if diverged else "")
-    return [text, float(c.cells["seconds"].sum()) / tables.HOUR]
+    spent = c.cells["seconds"] * c.cells["devices"].fillna(1)
+    return [text, float(spent.sum()) / tables.HOUR]

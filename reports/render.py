@@ -139,8 +139,9 @@ def _html_block(block: Block) -> str:
 def _html_figure(figure: Figure) -> str:
     frame = '<svg viewBox="0 0 26 14" width="26" height="14" aria-hidden="true">'
     keys = "".join(f"<span>{frame}{key}</svg>{escape(text)}</span>" for text, key in figure.legend)
+    box = f'viewBox="0 0 {WIDTH} {figure.height or HEIGHT}"'
     panels = "\n".join(
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(figure.caption)}">{panel}</svg>'
+        f'<svg {box} role="img" aria-label="{escape(figure.caption)}">{panel}</svg>'
         for panel in figure.panels
     )
     legend = f'<div class="legend">{keys}</div>' if keys else ""
@@ -196,7 +197,7 @@ def figure_svg(figure: Figure) -> str:
         for x, text, key in row
     ]
     for index, panel in enumerate(figure.panels):
-        x, y = index % across * WIDTH, index // across * HEIGHT + top
+        x, y = index % across * WIDTH, index // across * (figure.height or HEIGHT) + top
         parts.append(f'<g transform="translate({x} {y})">{panel}</g>')
     style = f"{template('colours.css')}\n{template('figure.css')}"
     return (

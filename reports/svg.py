@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
+from textwrap import wrap
 
 SERIES = 7
 """Series that can be told apart: by colour (Okabe and Ito's, safe for the colour-blind) and by shape."""
@@ -18,6 +20,18 @@ WIDTH, HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 30, 46
 _CHARACTER = 6.4
 """Mean width of a character at 12 px, for deciding what fits."""
+
+
+_LABEL = 30
+"""Characters of a line of a row's label."""
+
+_KEY = 13
+"""Px of a line of a legend inside a plot."""
+
+
+def room_for_keys(top: float, lines: int) -> float:
+    """The upper end of an axis from zero that leaves room above `top` for such a legend."""
+    return top / (1 - _KEY * lines / (HEIGHT - _TOP - _BOTTOM))
 
 
 def text_width(text: str) -> float:
@@ -143,6 +157,15 @@ class Panel:
         self.marks.append(f'<path class="rule" d="M{at:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>')
         self.marks.append(f'<text class="t small" x="{at + 3:.1f}" y="{_TOP + 10}">{escape(text)}</text>')
 
+    def key(self, series: int, text: str) -> None:
+        """A line of a legend of its own, in the upper right corner, where curves that fall leave room."""
+        y, end = _TOP + 11 + _KEY * series, WIDTH - _RIGHT - 4
+        line = f'<path class="l s{series % SERIES}" d="M{end - 18} {y - 3}h18"/>'
+        halo = 'style="paint-order:stroke;stroke:var(--paper);stroke-width:3px"'
+        self.marks.append(
+            f'{line}<text class="t small end" {halo} x="{end - 24}" y="{y}">{escape(text)}</text>'
+        )
+
     def svg(self) -> str:
         """The plot as SVG content; the data attributes let the page turn px back into values."""
         right, bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
@@ -170,6 +193,81 @@ class Panel:
         names = f'data-names="{escape(self.x.label)}|{escape(self.y.label)}"'
         out.append(f'<svg {box} viewBox="{_LEFT} {_TOP} {right - _LEFT} {bottom - _TOP}" {scale} {names}>')
         return "\n".join([*out, *self.marks, "</svg>"])
+
+
+@dataclass
+class RowPanel:
+    """A plot under construction with a row per label and values across; WIDTH × `height`."""
+
+    title: str
+    x: Axis
+    labels: Sequence[str]
+    series: int = 1
+    marks: list[str] = field(default_factory=list)
+
+    @cached_property
+    def _wrapped(self) -> list[list[str]]:
+        return [wrap(label, _LABEL, max_lines=2, placeholder=" …") or [""] for label in self.labels]
+
+    @property
+    def _left(self) -> float:
+        return 14 + max(text_width(line) for lines in self._wrapped for line in lines)
+
+    @property
+    def _pitch(self) -> int:
+        return max(14 * max(map(len, self._wrapped)) + 6, 11 * self.series + 8, 22)
+
+    @property
+    def height(self) -> int:
+        """What the rows need."""
+        return _TOP + self._pitch * len(self.labels) + _BOTTOM
+
+    def px(self, value: float) -> float:
+        """x value -> px."""
+        return self._left + self.x.fraction(value) * (WIDTH - _RIGHT - self._left)
+
+    def py(self, row: int, series: int) -> float:
+        """The height in px at which a series stands in a row."""
+        return _TOP + (row + 0.5) * self._pitch + 11 * (series - (self.series - 1) / 2)
+
+    def marker(self, value: float, y: float, series: int, tip: str, small: bool = False) -> None:
+        """A value at `y` px; small: one seed."""
+        x = self.px(value)
+        if self._left <= x <= WIDTH - _RIGHT:
+            style = f"m s{series % SERIES}" + (" seed" if small else "")
+            self.marks.append(_titled(shape(x, y, series, 2.6 if small else 4.6), style, tip))
+
+    def cross(self, y: float, series: int, tip: str) -> None:
+        """A run without a value, at the right edge."""
+        mark = f'<path d="M{WIDTH - _RIGHT - 11} {y - 4:.1f}l8 8m0 -8l-8 8"/>'
+        self.marks.append(_titled(mark, f"l s{series % SERIES}", tip))
+
+    def bar(self, low: float, high: float, y: float, series: int) -> None:
+        """An interval at `y` px; without a cap where it goes on outside."""
+        ends = (self.px(low), self.px(high))
+        left, right = max(ends[0], self._left), min(ends[1], WIDTH - _RIGHT)
+        caps = [x for x in ends if self._left <= x <= WIDTH - _RIGHT]
+        path = f"M{left:.1f} {y:.1f}H{right:.1f}" + "".join(f"M{x:.1f} {y - 4:.1f}v8" for x in caps)
+        self.marks.append(f'<path class="l s{series % SERIES}" d="{path}"/>')
+
+    def svg(self) -> str:
+        """The plot as SVG content."""
+        bottom, right = self.height - _BOTTOM, WIDTH - _RIGHT
+        out = [f'<text class="t title" x="{self._left:.1f}" y="17">{escape(self.title)}</text>']
+        for row, lines in enumerate(self._wrapped):
+            middle = _TOP + (row + 0.5) * self._pitch
+            out.append(f'<path class="grid" d="M{self._left:.1f} {middle:.1f}H{right}"/>')
+            for number, line in enumerate(lines):
+                y = middle + 4 + 14 * (number - (len(lines) - 1) / 2)
+                out.append(f'<text class="t end" x="{self._left - 8:.1f}" y="{y:.1f}">{escape(line)}</text>')
+        for value, text in self.x.ticks:
+            x = self.px(value)
+            out.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{bottom}"/>')
+            out.append(f'<text class="t mid" x="{x:.1f}" y="{bottom + 18}">{escape(text)}</text>')
+        out.append(f'<path class="axis" d="M{self._left:.1f} {bottom}H{right}"/>')
+        middle = (self._left + right) / 2
+        label = f'<text class="t mid" x="{middle:.1f}" y="{self.height - 8}">{escape(self.x.label)}</text>'
+        return "\n".join([*out, label, *self.marks])
 
 
 def shape(x: float, y: float, series: int, r: float) -> str:

@@ -71,9 +71,8 @@ def for_cluster(cell: Cell, gpus: bool) -> Cell:
 
 def submit_sweep(sweep: Sweep, options: Options) -> None:
     """Submit what is left of a sweep, say so, and follow it if asked to."""
-    from ablations import manifest
     from ablations.cell import ConfigError
-    from ablations.plan import decide
+    from ablations.plan import announce, decide
     from lightning_module import record
     from slurm import cluster
     from slurm.local import check_data, check_records
@@ -95,9 +94,8 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
             done += found.state in record.FINAL
     check_data(todo)  # also downloads what is missing: compute nodes are often offline
     try:
-        manifest.write(
-            runs, sweep.manifest
-        )  # before the jobs: reports must know what runs, whatever happens here
+        # Before the jobs: reports must know what runs, whatever happens here.
+        announce(sweep, todo[0].config["trainer"]["accelerator"] if todo else "gpu")
     except OSError as error:
         raise ConfigError(f"runs={runs} is not a folder one can write to ({error.strerror})") from error
     arrays, there = submit(todo, runs, options, name, site)

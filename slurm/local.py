@@ -58,9 +58,8 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     A cell that fails does not stop the others. Ends with SystemExit 1 if a cell has no result and is not being
     run by another process, and with 130 after Ctrl-C, which saves a checkpoint first.
     """
-    from ablations import manifest
     from ablations.cell import ConfigError
-    from ablations.plan import decide
+    from ablations.plan import announce, decide
     from lightning_module import record
     from lightning_module.interruption import Interruption
 
@@ -71,7 +70,7 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
         check_machine(todo)
     check_data(todo)
     try:
-        manifest.write(sweep.runs, sweep.manifest)
+        announce(sweep, device_kind(todo[0]) if todo else "cpu")
     except OSError as error:
         raise ConfigError(
             f"runs={sweep.runs} is not a folder one can write to ({error.strerror}); choose another with runs=FOLDER"
@@ -115,6 +114,14 @@ def check_records(records: Iterable[Record]) -> None:
     for found in records:
         if found.newer:
             raise ConfigError(found.damage)
+
+
+def device_kind(cell: Cell) -> str:
+    """ "gpu" or "cpu": what a cell runs on here."""
+    import torch
+
+    on_gpu = cell.config["trainer"]["accelerator"] != "cpu" and torch.cuda.is_available()
+    return "gpu" if on_gpu else "cpu"
 
 
 def check_data(cells: Sequence[Cell]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ablations.cell import ConfigError
+from ablations.estimate import BENCHMARK_SECONDS, step_seconds
 from slurm.options import Options, gigabytes, gpu_count, minutes
 
 T = TypeVar("T")
@@ -21,24 +22,6 @@ START_SECONDS = 120.0
 
 SAFETY = 2.0
 """On the estimated time. Too short a limit costs a requeue, not a result."""
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Seconds of an optimizer step on one process = per_layer x layers + multiply-adds / rate.
-
-    The first part is what starting kernels costs however small they are.
-    """
-
-    per_layer: float
-    rate: float
-
-
-GPU = Speed(per_layer=2e-4, rate=2e12)
-"""A V100 or better in fp32, eager: cautious on purpose."""
-
-CPU = Speed(per_layer=2e-4, rate=2.5e10)
-"""One core; measured: 250 images/s of ResNet-20 training at 32x32."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +79,10 @@ class Task:
 
 
 def seconds_per_step(task: Task, cores: int) -> float:
-    """Predicted duration of an optimizer step; backward counts as two forward passes."""
+    """Predicted duration of an optimizer step."""
     images = int(task.config["recipe"]["batch_size"]) / task.processes
     layers = int(task.config["model"].get("depth", 50))
-    speed = GPU if task.gpu else Speed(CPU.per_layer, CPU.rate * cores)
-    return speed.per_layer * layers + 3 * task.multiply_adds * images / speed.rate
+    return step_seconds(layers, task.multiply_adds, images, "gpu" if task.gpu else "cpu", cores)
 
 
 def correction(measured: Iterable[tuple[Task, float]], cores: int) -> float:
@@ -114,8 +96,10 @@ def correction(measured: Iterable[tuple[Task, float]], cores: int) -> float:
 
 def estimated_minutes(task: Task, cores: int, slower: float = 1.0) -> int:
     """A time limit for a cell: the predicted time with safety, rounded up to one of LIMITS."""
-    seconds = START_SECONDS + int(task.config["recipe"]["steps"]) * seconds_per_step(task, cores) * slower
-    needed = SAFETY * seconds / 60
+    seconds = BENCHMARK_SECONDS
+    if task.config.get("mode") != "benchmark":
+        seconds = int(task.config["recipe"]["steps"]) * seconds_per_step(task, cores) * slower
+    needed = SAFETY * (START_SECONDS + seconds) / 60
     return next((limit for limit in LIMITS if limit >= needed), LIMITS[-1])
 
 

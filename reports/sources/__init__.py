@@ -51,13 +51,16 @@ RUN_COLUMNS = {
     "dirty": "whether the working tree had changes at the last attempt",
     "versions": 'packages at the last attempt, sorted: "python 3.11.7, torch 2.13.0"',
     "hardware": "at the last attempt, one line",
+    "devices": "that the last attempt ran on, a process each",
     "job": 'scheduler job of the last attempt, "" if none',
     "url": 'address of the run on W&B, "" if none',
     "checksum": "first 12 hexadecimal digits of a SHA-256 over what the source holds of this run",
 }
 """Columns that every runs frame starts with, in this order, and what they mean."""
 
-NUMBERS = ("attempts", "epoch", "step", "seconds", "images_per_second", "parameters", "multiply_adds")
+NUMBERS = (
+    "attempts", "epoch", "step", "seconds", "images_per_second", "parameters", "multiply_adds", "devices",
+)  # fmt: skip
 """The RUN_COLUMNS that are numbers (`dirty` is bool, the others text)."""
 
 HISTORY_COLUMNS = ("identity", "epoch", "step")

@@ -127,7 +127,7 @@ def frames(folder: Path, entries: Mapping[str, Entry]) -> Frames:
     last = by_run.tail(1).set_index("identity")
     metrics = [column for column in history.columns if "/" in column]
     heads = [_run(folder, name, entry) for name, entry in entries.items()]
-    kinds = {"identity": object, "dirty": bool, **dict.fromkeys(("attempts", *COSTS), float)}
+    kinds = {"identity": object, "dirty": bool, **dict.fromkeys(("attempts", "devices", *COSTS), float)}
     runs = pd.DataFrame(heads, columns=list(RUN_COLUMNS)).astype(kinds)
     names = list(entries)
     runs["epoch"] = last["epoch"].reindex(names).fillna(0).to_numpy().astype(int)
@@ -192,10 +192,16 @@ def _run(folder: Path, name: str, entry: Entry) -> dict[str, Any]:
         "dirty": bool(attempt.get("dirty", False)),
         "versions": attribute_text(attempt.get("versions")),
         "hardware": attribute_text(attempt.get("hardware")),
+        "devices": attempt.get("devices", 1),
         "job": attribute_text(attempt.get("job")),
-        "url": attribute_text(attempt.get("url")),
+        "url": attribute_text(attempt.get("url") or _address(head["events"])),
         "checksum": head["checksum"],
     }
+
+
+def _address(events: Sequence[Mapping[str, Any]]) -> str:
+    """Where the last attempt that reached a W&B server is to be seen, "" if none did."""
+    return next((str(event["url"]) for event in reversed(events) if event.get("event") == "wandb"), "")
 
 
 def _config(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,21 @@ def test_the_device_of_the_estimate_can_be_chosen(device):
     assert estimate.of_device(found, device).hours(cell, 1) == {"cpu": 9.0}.get(device, 0.5)
 
 
+def test_a_benchmark_takes_a_minute_however_long_its_recipe(tmp_path, capsys):
+    told = planned(capsys, tmp_path, "scaling", "trainer.devices=1,2")
+    assert [cell["expected_device_hours"] for cell in told["cells"]] == pytest.approx(
+        [1 / 60] * 3 + [2 / 60] * 6
+    )
+
+
+def test_a_benchmark_tells_the_seconds_of_a_step_and_not_of_itself():
+    head = make_cell(compose(("mode=benchmark",)), ("mode=benchmark",)).to_json()
+    attempt = {"hardware": "1 x Example GPU", "devices": 1}
+    epoch = {"event": "epoch", "epoch": 1, "step": 100, "step_ms": 2.0, "seconds": 40.0}
+    found = record.Record(Path(), head, (attempt,), (epoch,), state="finished")
+    assert estimate.speed(found).seconds == pytest.approx(0.002)
+
+
 def test_the_glance_at_a_record_agrees_with_reading_it(tmp_path):
     for overrides, status in [(OVERRIDES, "finished"), (("seed=5",), "failed"), (("seed=6",), None)]:
         folder = tmp_path / finish(tmp_path, overrides, status)

@@ -385,7 +385,7 @@ def test_index_of_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     text = (tmp_path / "results" / "index.md").read_text()
     assert "| [shortcut_options](shortcut_options/report.md) | Do projection shortcuts beat" in text
     assert "1 supported, 1 untested | 18 of 18 |" in text
-    assert "| depth | Do projection shortcuts beat identity shortcuts? | not started | – | – |" in text
+    assert "| depth | Do projection shortcuts beat identity shortcuts? |  | not started | – | – |" in text
     assert "| [mine](mine/report.md) |" in text
     page = (tmp_path / "results" / "index.html").read_text()
     for target in re.findall(r'href="([^"]+)"', page):

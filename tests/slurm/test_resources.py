@@ -36,6 +36,11 @@ def test_a_deep_network_gets_more_time_than_a_shallow_one() -> None:
     assert (deep.gpus_per_node, deep.tasks_per_node, deep.nodes) == ("1", 1, 1)
 
 
+def test_a_benchmark_needs_no_more_time_for_a_long_recipe() -> None:
+    long = Task({**task(1202).config, "mode": "benchmark"}, task(1202).multiply_adds, 10**7)
+    assert resources(long, Options(), ANY).minutes == 15 < resources(task(1202), Options(), ANY).minutes
+
+
 def test_what_was_measured_corrects_the_estimate() -> None:
     measured = [(task(depth), 10 * seconds_per_step(task(depth), 4)) for depth in (20, 56)]
     slower = correction(measured, 4)
