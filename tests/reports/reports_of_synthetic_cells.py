@@ -12,7 +12,7 @@ from synthetic import make_cell
 from ablations.manifest import Manifest
 from ablations.study import Study
 from reports.collect import Collected, collect
-from reports.sources import RUN_COLUMNS, Frames
+from reports.sources import NUMBERS, RUN_COLUMNS, Frames
 
 METRICS = ("test/error", "train/error", "test_ten_crop/error")
 
@@ -27,7 +27,10 @@ def frames(cells: Iterable[tuple[Mapping[str, Any], str, float]]) -> Frames:
             "images_per_second": 1000 / error,
             "dirty": False,
         }
-        blank = dict.fromkeys(RUN_COLUMNS, "") | {"attempts": 1, "epoch": 9, "step": 9, "seconds": 60.0}
+        blank = {column: 1.0 if column in NUMBERS else "" for column in RUN_COLUMNS} | {
+            "epoch": 9,
+            "seconds": 60.0,
+        }
         rows.append(blank | known | dict.fromkeys(METRICS, error if state == "finished" else np.nan))
     history = pd.DataFrame(columns=["identity", "epoch", "step", "test/error"])
     return Frames(pd.DataFrame(rows, columns=[*RUN_COLUMNS, *METRICS]), history)
