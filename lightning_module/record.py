@@ -26,6 +26,8 @@ from ablations.cell import Cell, ConfigError
 
 SCHEMA = 1
 FILE = "record.jsonl"
+START_LOCK = "start.lock"
+"""Held, besides the lock of rank 0, by the process that starts several ranks: from before they start to their end."""
 State = Literal["planned", "running", "killed", "finished", "diverged", "failed", "damaged"]
 READERS_SECONDS = 1.0
 """How long a writer waits for readers of its lock to look."""
@@ -183,8 +185,12 @@ def read_all(runs: Path) -> dict[str, Record]:
 
 def is_locked(folder: Path) -> bool:
     """Whether a process of this machine (or of any, where the file system shares locks) runs this cell."""
+    return any(_is_held(folder / file) for file in ("lock", START_LOCK))
+
+
+def _is_held(path: Path) -> bool:
     try:
-        handle = os.open(folder / "lock", os.O_RDONLY)  # it may be another user's
+        handle = os.open(path, os.O_RDONLY)  # it may be another user's
     except OSError:
         return False  # never run, or not for us to read
     try:
@@ -201,8 +207,8 @@ def is_locked(folder: Path) -> bool:
 class Lock:
     """Held while a cell runs; the kernel releases it however the process ends. `with Lock(folder): ...`
 
-    file: "lock" means that the cell is running. Raises Busy if another process holds it, ConfigError if the
-    folder is not writable or cannot be locked.
+    file: the lock of the process that trains, or START_LOCK. Raises Busy if another process holds it,
+    ConfigError if the folder is not writable or cannot be locked.
     """
 
     def __init__(self, folder: Path, file: str = "lock") -> None:

@@ -126,7 +126,7 @@ class Tracker:
             _check_room(folder)
             run = _start(mode, folder, base_url, arguments)
             for handler in logging.getLogger("wandb").handlers:  # its debug.log: of a disk that fills later
-                handler.handleError = lambda _: None  # type: ignore[method-assign, assignment]
+                handler.handleError = lambda record: None  # type: ignore[method-assign]
             run.define_metric("epoch")
             run.define_metric("*", step_metric="epoch")
             run.summary["status"] = "running"

@@ -68,8 +68,9 @@ def run(cell: Cell, interruption: Interruption) -> record.Record:
     if config.trainer.processes == 1:
         fit(cell, interruption)
     else:
-        load(config.data)  # its errors, and the record's, are worth a sentence before processes start
-        with record.Lock(folder, "start.lock"):  # rank 0 holds the other one, and should not find it taken
+        # Errors of the data and of the record are worth a sentence here: from rank 0 they are torchrun's traceback.
+        load(config.data)
+        with record.Lock(folder, record.START_LOCK):
             with record.Lock(folder):
                 record.Writer(folder, cell).close()
             _run_in_processes(cell, config, folder, interruption)
@@ -112,7 +113,7 @@ def _tell_first_error(cell: Cell, folder: Path) -> None:
     """Record the error of another rank if it came before rank 0's, which then only lost the connection."""
     errors = sorted(folder.glob("error-*.txt"), key=lambda file: file.stat().st_mtime)
     found = record.read(folder)
-    if found.state not in ("killed", "failed") or not errors:
+    if found.state not in ("running", "killed", "failed") or not errors:  # running: START_LOCK is ours
         return
     if errors[0].stat().st_mtime < found.status.get("time", math.inf):
         text = errors[0].read_text()

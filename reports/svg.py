@@ -243,7 +243,9 @@ class RowPanel:
         self.marks.append(_titled(mark, f"l s{series % SERIES}", tip))
 
     def bar(self, low: float, high: float, y: float, series: int) -> None:
-        """An interval at `y` px; without a cap where it goes on outside."""
+        """An interval at `y` px; without a cap where it goes on outside; nothing where there is none."""
+        if math.isnan(low):
+            return
         ends = (self.px(low), self.px(high))
         left, right = max(ends[0], self._left), min(ends[1], WIDTH - _RIGHT)
         caps = [x for x in ends if self._left <= x <= WIDTH - _RIGHT]

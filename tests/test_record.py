@@ -14,7 +14,16 @@ from small import ROOT, heed_permissions
 
 from ablations.cell import Cell, ConfigError
 from ablations.plan import compose
-from lightning_module.record import FILE, Busy, Lock, RecordError, Writer, is_locked, read
+from lightning_module.record import (
+    FILE,
+    START_LOCK,
+    Busy,
+    Lock,
+    RecordError,
+    Writer,
+    is_locked,
+    read,
+)
 
 
 @pytest.fixture
@@ -41,6 +50,12 @@ def test_states(folder, cell):
         assert read(folder).state == "running"
         Writer(folder, cell).finish("finished", 30)
     assert read(folder).state == "finished"
+
+
+def test_a_cell_whose_ranks_are_being_started_is_running(folder):
+    with Lock(folder, START_LOCK):
+        assert read(folder).state == "running"
+    assert read(folder).state == "killed"
 
 
 def test_a_second_process_is_refused(folder):
