@@ -39,18 +39,18 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):  # a Mapping is slow to tell, and a sweep has many cells
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """One spelling per value: 1.0 and 1 are the same number, tuples and lists the same sequence."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
@@ -67,14 +67,16 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
         for step in part.split("."):
             node = node.get(step, {}) if isinstance(node, Mapping) else {}
         kept.update(_leaves(node, part + ".") if isinstance(node, Mapping) else [(part, node)])
-    kept = {key: _plain(kept[key]) for key in sorted(kept.keys() - NOT_RESULT_KEYS)}
+    kept = {key: plain(kept[key]) for key in sorted(kept.keys() - NOT_RESULT_KEYS)}
+    if "trainer.precision" in kept:  # a word, though Hydra reads 32 as a number
+        kept["trainer.precision"] = str(kept["trainer.precision"])
     trainer = config.get("trainer", {})
     devices = int(trainer.get("devices", 1)) * int(trainer.get("nodes", 1))
     if devices > 1 and not trainer.get("sync_batch_norm", True):
         kept["trainer.batch_norm_devices"] = devices
     if config.get("mode", "train") != "train":
         # Another kind of run, whose result is speed: there everything that makes it fast counts.
-        kept |= {f"trainer.{key}": _plain(trainer[key]) for key in trainer.keys() - NOT_SPEED_KEYS}
+        kept |= {f"trainer.{key}": plain(trainer[key]) for key in trainer.keys() - NOT_SPEED_KEYS}
         kept = dict(sorted({**kept, "mode": config["mode"]}.items()))
     return kept
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from ablations import studies
 from ablations.cell import ConfigError, canonical, identity
-from ablations.composition import compose, groups, plain_value, typed
+from ablations.composition import compose, groups, plain_value
 from ablations.study import Levels, Study
-from lightning_module.config import nearest
+from lightning_module.config import nearest, parse
 
 Flat = Mapping[str, Any]
 
@@ -67,7 +67,7 @@ def _check(study: Study) -> None:
         texts = overrides_of(study, levels)
         try:
             config = compose(list(texts.values()))
-            typed(config)
+            parse(config)
         except ConfigError as error:
             impossible.append((levels, str(error)))
             continue

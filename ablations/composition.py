@@ -5,7 +5,6 @@ Hydra composes the groups, once per choice of groups; values are set here, and e
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 import json
@@ -24,7 +23,7 @@ from omegaconf import OmegaConf
 from ablations import price, studies
 from ablations.cell import Cell, ConfigError
 from ablations.memory import Memory
-from lightning_module.config import Config, nearest, parse
+from lightning_module.config import nearest, parse
 from lightning_module.networks.config import NetworkConfig
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -153,23 +152,6 @@ def _set(config: dict[str, Any], text: str) -> None:
     branch[leaf] = plain_value(text)
 
 
-def typed(config: Mapping[str, Any]) -> Config:
-    """The checked configuration, or ConfigError; cells that differ only in seed and folder are checked once."""
-    seed, runs = config.get("seed"), config.get("runs")
-    if type(seed) is not int or not isinstance(runs, str):
-        return parse(config)
-    parsed = _typed(json.dumps({**config, "seed": 0, "runs": ""}, sort_keys=True))
-    try:
-        return dataclasses.replace(parsed, seed=seed, runs=runs)
-    except ValueError as error:
-        raise ConfigError(str(error).removeprefix(".")) from None
-
-
-@functools.lru_cache(maxsize=16384)
-def _typed(text: str) -> Config:
-    return parse(json.loads(text))
-
-
 @functools.lru_cache(maxsize=16384)
 def _network_name(model: NetworkConfig) -> str:
     return model.name
@@ -177,7 +159,7 @@ def _network_name(model: NetworkConfig) -> str:
 
 def make_cell(config: Mapping[str, Any], overrides: tuple[str, ...]) -> Cell:
     """The cell of a resolved configuration, checked, named and costed; ConfigError if it is not valid."""
-    parsed = typed(config)
+    parsed = parse(config)
     cost = price.of(parsed)
     name = f"{_network_name(parsed.model)} seed {parsed.seed}"
     return Cell(config, overrides, name, cost.parameters, cost.multiply_adds)

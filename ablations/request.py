@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablations.cell import ConfigError, canonical
+from ablations.cell import ConfigError, plain
 from ablations.check import checked, override, overrides_of
 from ablations.composition import compose, expand, groups, parse_overrides, plain_value, values_of
 from lightning_module.config import nearest
@@ -96,9 +96,9 @@ def study_request(name: str, overrides: Sequence[str]) -> Request:
 
 
 def _comparable(value: Any) -> Any:
-    """One spelling per value, as in `canonical`, that can stand in a set."""
-    plain = canonical({"seed": value})["seed"]
-    return tuple(plain) if isinstance(plain, list) else plain
+    """One spelling per value that can stand in a set."""
+    spelled = plain(value)
+    return tuple(spelled) if isinstance(spelled, list) else spelled
 
 
 def request(overrides: Sequence[str]) -> Request:

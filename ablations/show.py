@@ -11,10 +11,10 @@ from typing import Any
 
 from ablations import estimate, price
 from ablations.cell import Cell, difference
-from ablations.composition import typed
 from ablations.manifest import Manifest
 from ablations.plan import Sweep, decide
 from lightning_module import record
+from lightning_module.config import parse
 
 MEBI = 2**20
 TAIL = 4096
@@ -63,7 +63,7 @@ def rows(sweep: Sweep, speed: estimate.Speed) -> list[Row]:
     there = {path.name for path in sweep.runs.iterdir()} if sweep.runs.is_dir() else set()
     found = []
     for cell in sweep.cells:
-        config, told = typed(cell.config), cell.to_json()
+        config, told = parse(cell.config), cell.to_json()
         devices = config.trainer.processes
         known = state(sweep.runs / cell.identity) if cell.identity in there else record.Record(sweep.runs, {})
         memory = price.of(config).activation_bytes * config.recipe.batch_size // devices

@@ -63,6 +63,9 @@ class Ours:
 
     def __call__(self, steps: int) -> Times:
         length = min(steps, self.length)
+        batch = self.cell.config["recipe"]["batch_size"]
+        if (1 + steps // length) * length * batch > IMAGES:
+            raise SystemExit(f"{steps} steps are more than an epoch of {IMAGES} images, whose end is no step")
         clock = Clock(1 + steps // length, self.now)
         with tempfile.TemporaryDirectory() as runs:
             trainer = {**self.cell.config["trainer"], "steps_per_call": length}
@@ -242,6 +245,7 @@ def main(texts: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-overhead", action="store_true")
     arguments = parser.parse_args(texts)
     torch.backends.cudnn.allow_tf32 = arguments.precision != "32"
+    torch.backends.cudnn.benchmark = True  # as those projects have it; ours sets it too
     if not arguments.no_overhead:
         overhead(arguments)
     for depth in arguments.depths:

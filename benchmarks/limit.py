@@ -31,9 +31,9 @@ VARIANTS = {
     "cuda": {
         "as configured": [],
         "no CUDA graph": ["trainer.cuda_graph=false"],
-        "compiled units": ["trainer.compile=true"],
         "contiguous": ["trainer.channels_last=false"],
     },
+    "compiled": {"as configured": [], "compiled units": ["trainer.compile=true"]},
     "cpu": {
         "as configured": [],
         "1 thread": ["trainer.threads=1"],
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of a round")
+    parser.add_argument("--compiled", action="store_true", help="only compiled units against the default")
     parser.add_argument("--precision", choices=("32", "tf32", "bf16"), default="32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
@@ -83,6 +84,7 @@ def main() -> None:
     if precision == "tf32":
         torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = True
     limits = ceilings(device, precision, batch)
     print(f"\nCeilings of {torch.cuda.get_device_name() if gpu else 'the CPU'}, precision {precision}\n")
     print("| matrix product | convolution | copy | launch | launch in a graph |\n|---|---|---|---|---|")
@@ -98,14 +100,16 @@ def main() -> None:
         if arguments.size == 8:
             base = ("data=digits", *base[1:])
         loops: dict[str, Callable[[int], Times]] = {}
-        for name, overrides in VARIANTS[device.type].items():
+        for name, overrides in VARIANTS["compiled" if arguments.compiled else device.type].items():
             cell = cell_of(device, *base, *overrides)
             config = parse(cell.config)
             data = DataSet(config.data, part, Images(part.images[:100], part.labels[:100]))  # type: ignore[arg-type]
             loops[name] = Ours(cell, data, against_peers.clock(device))
-        times = in_turns(loops, arguments.steps or (200 if gpu else 4), arguments.rounds)
+        few, many = against_peers.DEPTHS.get(depth, (batch, 4, 200))[1:]
+        times = in_turns(loops, arguments.steps or (many if gpu else few), arguments.rounds)
         price = cost(config.model, 10, arguments.size, batch)
-        least = floor(limits, price.multiply_adds * batch, price.activation_bytes, kernels(depth, device))
+        launches = kernels(depth, device)
+        least = floor(limits, price.multiply_adds * batch, price.activation_bytes, launches, precision)
         print(
             f"\nResNet-{depth}, batch {batch}, {arguments.size}x{arguments.size}, precision {precision}, {device}\n"
         )

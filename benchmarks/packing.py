@@ -21,6 +21,9 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
+STEPS = 64_000
+"""Of a cell of the papers' recipe."""
+
 
 def work(arguments: argparse.Namespace, threads: int, barrier: Barrier, results: Any) -> None:
     """One process: warm up, wait for the others, train."""
@@ -40,7 +43,7 @@ def work(arguments: argparse.Namespace, threads: int, barrier: Barrier, results:
         f"trainer.precision={arguments.precision}",
         f"trainer.threads={threads}",
     )
-    against_peers.IMAGES = 10_000
+    against_peers.IMAGES = max(10_000, (arguments.steps + 200) * arguments.batch_size)  # one epoch
     part = Images(*against_peers.synthetic(arguments.size))
     data = DataSet(parse(cell.config).data, part, Images(part.images[:100], part.labels[:100]))  # type: ignore
     ours = against_peers.Ours(cell, data, against_peers.clock(device))
@@ -85,10 +88,14 @@ def main() -> None:
             found[plan].append((rate, sum(cpu for _, cpu in times) / count))
     what = f"ResNet-{arguments.depth}, {arguments.size}x{arguments.size}, batch {arguments.batch_size}"
     print(f"\n{what}, {arguments.device}; best of {arguments.rounds} rounds of {arguments.steps} steps\n")
-    print("| processes x threads | images/s, all together | processor ms per step |\n|---|---|---|")
+    print(
+        "| processes x threads | images/s, all together | cells of 64,000 steps per hour | processor ms per step |"
+    )
+    print("|---|---|---|---|")
     for (count, threads), pairs in found.items():
         rate, cpu = max(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
-        print(f"| {count} x {threads} | {rate:.0f} | {1e3 * cpu:.1f} |")
+        hourly = 3600 * rate / arguments.batch_size / STEPS
+        print(f"| {count} x {threads} | {rate:.0f} | {hourly:.3g} | {1e3 * cpu:.1f} |")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -16,10 +15,11 @@ from lightning_module import energy
 from lightning_module.ceilings import ceilings, floor, synchronise
 from lightning_module.classifier import Classifier
 from lightning_module.cost import cost
+from lightning_module.memory import peak_memory
 from lightning_module.step import counted_together
 
-WINDOW = 5
-"""Steps between two looks at the clock's verdict."""
+WINDOW = {"cpu": 5, "cuda": 50}
+"""Steps between two looks at the clock's verdict, for which a GPU has to come to a stop."""
 STEADY = 0.05
 """Three windows in a row whose medians differ by less than this part are steady."""
 WARM_SECONDS, SECONDS, LEAST = 20.0, 10.0, 20
@@ -66,6 +66,7 @@ class Benchmark(Classifier):
             self.config.data.image_size,
             batch // self.trainer.world_size,
         )
+        memory = peak_memory(self.device)  # before the ceilings, which need more
         limits = ceilings(self.device, self.config.trainer.precision, batch // self.trainer.world_size)
         share = price.multiply_adds * batch // self.trainer.world_size  # of one device
         flops = 6 * share / median
@@ -74,7 +75,7 @@ class Benchmark(Classifier):
             "step_ms": 1e3 * median,
             "step_ms_p95": 1e3 * float(times.quantile(0.95)),
             **{f"{name}_ms": 1e3 * value for name, value in parts.items()},
-            "peak_memory": self._peak_memory(),
+            "peak_memory": memory,
             "flops_per_second": flops,
             "share_of_peak": flops / limits.peak,
             "seconds": time.perf_counter() - started,
@@ -88,7 +89,9 @@ class Benchmark(Classifier):
             "kernels": kernels,
             "graph": bool(getattr(self._make_step, "replay", None)),
             "ceilings": asdict(limits),
-            "floor_seconds": asdict(floor(limits, share, price.activation_bytes, kernels)),
+            "floor_seconds": asdict(
+                floor(limits, share, price.activation_bytes, kernels, self.config.trainer.precision)
+            ),
         }
         self.step = self.place
 
@@ -110,7 +113,7 @@ class Benchmark(Classifier):
         while True:
             times.append(self._window_of_steps())
             took = time.perf_counter() - started
-            over = took > least_seconds and (len(times) * WINDOW >= least_steps or took > 3 * least_seconds)
+            over = took > least_seconds and (sum(map(len, times)) >= least_steps or took > 3 * least_seconds)
             if self._agreed(over):
                 return torch.cat(times)
 
@@ -125,15 +128,15 @@ class Benchmark(Classifier):
 
     def _window_of_steps(self) -> Tensor:
         """Seconds of each of some steps, as in training: nothing waits for the device between them."""
-        gpu = self.device.type == "cuda"
+        gpu, window = self.device.type == "cuda", WINDOW[self.device.type]
         marks = [_mark(gpu)]
-        for _ in range(WINDOW):
+        for _ in range(window):
             self.prepare(self.place)
             self._make_step(*self.inputs(self.place))
             self.place += 1
             marks.append(_mark(gpu))
         synchronise(self.device)
-        return torch.tensor([marks[i](marks[i + 1]) for i in range(WINDOW)], dtype=torch.float64)
+        return torch.tensor([marks[i](marks[i + 1]) for i in range(window)], dtype=torch.float64)
 
     def _parts(self) -> dict[str, float]:
         """Median seconds of the parts of a step made one by one, with a wait for the device after each.
@@ -184,11 +187,6 @@ class Benchmark(Classifier):
             self.one_step(*self.inputs(self.place))
             synchronise(self.device)
         return sum(str(event.device_type) == "DeviceType.CUDA" for event in seen.events() or ())
-
-    def _peak_memory(self) -> float:
-        if self.device.type == "cuda":
-            return float(torch.cuda.max_memory_allocated(self.device))
-        return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 class _Clock:

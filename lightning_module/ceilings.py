@@ -97,12 +97,16 @@ def ceilings(device: torch.device, precision: str, batch_size: int = 128) -> Cei
     )
 
 
-def floor(limits: Ceilings, multiply_adds: int, activation_bytes: int, kernels: int | None) -> Floor:
+def floor(
+    limits: Ceilings, multiply_adds: int, activation_bytes: int, kernels: int | None, precision: str
+) -> Floor:
     """Of a step with so many multiply-adds forward and bytes kept for the backward pass, over the whole batch.
 
-    A training step is three forward passes; what is kept is written and read once, and so is its gradient.
+    activation_bytes: in 32 bits; bf16 keeps at least half of them. A training step is three forward passes; what is
+    kept is written and read once, and so is its gradient.
     """
     flops = 6 * multiply_adds
+    activation_bytes //= 2 if precision == "bf16" else 1
     launched = kernels * limits.graph_launch if kernels and limits.graph_launch else None
     return Floor(
         flops / limits.peak, flops / limits.convolution, 4 * activation_bytes / limits.copy, launched

@@ -208,6 +208,9 @@ class Classifier(LightningModule):
 
     def on_validation_start(self) -> None:
         self.seconds_training = self.seconds + time.perf_counter() - self._clock
+        torch.backends.cudnn.benchmark = (
+            False  # whole images come in many shapes, each of which would be tried out
+        )
         if self.trainer.world_size > 1 and not self.config.trainer.sync_batch_norm:
             for buffer in self.network.buffers():
                 dist.broadcast(buffer, 0)
@@ -233,6 +236,9 @@ class Classifier(LightningModule):
         self.evaluation |= {f"{name}/loss": loss_sum / count, f"{name}/error": 100 * wrong / count}
         if self.config.data.name == "imagenet":
             self.evaluation[f"{name}/top5_error"] = 100 * far_off / count
+
+    def on_validation_end(self) -> None:
+        torch.backends.cudnn.benchmark = True
 
     def on_train_epoch_end(self) -> None:
         if self.interrupted:

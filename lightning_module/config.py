@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import json
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from ablations.cell import ConfigError
 from lightning_module.checks import positive
@@ -154,10 +156,24 @@ def _fit(value: Any, kind: Any, key: str) -> Any:
     raise ConfigError(f"{key}={value} is not {names[kind]}")
 
 
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """Field -> type; asking Python takes longer than all the rest of a cell's plan."""
+    return typing.get_type_hints(kind)
+
+
 def read_section(kind: type[T], values: Mapping[str, Any], prefix: str) -> T:
     """A frozen dataclass from a mapping with exactly its keys."""
-    hints = typing.get_type_hints(kind)
-    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    found = _read_section(kind, json.dumps(values), prefix)  # type: ignore[arg-type]  # a class can be hashed
+    return cast(T, found)
+
+
+@functools.lru_cache(maxsize=16384)
+def _read_section(kind: Any, text: str, prefix: str) -> Any:
+    # By its text, because the cells of a sweep differ in one section and share the others.
+    values = json.loads(text)
+    hints = _hints(kind)
+    known = [field.name for field in dataclasses.fields(kind)]
     for key in values:
         if key not in known:
             raise ConfigError(f"{prefix}.{key} is not a key; {nearest(key, known)}")
@@ -175,9 +191,7 @@ def read_section(kind: type[T], values: Mapping[str, Any], prefix: str) -> T:
 def _read_data(values: Mapping[str, Any]) -> AnyData:
     """Image folders have keys of their own."""
     kinds: dict[str, type[AnyData]] = {
-        name: kind
-        for kind in (DataConfig, ImageNetConfig)
-        for name in get_args(typing.get_type_hints(kind)["name"])
+        name: kind for kind in (DataConfig, ImageNetConfig) for name in get_args(_hints(kind)["name"])
     }
     if values.get("name") not in kinds:
         raise ConfigError(

@@ -1,10 +1,15 @@
-"""Whether a network needs activation checkpointing to be trained."""
+"""Memory: what a device has, what a cell has used of it, and whether the cell needs activation checkpointing."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import re
+import resource
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -34,3 +39,22 @@ def device_memory(config: Config, gpu: bool) -> int:
     if gpu:
         return int(torch.cuda.get_device_properties(0).total_memory)
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // config.trainer.devices
+
+
+def reset_peak_memory(gpu: bool) -> None:
+    """Forget what earlier cells of this process have used."""
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # Linux alone can
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> float:
+    """Bytes: of tensors on the GPU, or of the whole process on the CPU, at most, since the last reset."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    with contextlib.suppress(OSError):
+        if peak := re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text()):
+            return 1024.0 * int(peak[1])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

@@ -27,6 +27,9 @@ from ablations.cell import Cell, ConfigError
 SCHEMA = 1
 FILE = "record.jsonl"
 State = Literal["planned", "running", "killed", "finished", "diverged", "failed", "damaged"]
+READERS_SECONDS = 1.0
+"""How long a writer waits for readers of its lock to look."""
+
 FINAL: tuple[State, ...] = ("finished", "diverged")
 """States that are results: never run again."""
 
@@ -128,14 +131,16 @@ def read_all(runs: Path) -> dict[str, Record]:
 def is_locked(folder: Path) -> bool:
     """Whether a process of this machine (or of any, where the file system shares locks) runs this cell."""
     try:
-        handle = os.open(folder / "lock", os.O_RDWR)
-    except FileNotFoundError:
-        return False
+        handle = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return False  # never run, or not for us to read
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
     except BlockingIOError:
         return True
+    except OSError:
+        return False  # a file system without locks
     finally:
         os.close(handle)
 
@@ -143,7 +148,7 @@ def is_locked(folder: Path) -> bool:
 class Lock:
     """Held while a cell runs; the kernel releases it however the process ends. `with Lock(folder): ...`
 
-    Raises ConfigError if another process holds it or the folder is not writable.
+    Raises Busy if another process holds it, ConfigError if the folder is not writable or cannot be locked.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -159,12 +164,23 @@ class Lock:
                 f"runs={self.folder.parent} is not a folder one can write to ({error.strerror}); "
                 "choose another with runs=FOLDER"
             ) from error
-        try:
-            fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self.handle)
-            raise Busy(f"{self.folder.name} is being run by another process: left to it") from None
-        return self
+        # A reader holds it for a moment to find out whether anybody else does: see is_locked.
+        end = time.monotonic() + READERS_SECONDS
+        while True:
+            try:
+                fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return self
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    os.close(self.handle)
+                    raise Busy(f"{self.folder.name} is being run by another process: left to it") from None
+                time.sleep(0.01)
+            except OSError as error:
+                os.close(self.handle)
+                raise ConfigError(
+                    f"runs={self.folder.parent} is on a file system that cannot lock files ({error.strerror}); "
+                    "choose another with runs=FOLDER, or mount it with locks (Lustre: -o flock)"
+                ) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

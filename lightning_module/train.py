@@ -10,9 +10,9 @@ import json
 import logging
 import math
 import os
-import resource
 import subprocess
 import sys
+import time
 import traceback
 import warnings
 from dataclasses import asdict
@@ -36,7 +36,12 @@ from lightning_module.config import Config, parse
 from lightning_module.data.images import load
 from lightning_module.data.stream import generator
 from lightning_module.interruption import Interruption
-from lightning_module.memory import device_memory, with_activation_checkpoint
+from lightning_module.memory import (
+    device_memory,
+    peak_memory,
+    reset_peak_memory,
+    with_activation_checkpoint,
+)
 from lightning_module.networks.resnet import build
 from lightning_module.networks.responses import layer_responses
 from lightning_module.networks.unit import Unit
@@ -64,12 +69,12 @@ def run(cell: Cell, interruption: Interruption) -> record.Record:
         fit(cell, interruption)
     else:
         load(config.data)  # its errors are worth a sentence before processes start
-        _run_in_processes(cell, config, folder)
+        _run_in_processes(cell, config, folder, interruption)
     return record.read(folder)
 
 
-def _run_in_processes(cell: Cell, config: Config, folder: Path) -> None:
-    """One process per device on this machine, by torchrun; if one dies, all end."""
+def _run_in_processes(cell: Cell, config: Config, folder: Path, interruption: Interruption) -> None:
+    """One process per device on this machine, by torchrun; if one dies or this one is asked to stop, all end."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "cell.json"
     path.write_text(json.dumps(asdict(cell)))
@@ -84,8 +89,19 @@ def _run_in_processes(cell: Cell, config: Config, folder: Path) -> None:
     }
     for stale in folder.glob("error-*.txt"):
         stale.unlink()
-    done = subprocess.run([*command, "-m", __name__, str(path)], env=environment, check=False)
-    if done.returncode:
+    # In a session of its own, where Ctrl-C does not reach it: it is told to stop once, by us, and tells its ranks.
+    process = subprocess.Popen([*command, "-m", __name__, str(path)], env=environment, start_new_session=True)
+    told = False
+    try:
+        while process.poll() is None:
+            if interruption and not told:
+                told = True
+                process.terminate()
+            time.sleep(0.1)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+    if process.returncode:
         _tell_first_error(cell, folder)
 
 
@@ -165,7 +181,10 @@ def _fit(
         if config.recipe.warm_up == "train_error":
             reporter.event("warm_up", ended=module.warm_up_ends)
         if writer:
-            responses = layer_responses(module.network.cpu(), data.sample())
+            # A network as it was built: the units of a compiled one do not say what their layers respond.
+            trained = build(config.model, data.classes)
+            trained.load_state_dict(module.network.state_dict())
+            responses = layer_responses(trained, data.sample())
             reporter.event("layer_responses", responses=list(responses.items()))
         reporter.end("finished")
     except Diverged as error:
@@ -199,7 +218,7 @@ class _Training(Callback):
 
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """The record comes before the checkpoint: a kill between them repeats the epoch, never skips it."""
-        self.reporter.epoch(epoch, step, {**metrics, "peak_memory": _peak_memory(self.module.device)})
+        self.reporter.epoch(epoch, step, {**metrics, "peak_memory": peak_memory(self.module.device)})
         if math.isfinite(metrics["train/loss"]):
             self.save()
             if step < self.config.recipe.steps and self._asked_to_stop():
@@ -226,14 +245,16 @@ class _Training(Callback):
 def cpu_threads(config: Config, multiply_adds: int) -> int:
     """Threads for one process on the CPU: as many as have work, since idle ones cost more than they bring.
 
-    A function of the cell and the machine's cores alone, because sums in another order differ in the last bit.
+    A function of the cell and its cores alone, because sums in another order differ in the last bit. The cores
+    are those that OMP_NUM_THREADS says this process has (the scheduler's word), or else its share of the machine's.
     """
     if config.trainer.threads:
         return config.trainer.threads
     per_layer = (
         multiply_adds * config.recipe.batch_size / config.trainer.processes / config.model.weighted_layers
     )
-    cores = len(os.sched_getaffinity(0)) // config.trainer.devices
+    there, told = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
+    cores = min(int(told), there) if told.isdigit() else there // config.trainer.devices
     return max(1, min(cores, int(per_layer / MULTIPLY_ADDS_PER_THREAD)))
 
 
@@ -247,6 +268,8 @@ def _set_up_torch(config: Config, cell: Cell) -> None:
     fast = config.trainer.precision == "tf32"
     torch.set_float32_matmul_precision("high" if fast else "highest")
     torch.backends.cudnn.allow_tf32 = fast
+    torch.backends.cudnn.benchmark = True  # shapes stay the same in training; see Classifier for testing
+    reset_peak_memory(_on_gpu(config))
 
 
 def _network(config: Config, classes: int) -> nn.Module:
@@ -264,14 +287,6 @@ def _network(config: Config, classes: int) -> nn.Module:
             if isinstance(module, Unit):
                 module.compile()
     return network
-
-
-def _peak_memory(device: torch.device) -> float:
-    """Bytes: of tensors on the GPU, or of this process on the CPU, at most, since it started."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
 def _on_gpu(config: Config) -> bool:

@@ -1,23 +1,30 @@
 """`python -m reports audit [ENTITY/PROJECT]`: do the records and W&B say the same, and if not, what mends it?
 
-Without ENTITY/PROJECT the records are compared with the W&B files in the runs folder. Exit code 0: they
-agree; 1: they do not; 2: bad input.
+Without ENTITY/PROJECT the records are compared with the W&B files in the runs folder: state, configuration,
+what is known of the last attempt, every value of the history, the summary and the events. Runs that are still
+going on are not compared, and said so. Exit code 0: they agree; 1: they do not; 2: bad input.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.cell import ConfigError
-from reports.sources import HISTORY_COLUMNS, RUN_COLUMNS, Frames, is_config
+from reports.sources import RUN_COLUMNS, Frames, is_config
 
-Kind = Literal["missing", "not synced", "stale", "different", "extra", "duplicate"]
+if TYPE_CHECKING:
+    import pandas
+
+Kind = Literal["missing", "not synced", "stale", "different", "extra", "duplicate", "added", "damaged"]
 MENDED_BY_SYNC: tuple[Kind, ...] = ("missing", "not synced", "stale", "different")
+FACTS = ("name", "parameters", "multiply_adds", "commit", "dirty", "versions", "hardware", "job")
+"""RUN_COLUMNS that W&B was told; the others follow from the history, or each source has its own."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +43,15 @@ def compare(local: Frames, other: Frames, offline: frozenset[str] = frozenset())
     offline: runs with W&B files in the runs folder, whose absence on the server means "not yet synced".
     """
     mine, theirs = _by_run(local), _by_run(other)
-    wrong, twins = _values(local, other), _twins(other)
+    wrong, twins, added = _differences(local, other), _twins(other), _added(local, other)
     found: list[Finding] = []
     for identity, run in mine.items():
-        if run["state"] in ("running", "damaged"):
+        if run["state"] == "running":
             continue
         there = theirs.get(identity)
-        if there is None and identity in offline:
+        if run["state"] == "damaged":
+            found.append(Finding("damaged", identity, run["name"], run["reason"]))
+        elif there is None and identity in offline:
             found.append(
                 Finding("not synced", identity, run["name"], "its W&B file is not on the server yet")
             )
@@ -52,7 +61,12 @@ def compare(local: Frames, other: Frames, offline: frozenset[str] = frozenset())
             facts = [f"{key} {run[key]} in the record, {there[key]} on W&B" for key in differs]
             found.append(Finding("stale", identity, run["name"], "; ".join(facts)))
         elif identity in wrong:
-            found.append(Finding("different", identity, run["name"], wrong[identity]))
+            first, *more = wrong[identity]
+            text = first + (f" and {len(more)} more" if more else "")
+            found.append(Finding("different", identity, run["name"], text))
+        elif identity in added:
+            text = f"configuration on W&B that no record has: {', '.join(added[identity])}"
+            found.append(Finding("added", identity, run["name"], text))
     for identity, run in theirs.items():
         if identity in twins and identity not in mine:
             text = f"the same cell as run {twins[identity]}"
@@ -68,22 +82,66 @@ def _by_run(frames: Frames) -> dict[str, dict[str, Any]]:
     return {row["identity"]: row for row in rows}
 
 
-def _values(local: Frames, other: Frames) -> dict[str, str]:
-    """identity -> the first value in which the histories differ, and how many more do."""
-    keys = list(HISTORY_COLUMNS[:2])
-    columns = sorted((set(local.history.columns) | set(other.history.columns)) - set(keys))
-    frames = [f.history.astype({"identity": object}).reindex(columns=keys + columns) for f in (local, other)]
-    both = frames[0].merge(frames[1], on=keys, how="outer", suffixes=("", " on W&B"), sort=True)
+def _differences(local: Frames, other: Frames) -> dict[str, list[str]]:
+    """identity of a run that both have -> each value in which they differ, in words."""
+    shared = {*local.runs["identity"]} & {*other.runs["identity"]}
     texts: dict[str, list[str]] = {}
+    facts = [column for column in local.runs.columns if column in FACTS or is_config(column)]
+    rows = [
+        f.runs[f.runs["identity"].isin(shared)].reindex(columns=["identity", *facts]) for f in (local, other)
+    ]
+    for line, values in _unequal(rows[0], rows[1], ["identity"]):
+        texts.setdefault(line["identity"], []).append(values)
+    for line, values in _unequal(_epochs(local, shared), _epochs(other, shared), ["identity", "epoch"]):
+        texts.setdefault(line["identity"], []).append(f"at epoch {line['epoch']:.0f}, {values}")
+    for identity in shared:
+        for key, value in other.summaries.get(identity, {}).items():
+            text = f"{key} in the summary on W&B is {value!r}, unlike the last epoch"
+            texts.setdefault(identity, []).append(text)
+        if _plain(local.events.get(identity, [])) != _plain(other.events.get(identity, [])):
+            texts.setdefault(identity, []).append("events on W&B are not those of the record")
+    return texts
+
+
+def _added(local: Frames, other: Frames) -> dict[str, list[str]]:
+    """identity -> keys of its configuration on W&B that no record has: a push would not take them away."""
+    added: dict[str, list[str]] = {}
+    for column in other.runs.columns.difference(local.runs.columns):
+        if is_config(column):
+            for identity in other.runs.loc[other.runs[column].notna(), "identity"]:
+                added.setdefault(identity, []).append(column)
+    return added
+
+
+def _epochs(frames: Frames, identities: set[str]) -> pandas.DataFrame:
+    """Histories of some runs."""
+    history = frames.history[frames.history["identity"].isin(identities)]
+    return history.astype({"identity": object})
+
+
+def _unequal(
+    mine: pandas.DataFrame, theirs: pandas.DataFrame, keys: list[str]
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where two tables differ: the row of both, and the two values in words."""
+    columns = sorted({*mine.columns, *theirs.columns} - {*keys})
+    tables = [table.reindex(columns=keys + columns) for table in (mine, theirs)]
+    both = tables[0].merge(tables[1], on=keys, how="outer", suffixes=("", " on W&B"), sort=True)
     for column in columns:
         a, b = both[column], both[f"{column} on W&B"]
         for row in both[(a != b) & ~(a.isna() & b.isna())].itertuples(index=False, name=None):
             line = dict(zip(both.columns, row, strict=True))
-            values = f"{line[column]!r} in the record, {line[f'{column} on W&B']!r} on W&B"
-            texts.setdefault(line["identity"], []).append(f"{column} at epoch {line['epoch']:.0f}: {values}")
-    return {
-        name: lines[0] + (f" and {len(lines) - 1} more" if lines[1:] else "") for name, lines in texts.items()
-    }
+            yield line, f"{column}: {line[column]!r} in the record, {line[f'{column} on W&B']!r} on W&B"
+
+
+def _plain(value: Any) -> Any:
+    """Plain data with numbers that are none spelled as W&B spells them, so that they equal themselves."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def _twins(frames: Frames) -> dict[str, str]:
@@ -108,6 +166,10 @@ def mend(finding: Finding, where: str, runs: Path) -> str:
     path = f"{where}/{finding.identity}"
     if finding.kind == "duplicate":
         return f"python -c \"import wandb; wandb.Api().run('{path}').delete()\""
+    if finding.kind == "added":
+        return f"delete the key from the configuration of {path} on W&B"
+    if finding.kind == "damaged":
+        return f"repair the record, or move {runs / finding.identity} away and run the cell again"
     return f"copy its run folder to {runs / finding.identity}, or report from W&B: --source wandb:{where}"
 
 
@@ -130,7 +192,7 @@ def run(where: str, runs: Path) -> int:
 
     local = records.load(str(runs), None)
     offline = frozenset(path.parent.parent.parent.name for path in runs.glob("*/wandb/*run-*/run-*.wandb"))
-    other = wandb_api.load(where, None, stand_in=False) if where else wandb_offline.load(str(runs), None)
+    other = wandb_api.load(where, None, fresh=True) if where else wandb_offline.load(str(runs), None)
     found = compare(local, other, offline)
     for finding in found:
         print(f"{finding.kind:<11}{finding.identity}  {finding.name}: {finding.text}")
@@ -138,5 +200,7 @@ def run(where: str, runs: Path) -> int:
         print(f"mend: {command}")
     place = f"wandb:{where}" if where else "the W&B files"
     agree = len(local.runs) - len({finding.identity for finding in found} & set(local.runs["identity"]))
-    print(f"{agree} of {len(local.runs)} records agree with {place}, {len(found)} findings")
+    going_on = int((local.runs["state"] == "running").sum())
+    rest = f", {going_on} still running and not compared" if going_on else ""
+    print(f"{agree - going_on} of {len(local.runs)} records agree with {place}, {len(found)} findings{rest}")
     return 1 if found else 0

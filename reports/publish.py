@@ -14,7 +14,7 @@ from typing import Any
 
 from ablations.cell import ConfigError
 from ablations.manifest import Manifest
-from reports.sources.wandb_api import connect, place
+from reports.sources._wandb_client import connect, place
 
 PANELS = ("test/error", "train/error", "train/loss")
 """Metrics drawn live, by epoch."""

@@ -3,8 +3,9 @@
 What is pushed is what the audit finds missing, stale or different, never what a marker file says: so it can
 be stopped and run again, and a run that is already right costs nothing. The newest W&B file of a run is
 pushed if it alone holds what the record holds; otherwise a new one is made from the record. The exit code of
-`wandb sync` says nothing, so the runs are read back from the server and compared. Exit code 0: all there;
-1: some are not; 2: bad input.
+`wandb sync` says nothing, so the runs are read back from the server and compared, for some seconds again and
+again: a server may take a while to show what it was given. Exit code 0: all there; 1: some are not, or their
+records are damaged; 2: bad input.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ablations.cell import Cell, ConfigError
 from lightning_module import record
@@ -25,6 +26,8 @@ from reports.sources import Frames
 
 CHUNK = 40
 """Files per call of `wandb sync`."""
+PATIENCE = 30.0
+"""Seconds until what was pushed and is not shown counts as not arrived."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,67 +48,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(where: str, runs: Path, dry_run: bool = False) -> int:
     """Push what the audit finds, then audit again."""
-    from reports.sources import records, wandb_api
+    from reports.sources import records
+    from reports.sources._wandb_client import place
 
-    entity, project = wandb_api.place(where)
+    entity, project = place(where)
     local = records.load(str(runs), None)
-    found = _findings(local, where)
-    for finding in found:
+    every = _findings(local, where)
+    for finding in every:
         print(f"{finding.kind:<11}{finding.identity}  {finding.name}: {finding.text}")
+    found = [finding for finding in every if finding.kind in audit.MENDED_BY_SYNC]
     open_ones = int((local.runs["state"] == "running").sum())
     if open_ones:
         print(f"{open_ones} still running: left for later")
+    damaged = len(every) - len(found)
+    if damaged:
+        print(f"{damaged} damaged: cannot be pushed, `python -m reports audit` says what to do")
     if dry_run or not found:
         print(f"{len(found)} of {len(local.runs)} runs to push" if found else f"wandb:{where} has all of it")
-        return 0
-    files = [_file(runs / finding.identity) for finding in found]
-    push(files, entity, project)
-    left = _findings(local, where)
+        return 0 if dry_run or not damaged else 1
+    push(_files(local, runs, [finding.identity for finding in found]), entity, project)
+    left = _not_arrived(local, where, {finding.identity for finding in found})
     for finding in left:
         print(f"did not arrive: {finding.identity}  {finding.name}: {finding.text}")
     print(f"{len(found) - len(left)} of {len(found)} runs pushed to wandb:{where} and checked there")
-    return 1 if left else 0
+    return 1 if left or damaged else 0
 
 
 def _findings(local: Frames, where: str) -> list[audit.Finding]:
-    """What a push would mend; a project that is not there yet lacks everything."""
+    """What a push would mend, and damaged records; a project that is not there yet lacks everything."""
     from reports.sources import wandb_api
+    from reports.sources._wandb_client import NotThere
 
     try:
-        other = wandb_api.load(where, None, stand_in=False)
-    except wandb_api.NotThere:
+        other = wandb_api.load(where, None, fresh=True)
+    except NotThere:
         other = Frames(local.runs.iloc[:0], local.history.iloc[:0])
-    return [finding for finding in audit.compare(local, other) if finding.kind in audit.MENDED_BY_SYNC]
+    kinds = (*audit.MENDED_BY_SYNC, "damaged")
+    return [finding for finding in audit.compare(local, other) if finding.kind in kinds]
 
 
-def _file(folder: Path) -> Path:
-    """The W&B file that alone holds all that the record holds; made from the record if there is none."""
+def _not_arrived(local: Frames, where: str, pushed: set[str]) -> list[audit.Finding]:
+    """What the server still has otherwise of the pushed runs, at the latest after PATIENCE seconds."""
+    deadline, pause = time.monotonic() + PATIENCE, 1.0
+    while True:
+        left = [finding for finding in _findings(local, where) if finding.identity in pushed]
+        if not left or time.monotonic() >= deadline:
+            return left
+        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        pause *= 2
+
+
+def _files(local: Frames, runs: Path, names: Sequence[str]) -> list[Path]:
+    """For each run the newest W&B file, if that alone holds what the record holds, or one made of the record."""
     from reports.sources import wandb_offline
 
-    paths = wandb_offline.files(folder)
-    if not paths:
-        return rebuild(folder)
-    told, last = record.read(folder), wandb_offline.read_fragment(paths[-1])
-    attempt, status = last.config.get("attempt", {}), last.summary.get("status")
-    same = _equal(
-        wandb_offline.numbers(wandb_offline.settled(last.rows, attempt)),
-        wandb_offline.numbers([{k: v for k, v in line.items() if k != "event"} for line in told.epochs]),
-    )
-    ended = status == told.state or (told.state == "killed" and status in ("running", "killed"))
-    if same and ended and attempt.get("attempt") == len(told.attempts) and not last.damage:
-        return paths[-1]
-    return rebuild(folder, group=last.about.get("run_group") or None, project=last.about.get("project", ""))
+    alone = wandb_offline.load_newest(str(runs), names)
+    wrong = {finding.identity for finding in audit.compare(local, alone)}
+    return [rebuild(runs / name) if name in wrong else wandb_offline.files(runs / name)[-1] for name in names]
 
 
-def _equal(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
-    """Whether two tables (names, values) are the same, NaN being NaN."""
-    import numpy as np
+def rebuild(folder: Path) -> Path:
+    """A new W&B file in a run folder, made from its record; ConfigError if that cannot be done.
 
-    return bool(one[0] == other[0] and np.array_equal(one[1], other[1], equal_nan=True))
-
-
-def rebuild(folder: Path, group: str | None = None, project: str = "") -> Path:
-    """A new W&B file in a run folder, made from its record alone; ConfigError if that cannot be done."""
+    Group and project, of which the record says nothing, are those of the newest file if there is one.
+    """
     from lightning_module.tracking import Tracker, nested
     from reports.sources import wandb_offline
 
@@ -122,8 +128,10 @@ def rebuild(folder: Path, group: str | None = None, project: str = "") -> Path:
     )
     if cell.identity != about["identity"]:
         raise ConfigError(f"the record in {folder} does not belong to its cell; run the cell again")
-    before = set(wandb_offline.files(folder))
-    tracker = Tracker.open("offline", cell, folder, project=project or "residual-ablations", study=group)
+    before = wandb_offline.files(folder)
+    shown = wandb_offline.read_fragment(before[-1]).about if before else {}
+    project, study = shown.get("project") or "residual-ablations", shown.get("run_group") or None
+    tracker = Tracker.open("offline", cell, folder, project=project, study=study)
     status = {key: told.status[key] for key in ("reason", "error") if key in told.status}
     tracker.finish(told.state, status)
     made = [path for path in wandb_offline.files(folder) if path not in before]

@@ -105,9 +105,22 @@ def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
 
 
 def _cancel(runs: Path, wanted: Sequence[str]) -> None:
-    """Cancel jobs; finished cells stay finished."""
-    rows = [row for row in status.survey(runs, wanted) if row.job and row.job.active]
-    ids = [row.job.id for row in rows if row.job]
+    """Cancel jobs, with all cells that share them; finished cells stay finished."""
+    every = status.survey(runs)
+    named = {row.identity for row in status.survey(runs, wanted)} if wanted else set()
+    ids = list(
+        dict.fromkeys(
+            row.job.id
+            for row in every
+            if row.job and row.job.active and (row.identity in named or not wanted)
+        )
+    )
+    rows = [row for row in every if row.state in status.OPEN and row.job and row.job.id in ids]
+    for row in rows:
+        if row.job and row.place:
+            # Before it happens: a job that is about to queue itself again looks here.
+            (runs / row.identity).mkdir(exist_ok=True)
+            store.note(runs / row.identity, "cancel", store.Attempt(row.job.id, 0), array=row.place[0])
     for start in range(0, len(ids), 500):
         cluster.call("scancel", *ids[start : start + 500])
     print(f"{len(ids)} job{'s' * (len(ids) != 1)} cancelled" + "".join(f"\n  {row.name}" for row in rows))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ablations.cell import ConfigError
@@ -16,9 +18,7 @@ from slurm.options import minutes
 from slurm.resources import Limits
 
 WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
-WORKING = frozenset(
-    {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING", "PREEMPTED"}
-)
+WORKING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,12 @@ class Job:
         return self.state in WAITING or self.state in WORKING
 
 
+PATIENCE = 120.0
+"""Seconds for which a job asks again a controller that does not answer: restarts and failovers take as long."""
+
+LONGEST_NAMES = 100_000
+"""Bytes of one argument, of which Linux takes 128 KiB."""
+
 NOT_HERE = "is not here: run this on a login node of the cluster, or leave out hydra/launcher=slurm"
 
 
@@ -47,18 +53,44 @@ class SlurmError(Exception):
     """SLURM did not do what it was asked; the text is one sentence."""
 
 
+class NoProgramError(SlurmError):
+    """The machine lacks a program of SLURM."""
+
+
+def user() -> str:
+    """Whose jobs these are, for --user; by number, because LOGNAME may be that of another user."""
+    return str(os.getuid())
+
+
 def call(*command: str) -> str:
     """Standard output of a SLURM command; SlurmError if it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     except FileNotFoundError:
-        raise SlurmError(f"{command[0]} {NOT_HERE}") from None
+        raise NoProgramError(f"{command[0]} {NOT_HERE}") from None
     except subprocess.TimeoutExpired:
         raise SlurmError(f"{command[0]} did not answer within two minutes; try again later") from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
         raise SlurmError(f"{command[0]}: {lines[-1]}")
     return done.stdout
+
+
+def persist(*command: str, wanted: Callable[[], bool] = lambda: True) -> str:
+    """`call`, again and again while it fails and is still wanted, for about PATIENCE seconds."""
+    pause, end = 1.0, time.monotonic() + PATIENCE
+    while True:
+        try:
+            return call(*command)
+        except NoProgramError:
+            raise
+        except SlurmError:
+            if time.monotonic() + pause > end:
+                raise
+            time.sleep(pause)
+            pause = min(2 * pause, 15.0)
+            if not wanted():
+                raise
 
 
 def _rows(text: str, columns: int) -> list[list[str]]:
@@ -105,9 +137,11 @@ def parse_sacct(text: str) -> list[Job]:
 def merge(queue: Iterable[Job], accounting: Iterable[Job]) -> dict[tuple[str, int], Job]:
     """(array name, index) -> job.
 
-    squeue is right about what it shows: sacct calls a job that is being requeued failed for a moment.
+    squeue is right about what is queued or runs: sacct calls a job that is being requeued failed for a moment,
+    and one whose end it missed running for ever.
     """
-    return {(job.name, job.index): job for jobs in (accounting, queue) for job in jobs}
+    ended = (job for job in accounting if not job.active)
+    return {(job.name, job.index): job for jobs in (ended, queue) for job in jobs}
 
 
 def jobs(names: Sequence[str], since: str = "now-30days") -> dict[tuple[str, int], Job]:
@@ -118,28 +152,43 @@ def jobs(names: Sequence[str], since: str = "now-30days") -> dict[tuple[str, int
     """
     if not names:
         return {}
-    user = f"--user={getpass.getuser()}"
-    wanted = f"--name={','.join(names)}"
-    queue = call("squeue", "-h", "-r", "-t", "all", user, wanted, "-o", "%F|%K|%j|%T|%N|%r|%M|%l")
+    known, listed = set(names), f"--name={','.join(names)}"
+    wanted = [f"--user={user()}", *([listed] if len(listed) < LONGEST_NAMES else [])]
+    queue = call("squeue", "-h", "-r", "-t", "all", *wanted, "-o", "%F|%K|%j|%T|%N|%r|%M|%l")
+    found = merge(parse_squeue(queue), parse_sacct(_accounting(wanted, since)))
+    return {place: job for place, job in found.items() if place[0] in known}
+
+
+def _accounting(wanted: Sequence[str], since: str) -> str:
+    """What sacct says; "" where accounting is off, and where it fails twice, which is told."""
     columns = "JobID,JobName%200,State,NodeList%200,Elapsed,Timelimit"
-    try:
-        accounting = call("sacct", "-X", "-P", "-n", user, wanted, "-S", since, "-o", columns)
-    except SlurmError:
-        accounting = ""
-    return merge(parse_squeue(queue), parse_sacct(accounting))
+    command = ("sacct", "-X", "-P", "-n", *wanted, "-S", since, "-o", columns)
+    for last in (False, True):
+        try:
+            return call(*command)
+        except NoProgramError:
+            break
+        except SlurmError as error:
+            if "storage is disabled" in str(error):
+                break
+            if last:
+                print(f"{error}; how jobs ended long ago is not known now", file=sys.stderr)
+            else:
+                time.sleep(1)
+    return ""
 
 
 def parse_partitions(text: str) -> tuple[dict[str, Limits], str]:
     """Limits by partition, and the default partition, from `sinfo -h -o %P|%l|%c|%m|%G`."""
     found: dict[str, Limits] = {}
     default = ""
-    for name, time, cpus, memory, gres in _rows(text, 5):
+    for name, limit, cpus, memory, gres in _rows(text, 5):
         if name.endswith("*"):
             name = default = name[:-1]
         before = found.get(name, Limits(None, 0, 0.0, 0))
         gpus = sum(int(count) for count in re.findall(r"gpu(?::[\w.-]+)*?:(\d+)", gres))
         found[name] = Limits(
-            None if time in ("infinite", "n/a", "UNLIMITED") else minutes(time),
+            None if limit in ("infinite", "n/a", "UNLIMITED") else minutes(limit),
             max(before.cpus or 0, int(cpus.rstrip("+"))),
             max(before.mem_gb or 0.0, int(memory.rstrip("+")) / 1024),
             max(before.gpus, gpus),
@@ -194,6 +243,12 @@ def hosts(partition: str | None) -> list[str]:
     return sorted(set(call("sinfo", "-h", "-N", "-o", "%n", *where).split()))
 
 
+def spare_nodes(partition: str, avoid: Iterable[str]) -> int:
+    """How many nodes of a partition are left without these; avoid: lists such as node[1-3]."""
+    there = set(call("sinfo", "-h", "-N", "-o", "%N", "-p", partition).split())
+    return len(there - set(call("scontrol", "show", "hostnames", ",".join(avoid)).split()))
+
+
 def unresolvable(names: Sequence[str]) -> list[str]:
     """Those of these host names that have no address here."""
     found = []
@@ -206,9 +261,9 @@ def unresolvable(names: Sequence[str]) -> list[str]:
 
 
 def job_now(job: str) -> dict[str, str]:
-    """What `scontrol show job` says of one job, asked from inside it; {} if SLURM does not know it."""
+    """What `scontrol show job` says of one job, asked from inside it; {} if SLURM does not know it or is silent."""
     try:
-        text = call("scontrol", "-o", "show", "job", job)
+        text = persist("scontrol", "-o", "show", "job", job)
     except SlurmError:
         return {}
     return dict(re.findall(r"(\w+)=(\S*)", text.splitlines()[0])) if text.strip() else {}

@@ -1,36 +1,29 @@
-"""What runs inside a SLURM job: `run` is one rank of one cell, `after` decides when the ranks have ended.
+"""What runs inside a SLURM job: one rank of one cell, or one of several cells that share a device.
 
-A rank never asks SLURM for anything: it trains, saves when told to stop, and leaves. `after` runs once, in
-the batch script, when no rank is left, so nothing races with it. It reads the record, which alone says if
-a cell is finished, and is the only place that requeues a job or fails a cell for what happened around it.
+A rank never asks SLURM for anything: it trains, saves when told to stop, and leaves. When all have left,
+slurm.after decides.
 """
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import signal
 import socket
 import time
 import traceback
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_module import record
 from lightning_module.interruption import Interruption
-from slurm import cluster, store
+from slurm import store
 from slurm.store import Attempt
-from slurm.verdict import Evidence, judge, signature
 
 if TYPE_CHECKING:
     from ablations.cell import Cell
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
-OOM = re.compile(rb"oom[-_ ]kill|exceeded .*memory limit", re.IGNORECASE)
-"""What slurmstepd writes when it ends a job for its memory."""
-
 PATIENCE = 900.0
 """Seconds to wait for an earlier attempt that still runs on a node which SLURM has lost."""
 
@@ -59,22 +52,30 @@ class Fenced(Interruption):
 
 def main(arguments: list[str], received: list[int]) -> int:
     """`run ARRAY` or `after ARRAY CODE`; received: signals that came since the process started."""
-    folder = Path(arguments[1])
-    index = int(os.environ["SLURM_ARRAY_TASK_ID"])
-    cell = store.read_cell(folder / "cells" / f"{index}.json")
-    run_folder = folder.parent.parent / cell.identity
-    if arguments[0] == "run":
-        return run(cell, run_folder, received)
-    return after(cell, run_folder, folder, index, int(arguments[2]))
+    folder, element = Path(arguments[1]), int(os.environ["SLURM_ARRAY_TASK_ID"])
+    if arguments[0] == "after":
+        from slurm.after import after
+
+        return after(folder, element, int(arguments[2]))
+    array = store.read_array(folder)
+    shared = array.cells_per_job > 1
+    task = int(os.environ["SLURM_PROCID"]) if shared else 0
+    if task >= len(array.members(element)):
+        return 0  # the last element may have fewer cells than tasks
+    cell = store.read_cell(folder / "cells" / f"{array.members(element)[task]}.json")
+    return run(cell, folder.parent.parent / cell.identity, received, shared)
 
 
-def environment(cell: Cell) -> None:
-    """Variables that PyTorch, Lightning and their libraries read; those already set by the user stay."""
+def environment(cell: Cell, shared: bool) -> None:
+    """Variables that PyTorch, Lightning and their libraries read; addresses and interfaces set by the user stay."""
+    # Whatever the login shell says: many sites set it to 1 there, and jobs inherit it.
+    os.environ["OMP_NUM_THREADS"] = os.environ.get("SLURM_CPUS_PER_TASK", "1")
+    if shared:
+        return  # a world of its own
     wanted, there = cell.config["trainer"]["devices"], int(os.environ.get("SLURM_NTASKS_PER_NODE", 1))
     nodes, given = cell.config["trainer"]["nodes"], int(os.environ.get("SLURM_JOB_NUM_NODES", 1))
     if (wanted, nodes) != (there, given):
         raise RuntimeError(f"the cell wants {nodes} nodes x {wanted} tasks, the job has {given} x {there}")
-    os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
     # Lightning's own choice, 15000 + the last four digits, meets other jobs of a busy node.
     os.environ["MASTER_PORT"] = str(12000 + int(os.environ["SLURM_JOB_ID"]) % 20000)
     if given == 1:
@@ -92,13 +93,6 @@ def environment(cell: Cell) -> None:
         ) from error
 
 
-def progress(run_folder: Path) -> int:
-    """The last optimizer step that the record knows to be done."""
-    found = record.read(run_folder)
-    steps = [line["step"] for line in (*found.attempts, *found.epochs)]
-    return max(steps, default=0)
-
-
 def take(run_folder: Path, attempt: Attempt) -> bool:
     """Make the run folder this attempt's, on rank 0; False if another job has it."""
     run_folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +108,7 @@ def take(run_folder: Path, attempt: Attempt) -> bool:
     for stale in run_folder.glob("error-*.txt"):
         stale.unlink()
     store.note(
-        run_folder, "start", attempt, step=progress(run_folder), nodes=os.environ["SLURM_JOB_NODELIST"]
+        run_folder, "start", attempt, step=store.progress(run_folder), nodes=os.environ["SLURM_JOB_NODELIST"]
     )
     store.write_owner(run_folder, Attempt(attempt.job, attempt.restart, ready=True))
     return True
@@ -129,11 +123,16 @@ def await_rank_0(run_folder: Path, attempt: Attempt) -> None:
         time.sleep(0.2)
 
 
-def run(cell: Cell, run_folder: Path, received: list[int]) -> int:
-    """Train as one rank. 0: finished, diverged or interrupted; 1: an error, which its file tells."""
-    attempt, rank = Attempt.here(), int(os.environ["SLURM_PROCID"])
+def run(cell: Cell, run_folder: Path, received: list[int], shared: bool) -> int:
+    """Train as one rank. 0: finished, diverged or interrupted; 1: an error, which its file tells.
+
+    shared: the job's other tasks are not ranks of this cell but cells of their own.
+    """
+    attempt, rank = Attempt.here(), 0 if shared else int(os.environ["SLURM_PROCID"])
+    if store.settled(store.history(run_folder), attempt.job):
+        return 1  # started again for the sake of another cell
     try:
-        environment(cell)
+        environment(cell, shared)
         if rank == 0 and not take(run_folder, attempt):
             store.note(run_folder, "busy", attempt)
             print(f"{cell.name}: {run_folder} is in use by another process; this job leaves it to that one")
@@ -146,7 +145,7 @@ def run(cell: Cell, run_folder: Path, received: list[int]) -> int:
         interruption.install()
         if received:
             interruption.received = signal.Signals(received[0])
-        _train(cell, interruption)
+        _train(cell, interruption, shared)
     except Exception:
         run_folder.mkdir(parents=True, exist_ok=True)
         traceback.print_exc()
@@ -157,7 +156,7 @@ def run(cell: Cell, run_folder: Path, received: list[int]) -> int:
     return 1 if rank == 0 and record.read(run_folder).state == "failed" else 0
 
 
-def _train(cell: Cell, interruption: Interruption) -> None:
+def _train(cell: Cell, interruption: Interruption, shared: bool) -> None:
     import torch
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
@@ -168,110 +167,4 @@ def _train(cell: Cell, interruption: Interruption) -> None:
             f"{socket.gethostname()} has no GPU that PyTorch {torch.__version__} can use "
             f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')})"
         )
-    fit(cell, interruption, SLURMEnvironment(auto_requeue=False))
-
-
-def after(cell: Cell, run_folder: Path, folder: Path, index: int, exit_code: int) -> int:
-    """Decide what becomes of the job; 0 if the cell has its result, 1 if it failed."""
-    attempt, array = Attempt.here(), store.read_array(folder)
-    found = record.read(run_folder)
-    errors = {int(path.stem.split("-")[1]): path.read_text() for path in run_folder.glob("error-*.txt")}
-    history = store.history(run_folder)
-    # A failure from before this attempt is no verdict on it.
-    starts = [line["time"] for line in history if line["event"] == "start" and attempt.same(_of(line))]
-    ours = found.state != "failed" or (starts and found.status["time"] >= starts[-1])
-    state = found.state if ours else "killed"
-    if state == "failed":
-        errors[0] = str(found.status.get("traceback") or found.status.get("error", ""))
-    log = store.log_file(folder.parent.parent, folder.name, index)
-    verdict = judge(
-        Evidence(
-            state=state,
-            errors=errors,
-            mine=not any(line["event"] == "busy" and attempt.same(_of(line)) for line in history),
-            job=cluster.job_now(attempt.job),
-            restart=attempt.restart,
-            history=history,
-            exit_code=exit_code,
-            oom=exit_code != 0 and log is not None and OOM.search(log.read_bytes()[-4000:]) is not None,
-            max_requeues=array.options["max_requeues"],
-        )
-    )
-    print(f"slurm: {cell.name}: {verdict.action}: {verdict.why}", flush=True)
-    run_folder.mkdir(parents=True, exist_ok=True)
-    store.note(run_folder, "end", attempt, action=verdict.action, why=verdict.why, code=exit_code)
-    if verdict.action == "fail":
-        if found.state != "damaged" and found.status.get("traceback") != verdict.traceback:
-            _write_failure(cell, run_folder, verdict.why, verdict.traceback, verdict.rank)
-        _stop_the_rest(folder, array, verdict.traceback)
-    elif verdict.action == "requeue":
-        return requeue(attempt, [])
-    elif verdict.action == "elsewhere":
-        return requeue(attempt, unfit_nodes(store.history(run_folder)))
-    return 1 if verdict.action == "fail" else 0
-
-
-def _of(line: Mapping[str, Any]) -> Attempt:
-    return Attempt(line["job"], line["restart"])
-
-
-def _write_failure(cell: Cell, run_folder: Path, why: str, text: str, rank: int) -> None:
-    """The record of a cell whose rank 0 could not write what happened, or wrote a consequence of it."""
-    with record.Lock(run_folder):
-        writer = record.Writer(run_folder, cell)
-        writer.finish("failed", progress(run_folder), error=why, traceback=text, rank=rank)
-        writer.close()
-
-
-def unfit_nodes(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Nodes on which this cell could not be trained."""
-    found, nodes = [], ""
-    for line in history:
-        if line["event"] == "start":
-            nodes = line["nodes"]
-        elif line["action"] == "elsewhere" and nodes:
-            found.append(nodes)
-    return list(dict.fromkeys(found))
-
-
-def requeue(attempt: Attempt, avoid: Sequence[str]) -> int:
-    """Queue this job again, on other nodes than `avoid`; SLURM ends this process soon after."""
-    try:
-        cluster.call("scontrol", "requeue", attempt.job)
-    except cluster.SlurmError as error:
-        print(
-            f"slurm: the job cannot be requeued ({error}); run the sweep's command again to go on", flush=True
-        )
-        return 1
-    if avoid:
-        before = cluster.job_now(attempt.job).get("ExcNodeList", "(null)")
-        nodes = ",".join(dict.fromkeys([*([] if before == "(null)" else [before]), *avoid]))
-        try:
-            # Only now, because a running job cannot be changed; SLURM holds it back for two minutes.
-            cluster.call("scontrol", "update", f"jobid={attempt.job}", f"ExcNodeList={nodes}")
-        except cluster.SlurmError as error:
-            print(f"slurm: {nodes} cannot be excluded ({error})", flush=True)
-    return 0
-
-
-def _stop_the_rest(folder: Path, array: store.Array, text: str) -> None:
-    """Cancel what is pending of the sweep when as many of its cells failed the same way as it allows."""
-    if not text:
-        return
-    runs = folder.parent.parent
-    siblings = [other for other in store.arrays(runs) if other.submission == array.submission]
-    alike = []
-    for cell in (cell for other in siblings for cell in other.cells):
-        status: dict[str, Any] = dict(record.read(runs / cell["identity"]).status)
-        if status.get("time", 0) > array.time and signature(status.get("traceback", "")) == signature(text):
-            alike.append(cell["name"])
-    if len(alike) >= array.options["stop_after"]:
-        why = f"{len(alike)} cells failed in the same way, so those that had not started were cancelled"
-        print(f"slurm: {why}", flush=True)
-        for other in siblings:
-            store.write_json(runs / store.FOLDER / other.name / "stopped.json", {"why": why})
-        names = ",".join(other.name for other in siblings)
-        try:
-            cluster.call("scancel", "--state=PENDING", f"--user={getpass.getuser()}", f"--name={names}")
-        except cluster.SlurmError as error:
-            print(f"slurm: they could not be cancelled ({error})", flush=True)
+    fit(cell, interruption, None if shared else SLURMEnvironment(auto_requeue=False))

@@ -79,6 +79,7 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
     from slurm.submit import submit
 
     runs, name = sweep.runs.absolute(), sweep.manifest.name
+    options.check_cells([cell.config for cell in sweep.cells])
     site = cluster.site()
     todo, done = [], 0
     for cell in sweep.cells:
@@ -91,11 +92,12 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
         else:
             done += found.state in record.FINAL
     check_data(todo)  # also downloads what is missing: compute nodes are often offline
-    arrays, there = submit(todo, runs, options, name, site)
     try:
+        # before the jobs: reports must know what runs, whatever happens here
         announce(sweep, todo[0].config["trainer"]["accelerator"] if todo else "gpu")
     except OSError as error:
         raise ConfigError(f"runs={runs} is not a folder one can write to ({error.strerror})") from error
+    arrays, there = submit(todo, runs, options, name, site)
     submitted = sum(array.cells for array in arrays)
     print(
         f"{name}: {len(sweep.cells)} cell{'s' * (len(sweep.cells) != 1)}, {done} finished before, "

@@ -55,8 +55,8 @@ class LocalLauncher(Launcher):
 def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     """Run what is left of a sweep, `jobs` cells at a time, and return the records of all its cells.
 
-    A cell that fails does not stop the others. Ends with SystemExit 1 if a cell failed or is damaged, and
-    with 130 after Ctrl-C, which saves a checkpoint first.
+    A cell that fails does not stop the others. Ends with SystemExit 1 if a cell has no result and is not being
+    run by another process, and with 130 after Ctrl-C, which saves a checkpoint first.
     """
     from ablations.cell import ConfigError
     from ablations.plan import announce, decide
@@ -84,7 +84,8 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
             f"[{number}/{len(todo)}] {cell.name}: {decide(records[cell.identity])}  {sweep.runs / cell.identity}",
             flush=True,
         )
-        records[cell.identity] = _run(cell, interruption) or records[cell.identity]
+        _run(cell, interruption)
+        records[cell.identity] = record.read(sweep.runs / cell.identity)
         if interruption:
             break
     _table(sweep, records)
@@ -92,7 +93,10 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
         print(f"Interrupted; the same command goes on from there:  {sweep.manifest.command}")
         raise SystemExit(130)
     print(f"Report:  python -m reports {sweep.manifest.name}")
-    if any(found.state in ("failed", "damaged") for found in records.values()):
+    dead = [cell for cell in sweep.cells if records[cell.identity].state not in (*record.FINAL, "running")]
+    if dead:
+        for cell in dead if jobs > 1 else []:
+            print(f"{cell.name} has no result; its output:  {sweep.runs / cell.identity / 'output.log'}")
         raise SystemExit(1)
     return [records[cell.identity] for cell in sweep.cells]
 
@@ -114,17 +118,14 @@ def check_data(cells: Sequence[Cell]) -> None:
         load(data)
 
 
-def _run(cell: Cell, interruption: Interruption) -> Record | None:
+def _run(cell: Cell, interruption: Interruption) -> None:
     from lightning_module import record, train  # Lightning: only when there is something to train
 
     try:
         interruption.install()
-        return train.run(cell, interruption)
-    except record.Busy as error:
+        train.run(cell, interruption)
+    except (record.Busy, record.RecordError) as error:
         print(f"  {error}")
-    except record.RecordError as error:
-        print(f"  {error}")
-    return None
 
 
 def _announce(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) -> None:

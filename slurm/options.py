@@ -14,16 +14,31 @@ PER_CELL = ("time", "mem", "cpus_per_task", "partition", "constraint", "exclude"
 """Keys that one cell may have its own value of."""
 
 MANAGED = {
+    "account": "account",
     "array": "array_parallelism",
     "chdir": "runs",
+    "constraint": "constraint",
+    "cpus-per-task": "cpus_per_task",
     "error": "runs",
+    "exclude": "exclude",
+    "gpus": "gpus_per_node",
+    "gpus-per-node": "gpus_per_node",
+    "gpus-per-task": "gpus_per_node",
+    "gres": "gpus_per_node",
     "job-name": "runs",
+    "mem": "mem",
+    "mem-per-cpu": "mem",
+    "mem-per-gpu": "mem",
     "no-requeue": "max_requeues",
+    "nodes": "trainer.nodes",
     "ntasks": "trainer.devices and trainer.nodes",
     "ntasks-per-node": "trainer.devices",
     "output": "runs",
+    "partition": "partition",
+    "qos": "qos",
     "requeue": "max_requeues",
     "signal": "signal_seconds",
+    "time": "time",
 }
 """sbatch options that the launcher sets itself -> the key that governs them."""
 
@@ -42,6 +57,7 @@ class Options:
     mem: str | None = None
     constraint: str | None = None
     exclude: str | None = None
+    cells_per_device: int = 1
     array_parallelism: int = 64
     setup: tuple[str, ...] = ()
     python: str | None = None
@@ -58,9 +74,25 @@ class Options:
         own: dict[str, Any] = {}
         for text in self.cells:
             (key, value), values = read_cells(text)
-            if str(flat.get(key)) == value:
+            if key in flat and flat[key] == value:
                 own |= values
         return replace(self, **own)
+
+    def check_cells(self, configs: Sequence[Mapping[str, Any]]) -> None:
+        """ConfigError for an entry of `cells` that none of these configurations is meant by."""
+        flats = [flatten(config) for config in configs]
+        for text in self.cells:
+            (key, value), _ = read_cells(text)
+            there = dict.fromkeys(str(flat[key]) for flat in flats if key in flat)
+            if not there:
+                keys = dict.fromkeys(key for flat in flats for key in flat)
+                raise ConfigError(
+                    f'hydra.launcher.cells has "{text}": no cell has {key}; {nearest(key, keys)}'
+                )
+            if not any(key in flat and flat[key] == value for flat in flats):
+                raise ConfigError(
+                    f'hydra.launcher.cells has "{text}": no cell has {key}={value}; {nearest(value, there)}'
+                )
 
     @property
     def more_sbatch(self) -> dict[str, Any]:
@@ -69,8 +101,8 @@ class Options:
         return {key: value if equals else True for key, equals, value in pairs}
 
 
-def read_cells(text: str) -> tuple[tuple[str, str], dict[str, Any]]:
-    """ "model.depth=1202 time=2-00 mem=64G" -> (("model.depth", "1202"), {"time": "2-00", "mem": "64G"})."""
+def read_cells(text: str) -> tuple[tuple[str, Any], dict[str, Any]]:
+    """ "model.depth=1202 time=2-00 mem=64G" -> (("model.depth", 1202), {"time": "2-00", "mem": "64G"})."""
     words = [word.partition("=") for word in text.split()]
     if len(words) < 2 or not all(equals for _, equals, _ in words):
         raise ConfigError(
@@ -82,10 +114,25 @@ def read_cells(text: str) -> tuple[tuple[str, str], dict[str, Any]]:
                 f"hydra.launcher.cells: {key} is not a parameter of a cell; {nearest(key, PER_CELL)}"
             )
     own = {
-        key: int(value) if key == "cpus_per_task" and value.isdigit() else value
+        key: int(value) if key == "cpus_per_task" and re.fullmatch(r"-?\d+", value) else value
         for key, _, value in words[1:]
     }
-    return (words[0][0], words[0][2]), own
+    return (words[0][0], _value(text.split()[0])), own
+
+
+def _value(override: str) -> Any:
+    """What `key=value` means to Hydra, which read the value in the configuration too: true, 0.10, A."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        read = OverridesParser.create().parse_override(override)
+        if read.is_sweep_override():
+            raise ConfigError(f"hydra.launcher.cells: {override} is several values; give each an entry")
+        value = read.value()
+    except HydraException:
+        raise ConfigError(f"hydra.launcher.cells: {override} is not a key and its value") from None
+    return getattr(value, "text", value)  # of a quoted string
 
 
 def minutes(text: str) -> int:
@@ -151,14 +198,17 @@ def parse(values: Mapping[str, Any]) -> Options:
         if key not in known:
             raise ConfigError(f"hydra.launcher.{key} is not a parameter; {nearest(key, known)}")
     options = read_section(Options, plain, "hydra.launcher")
-    for name in ("array_parallelism", "signal_seconds", "max_requeues", "stop_after"):
+    for name in ("array_parallelism", "cells_per_device", "signal_seconds", "max_requeues", "stop_after"):
         if getattr(options, name) < 1:
             raise ConfigError(f"hydra.launcher.{name}={getattr(options, name)} is not allowed; at least 1")
     for key in options.more_sbatch:
-        if key.replace("_", "-") in MANAGED:
-            owner = MANAGED[key.replace("_", "-")]
+        owner = MANAGED.get(key.replace("_", "-"))
+        if owner and not (key == "gres" and "gpu" not in str(options.more_sbatch[key])):
             raise ConfigError(f"hydra.launcher.sbatch: {key} is set by the launcher; it follows from {owner}")
-    for one in (options, *(replace(options, **read_cells(text)[1]) for text in options.cells)):
+    own = [read_section(Options, read_cells(text)[1], "hydra.launcher.cells") for text in options.cells]
+    for one in (options, *own):
+        if one.cpus_per_task is not None and one.cpus_per_task < 1:
+            raise ConfigError(f"hydra.launcher.cpus_per_task={one.cpus_per_task} is not allowed; at least 1")
         _ = one.time and minutes(one.time), one.mem and gigabytes(one.mem)
         _ = one.gpus_per_node and gpu_count(one.gpus_per_node)
     return options

@@ -106,7 +106,7 @@ def run_pool(
             told = True
             print("Stopping: the running cells save a checkpoint first.", flush=True)
             for _, process in running.values():
-                os.killpg(process.pid, signal.SIGTERM)
+                process.terminate()
         for slot, (cell, process) in list(running.items()):
             if process.poll() is not None:
                 del running[slot]

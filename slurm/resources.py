@@ -47,11 +47,14 @@ class Resources:
     partition: str | None
     constraint: str | None
     exclude: str | None
+    cells: int = 1
 
     def __str__(self) -> str:
         gpus = f", GPUs {self.gpus_per_node}" if self.gpus_per_node else ""
         nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
         ranks = f"{nodes} x {self.tasks_per_node} rank{'s' * (self.tasks_per_node != 1)}"
+        if self.cells > 1:
+            ranks = f"{self.cells} cells a job"
         limit = f"{self.minutes // 60}:{self.minutes % 60:02} h"
         return f"{ranks}, {self.cpus_per_task} CPUs each{gpus}, {self.mem}, {limit}"
 
@@ -121,6 +124,8 @@ def resources(task: Task, options: Options, limits: Limits, slower: float = 1.0)
     options = options.of(task.config)
     trainer = task.config["trainer"]
     devices, nodes = int(trainer["devices"]), int(trainer["nodes"])
+    cells = options.cells_per_device if task.processes == 1 else 1
+    tasks = devices * cells
     if options.nodes is not None and options.nodes != nodes:
         raise ConfigError(
             f"hydra.launcher.nodes={options.nodes} but trainer.nodes={nodes}: every rank needs a task; "
@@ -138,16 +143,16 @@ def resources(task: Task, options: Options, limits: Limits, slower: float = 1.0)
             "choose another with hydra.launcher.partition, or trainer.accelerator=cpu"
         )
     cores = options.cpus_per_task or (4 if task.gpu else int(trainer["threads"]) or 2)
-    if limits.cpus is not None and cores * devices > limits.cpus:
-        if options.cpus_per_task or devices > limits.cpus:
+    if limits.cpus is not None and cores * tasks > limits.cpus:
+        if options.cpus_per_task or tasks > limits.cpus:
             raise ConfigError(
-                f"{devices} tasks of {cores} CPUs do not fit on a node of {limits.cpus} CPUs; "
-                "lower trainer.devices or hydra.launcher.cpus_per_task"
+                f"{tasks} tasks of {cores} CPUs do not fit on a node of {limits.cpus} CPUs; "
+                "lower trainer.devices, hydra.launcher.cells_per_device or hydra.launcher.cpus_per_task"
             )
-        cores = max(1, limits.cpus // devices)
+        cores = max(1, limits.cpus // tasks)
     memory = options.mem
     if memory is None:
-        needed = estimated_gigabytes(task)
+        needed = cells * estimated_gigabytes(task)
         memory = f"{needed if limits.mem_gb is None else min(needed, int(limits.mem_gb))}G"
     elif limits.mem_gb is not None and gigabytes(memory) > limits.mem_gb:
         raise ConfigError(
@@ -162,10 +167,16 @@ def resources(task: Task, options: Options, limits: Limits, slower: float = 1.0)
             )
     else:
         # A cell that does not fit resumes after each limit.
+        slower *= cells if task.gpu else 1  # at worst they take turns
         limit = min(estimated_minutes(task, cores, slower), limits.minutes or LIMITS[-1])
+    if 60 * (limit - 1) <= options.signal_seconds:  # SLURM may give the signal up to a minute early
+        raise ConfigError(
+            f"hydra.launcher.signal_seconds={options.signal_seconds} leaves no time to train within a limit of "
+            f"{limit} minutes; raise hydra.launcher.time or lower signal_seconds"
+        )
     return Resources(
         nodes=nodes,
-        tasks_per_node=devices,
+        tasks_per_node=tasks,
         gpus_per_node=gpus,
         cpus_per_task=cores,
         mem=memory,
@@ -173,11 +184,12 @@ def resources(task: Task, options: Options, limits: Limits, slower: float = 1.0)
         partition=options.partition,
         constraint=options.constraint,
         exclude=options.exclude,
+        cells=cells,
     )
 
 
 def arrays(wanted: Sequence[tuple[T, Resources]], largest: int) -> list[tuple[Resources, list[T]]]:
-    """Cells that ask for the same, in order, in arrays of at most `largest`; the longest cells first.
+    """Cells that ask for the same, in order, in arrays of at most `largest` elements; the longest cells first.
 
     Long cells first, because a sweep ends with its last cell.
     """
@@ -186,9 +198,9 @@ def arrays(wanted: Sequence[tuple[T, Resources]], largest: int) -> list[tuple[Re
         groups.setdefault(needs, []).append(item)
     ordered = sorted(groups.items(), key=lambda group: -group[0].minutes)
     return [
-        (needs, items[start : start + largest])
+        (needs, items[start : start + largest * needs.cells])
         for needs, items in ordered
-        for start in range(0, len(items), largest)
+        for start in range(0, len(items), largest * needs.cells)
     ]
 
 

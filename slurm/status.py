@@ -35,7 +35,7 @@ ENDED = {
 
 @dataclass(frozen=True)
 class Row:
-    """One cell. place: (array, index) of its last submission; left: seconds until it is done, if known."""
+    """One cell. place: (array, index in it) of its last submission; left: seconds until it is done, if known."""
 
     identity: str
     name: str
@@ -47,10 +47,13 @@ class Row:
     left: float | None = None
 
 
-def state(found: record.Record, job: Job | None, stopped: str, submitted: bool) -> tuple[str, str]:
+def state(
+    found: record.Record, job: Job | None, stopped: str, submitted: bool, cancelled: bool = False
+) -> tuple[str, str]:
     """(state, reason). First a job that is not over decides, then the record, then how the job ended.
 
-    An element of an array that is cancelled before its start leaves no trace in SLURM.
+    An element of an array that is cancelled before its start leaves no trace in SLURM, and without accounting
+    nothing does for long: cancelled is what we have noted ourselves.
     """
     if job and job.active:
         if job.state in WAITING:
@@ -62,7 +65,7 @@ def state(found: record.Record, job: Job | None, stopped: str, submitted: bool) 
         return "failed", str(found.status.get("error", found.damage))
     if found.state == "running":
         return "running", "by a process outside of SLURM"
-    if job and job.state == "CANCELLED":
+    if cancelled or (job and job.state == "CANCELLED"):
         return "cancelled", stopped or "by scancel"
     if job:
         return ENDED.get(job.state, ("killed", f"the job ended as {job.state} without a result; see its log"))
@@ -90,11 +93,12 @@ def survey(runs: Path, wanted: Sequence[str] = ()) -> list[Row]:
     A name is a study or another sweep, a cell's identity (or its beginning) or the cell's name.
     """
     arrays = store.arrays(runs)
+    by_name = {array.name: array for array in arrays}
     places: dict[str, tuple[str, int]] = {}
     names: dict[str, str] = {}
-    for array in arrays:  # the newest submission of a cell counts
-        for index, cell in enumerate(array.cells):
-            places[cell["identity"]] = (array.name, index)
+    for one in arrays:  # the newest submission of a cell counts
+        for index, cell in enumerate(one.cells):
+            places[cell["identity"]] = (one.name, index)
             names[cell["identity"]] = cell["name"]
     chosen = _choose(runs, arrays, names, wanted) if wanted else list(names)
     used = sorted({places[identity][0] for identity in chosen if identity in places})
@@ -103,9 +107,13 @@ def survey(runs: Path, wanted: Sequence[str] = ()) -> list[Row]:
     for identity in chosen:
         found = record.read(runs / identity)
         place = places.get(identity)
-        job = jobs.get(place) if place else None
+        array = by_name[place[0]] if place else None
+        job = jobs.get((array.name, array.element(place[1])[0])) if array and place else None
         submitted = place is not None and (runs / store.FOLDER / place[0] / "job.json").exists()
-        word, reason = state(found, job, _stopped(runs, place), submitted)
+        cancelled = place is not None and store.cancelled(store.history(runs / identity), place[0])
+        # A job may go on for another cell that shares it.
+        over = array is not None and array.cells_per_job > 1 and found.state in record.FINAL
+        word, reason = state(found, None if over else job, _stopped(runs, place), submitted, cancelled)
         left = None
         if word == "running" and found.cell:
             left = time_left(found, int(found.cell["config"]["recipe.steps"]))

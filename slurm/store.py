@@ -1,7 +1,7 @@
 """What lies on disk about jobs, so that nothing lives only in a client.
 
 RUNS/slurm/<array>/array.json       what was submitted, written before sbatch; the array's name is the job's
-RUNS/slurm/<array>/cells/<i>.json   the resolved cell of element i
+RUNS/slurm/<array>/cells/<i>.json   the resolved cells, cells_per_job of them for each element
 RUNS/slurm/<array>/*_log.out        output, one file per job, element and rank
 RUNS/slurm/code/<hash>/             the program that these arrays run
 RUNS/<identity>/owner.json          which attempt of which job may write to this run folder
@@ -14,12 +14,13 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ablations.cell import Cell
+from lightning_module import record
 
 FOLDER = "slurm"
 
@@ -44,8 +45,8 @@ class Array:
     """One job array. name: of the folder and of its jobs. sweep: what its cells belong to.
 
     submission: shared by the arrays that one command submitted.
-    time: of submission. code: folder of the program. cells: {"identity", "name"} of each element.
-    options: of the launcher, for another submission.
+    time: of submission. code: folder of the program. cells: {"identity", "name"} of each cell.
+    options: of the launcher, for another submission. cells_per_job: cells that share an element and its device.
     """
 
     name: str
@@ -55,6 +56,16 @@ class Array:
     code: str
     cells: tuple[Mapping[str, str], ...]
     options: Mapping[str, Any]
+    cells_per_job: int = 1
+
+    def element(self, index: int) -> tuple[int, int]:
+        """(element of the array, task in it) of a cell."""
+        return divmod(index, self.cells_per_job)
+
+    def members(self, element: int) -> list[int]:
+        """The cells of an element."""
+        first = element * self.cells_per_job
+        return list(range(first, min(first + self.cells_per_job, len(self.cells))))
 
 
 def arrays(runs: Path) -> list[Array]:
@@ -129,6 +140,17 @@ def note(run: Path, event: str, attempt: Attempt, **content: Any) -> None:
         file.write(json.dumps(line) + "\n")
 
 
+def cancelled(history: Iterable[Mapping[str, Any]], array: str) -> bool:
+    """Whether a cell was cancelled, for good, in this array; SLURM forgets it."""
+    return any(line["event"] == "cancel" and line["array"] == array for line in history)
+
+
+def progress(run: Path) -> int:
+    """The last optimizer step that the record knows to be done."""
+    found = record.read(run)
+    return max((line["step"] for line in (*found.attempts, *found.epochs)), default=0)
+
+
 def history(run: Path) -> list[dict[str, Any]]:
     """The history of a cell's jobs; a line that was cut short is left out."""
     lines = []
@@ -143,7 +165,14 @@ def history(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def settled(lines: Iterable[Mapping[str, Any]], job: str) -> bool:
+    """Whether this job has given the cell up; it may be started again for another cell that shares it."""
+    ends = [line for line in lines if line["event"] == "end" and line["job"] == job]
+    return bool(ends) and ends[-1]["action"] == "fail"
+
+
 def log_file(runs: Path, array: str, index: int, rank: int = 0) -> Path | None:
-    """Where an element of an array writes; the newest file, if it was submitted more than once."""
-    files = (runs / FOLDER / array).glob(f"*_{index}_{rank}_log.out")
+    """Where a cell of an array writes; the newest file, if it was submitted more than once."""
+    element, task = read_array(runs / FOLDER / array).element(index)
+    files = (runs / FOLDER / array).glob(f"*_{element}_{task + rank}_log.out")
     return max(files, key=lambda path: path.stat().st_mtime, default=None)

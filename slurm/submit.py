@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 import shlex
 import shutil
@@ -29,6 +30,16 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("ablations", "conf", "lightning_module", "slurm")
 """What a job needs of the program."""
 
+SHARED = r"""
+# Several cells on one device: if one of them fails the others go on. NVIDIA's MPS lets their kernels run side by side.
+export SLURM_KILL_BAD_EXIT=0
+if command -v nvidia-cuda-mps-control >/dev/null && [ -n "$CUDA_VISIBLE_DEVICES" ]; then
+  export CUDA_MPS_PIPE_DIRECTORY=$(mktemp -d)
+  export CUDA_MPS_LOG_DIRECTORY=$CUDA_MPS_PIPE_DIRECTORY
+  nvidia-cuda-mps-control -d
+fi
+"""
+
 HOSTS_CHECKED = 64
 """Nodes of a partition whose address is looked up before a submission over several nodes."""
 
@@ -43,6 +54,8 @@ srun() {
 }
 # If a rank dies the others would wait for it. Since 22.05 srun does not inherit --cpus-per-task.
 export SLURM_KILL_BAD_EXIT=1 SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
+# A job that comes back goes on with the log that it has.
+export SLURM_OPEN_MODE=append
 """
 
 
@@ -122,12 +135,14 @@ def parameters(name: str, needs: Resources, options: Options, throttle: int, cod
     known = commit()
     setup = [
         *TRAP.strip().splitlines(),
+        *(SHARED.strip().splitlines() if needs.cells > 1 else []),
         *([f"export RESIDUAL_COMMIT={known}"] if known else []),
         *options.setup,
     ]
-    python = options.python or shlex.quote(sys.executable)
+    host = shlex.quote(sys.executable)
+    python = options.python or host
     start = shlex.quote(str(code / "slurm" / "start.py"))
-    folder = shlex.quote(str(code.parent.parent / name))
+    after = f'-u {start} after {shlex.quote(str(code.parent.parent / name))} "$srun_code"'
     wanted = {
         "job_name": name,
         "partition": needs.partition,
@@ -145,7 +160,11 @@ def parameters(name: str, needs: Resources, options: Options, throttle: int, cod
         "signal_delay_s": options.signal_seconds,
         "stderr_to_stdout": True,
         "setup": setup,
-        "teardown": [f'exec {python} -u {start} after {folder} "$srun_code"'],
+        "teardown": [
+            # Outside of a container, where scontrol is; it needs Python alone.
+            *([f'{host} -c "" 2>/dev/null && exec {host} {after}'] if options.python else []),
+            f"exec {python} {after}",
+        ],
         "additional_parameters": {"chdir": str(code), "requeue": True, **options.more_sbatch},
     }
     return {key: value for key, value in wanted.items() if value is not None}
@@ -186,14 +205,15 @@ def _one_client(runs: Path) -> Iterator[None]:
 def active(runs: Path, cells: Sequence[Cell]) -> dict[str, cluster.Job]:
     """identity -> job of those cells that are queued or running now."""
     wanted = {cell.identity for cell in cells}
-    places = {
-        (array.name, index): cell["identity"]
+    places = [
+        (cell["identity"], array.name, array.element(index)[0])
         for array in store.arrays(runs)
         for index, cell in enumerate(array.cells)
         if cell["identity"] in wanted
-    }
-    found = cluster.jobs(sorted({name for name, _ in places}))
-    return {places[place]: job for place, job in found.items() if place in places and job.active}
+    ]
+    found = cluster.jobs(sorted({name for _, name, _ in places}))
+    jobs = ((identity, found.get((name, element))) for identity, name, element in places)
+    return {identity: job for identity, job in jobs if job and job.active}
 
 
 def _measured(runs: Path) -> list[tuple[Task, float]]:
@@ -250,18 +270,29 @@ def submit(
         code = snapshot(runs)
         stamp = f"{sweep}.{time.strftime('%y%m%d-%H%M%S')}-{os.getpid()}"
         executors = []
-        shares = throttles([len(members) for _, members in groups], options.array_parallelism)
-        for number, ((needs, members), share) in enumerate(zip(groups, shares, strict=True)):
+        sizes = [math.ceil(len(members) / needs.cells) for needs, members in groups]
+        shares = throttles(sizes, options.array_parallelism)
+        for number, ((needs, members), size, share) in enumerate(zip(groups, sizes, shares, strict=True)):
             name = f"{stamp}.{number}"
             told = parameters(name, needs, options, share, code)
-            executor = Executor(runs / store.FOLDER / name, python, told, len(members))
+            executor = Executor(runs / store.FOLDER / name, python, told, size)
             executor.test()
             executors.append((name, needs, members, executor))
         done = []
         for name, needs, members, executor in executors:
             names = tuple({"identity": cell.identity, "name": cell.name} for cell in members)
-            array = store.Array(name, sweep, stamp, time.time(), str(code), names, asdict(options))
-            done.append(_submit_one(array, needs, members, executor))
+            about = (name, sweep, stamp, time.time(), str(code), names, asdict(options), needs.cells)
+            array = store.Array(*about)
+            try:
+                done.append(_submit_one(array, needs, members, executor))
+            except cluster.SlurmError as error:
+                if not done:
+                    raise
+                jobs, count = ", ".join(one.job for one in done), sum(one.cells for one in done)
+                raise cluster.SlurmError(
+                    f"{error}; {count} of {len(left)} cells were submitted before that (job {jobs}): "
+                    "run the same command again for the rest when some have ended"
+                ) from error
     return done, {identity: job.id for identity, job in there.items()}
 
 

@@ -14,6 +14,13 @@ requeue: goes on from its checkpoint. elsewhere: the same on other nodes. leave:
 NODE_FAULT = "NodeFault"
 """Name of the exception by which a rank says that its node is not fit."""
 
+HARDWARE = re.compile(
+    r"uncorrectable ECC|hardware error|fallen off the bus|busy or unavailable|no CUDA-capable device"
+    r"|Stale file handle|Input/output error|Transport endpoint is not connected",
+    re.IGNORECASE,
+)
+"""What CUDA and the kernel say when a GPU, a disk or a mount of this node is broken."""
+
 PEER = re.compile(
     r"closed by peer|reset by peer|DistBackendError|DistNetworkError|DistStoreError|NCCL|gloo|Broken pipe"
     r"|Connection refused|wait timeout|Socket Timeout",
@@ -105,7 +112,7 @@ def judge(seen: Evidence) -> Verdict:
     root = cause(seen.errors) if seen.errors else None
     if root:
         rank, text = root
-        if NODE_FAULT in last_line(text):
+        if NODE_FAULT in last_line(text) or HARDWARE.search(last_line(text)):
             faults = 1 + sum(
                 line["event"] == "end" and line["action"] == "elsewhere" for line in seen.history
             )

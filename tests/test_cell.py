@@ -67,6 +67,7 @@ def test_spelling_does_not_matter(config):
     respelt = {key: config[key] for key in reversed(config)}
     respelt["recipe"] = {**config["recipe"], "steps": 400.0, "drops": tuple(config["recipe"]["drops"])}
     assert identity(respelt) == identity(config)
+    assert identity(compose(["trainer.precision=32"])) == identity(config)  # Hydra reads a number
 
 
 def test_a_choice_and_its_values_typed_out_are_the_same_cell():

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import threading
 
 import pytest
 
-from ablations.cell import Cell
+from ablations.cell import Cell, ConfigError
 from ablations.plan import compose
-from lightning_module.record import FILE, Busy, Lock, RecordError, Writer, read
+from lightning_module.record import FILE, Busy, Lock, RecordError, Writer, is_locked, read
 
 
 @pytest.fixture
@@ -87,3 +90,26 @@ def test_the_record_of_another_cell_is_refused(folder):
     other = Cell(compose(["seed=1"]), (), "ResNet-20 seed 1", 269722, 2535040)
     with pytest.raises(RecordError, match="holds the record of cell"):
         Writer(folder, other)
+
+
+def test_a_reader_that_looks_at_the_lock_does_not_refuse_a_writer(tmp_path):
+    with Lock(tmp_path):
+        pass
+    reader = os.open(tmp_path / "lock", os.O_RDONLY)
+    fcntl.flock(reader, fcntl.LOCK_SH)
+    threading.Timer(0.2, os.close, [reader]).start()
+    with Lock(tmp_path):
+        assert is_locked(tmp_path)
+
+
+def test_a_file_system_without_locks_is_a_sentence_for_writers_and_nothing_for_readers(tmp_path, monkeypatch):
+    with Lock(tmp_path):
+        pass
+
+    def flock(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert not is_locked(tmp_path)
+    with pytest.raises(ConfigError, match="cannot lock files"):
+        Lock(tmp_path).__enter__()

@@ -41,8 +41,9 @@ def _frozen_statistics(segment: nn.Module) -> Iterator[None]:
         for norm in segment.modules()
         if isinstance(norm, _BatchNorm)
     ]
-    for norm, _, _ in kept:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+    for norm, _, batches in kept:
+        # A copy to count in, not None: batch normalisation over several processes insists on a counter.
+        norm.momentum, norm.num_batches_tracked = 0.0, None if batches is None else batches.clone()
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -55,7 +56,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Check every key by itself, then the combinations."""
-        for key, kind in get_type_hints(type(self)).items():
+        for key, kind in _kinds().items():
             _check(key, getattr(self, key), kind)
             if kind is float:
                 # A whole number is welcome, but must not make another configuration: -6 is -6.0.
@@ -153,16 +154,24 @@ class NetworkConfig:
         ]
         for key, met, need in needs:
             value = getattr(self, key)
-            if not met and value != _default(key):
-                raise ValueError(f"model.{key}={value} needs {need}; without it the value is {_default(key)}")
+            if not met and value != _defaults()[key]:
+                raise ValueError(
+                    f"model.{key}={value} needs {need}; without it the value is {_defaults()[key]}"
+                )
         if dropped and not 0 < self.dropout < 1:
             raise ValueError(
                 f"model.dropout={self.dropout} is not a ratio between 0 and 1; the paper's is 0.5"
             )
 
 
-def _default(key: str) -> object:
-    return next(field.default for field in dataclasses.fields(NetworkConfig) if field.name == key)
+@functools.cache
+def _kinds() -> dict[str, object]:
+    return get_type_hints(NetworkConfig)
+
+
+@functools.cache
+def _defaults() -> dict[str, object]:
+    return {field.name: field.default for field in dataclasses.fields(NetworkConfig)}
 
 
 def _check(key: str, value: object, kind: object) -> None:

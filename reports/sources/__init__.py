@@ -16,6 +16,7 @@ history: one row per run and epoch, sorted by identity and epoch, columns HISTOR
     that the run logged per epoch under its own name (`test/error`, `learning_rate`, `seconds`): float64, NaN
     if absent. Epochs that a resumed attempt ran again appear once, as the last attempt left them.
 events: identity -> other things logged: {"event": "layer_responses", "responses": [[name, std], ...]}.
+summaries: identity -> what a summary on W&B says otherwise than the last row of its own history, for audits.
 
 Errors are in percent, times in seconds, steps are optimizer steps.
 """
@@ -73,6 +74,7 @@ class Frames:
     runs: pandas.DataFrame
     history: pandas.DataFrame
     events: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    summaries: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
 
 def is_config(column: str) -> bool:

@@ -1,4 +1,7 @@
-"""A cache of parsed runs: one parquet file, one row per run with what it was parsed from."""
+"""A cache of parsed runs: one parquet file, one row per run with what it was parsed from.
+
+Its mark is for the source to use: how far it had looked when the cache was written.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,24 @@ import numpy as np
 
 from reports.sources.records import Entry
 
-VERSION = 1
+VERSION = 2
 
 
-def read_cache(path: Path) -> dict[str, tuple[str, Entry]]:
-    """identity -> (what it was parsed from, the parsed run); {} when there is nothing usable."""
+def read_cache(path: Path) -> tuple[dict[str, tuple[str, Entry]], str]:
+    """identity -> (what it was parsed from, the parsed run), and the mark; {} and "" if nothing is usable."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        return {}
+        return {}, ""
     try:
         table = pq.read_table(path)
         if table.schema.metadata.get(b"version") != str(VERSION).encode():
-            return {}
+            return {}, ""
+        mark = table.schema.metadata.get(b"mark", b"").decode()
         columns = {name: table[name] for name in ("identity", "key", "head", "names", "values")}
     except (OSError, KeyError, pa.ArrowException):
-        return {}
+        return {}, ""
     lists = columns["values"].combine_chunks()
     numbers, offsets = lists.values.to_numpy(), lists.offsets.to_numpy()
     cached = {}
@@ -38,10 +42,10 @@ def read_cache(path: Path) -> dict[str, tuple[str, Entry]]:
         values = numbers[offsets[index] : offsets[index + 1]]
         shaped = values.reshape(-1, len(names)) if names else np.empty((0, 0))
         cached[identity] = (key, Entry((0, 0), head, tuple(names), shaped))
-    return cached
+    return cached, mark
 
 
-def write_cache(path: Path, runs: Mapping[str, tuple[str, Entry]]) -> None:
+def write_cache(path: Path, runs: Mapping[str, tuple[str, Entry]], mark: str = "") -> None:
     """Replace the cache atomically; without pyarrow or a folder that can be written to there is none."""
     try:
         import pyarrow as pa
@@ -62,7 +66,7 @@ def write_cache(path: Path, runs: Mapping[str, tuple[str, Entry]]) -> None:
                 pa.array(np.concatenate([entry.rows.ravel() for _, entry in pairs] or [np.empty(0)])),
             ),
         }
-    ).replace_schema_metadata({"version": str(VERSION)})
+    ).replace_schema_metadata({"version": str(VERSION), "mark": mark})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")

@@ -140,7 +140,8 @@ def frames(folder: Path, entries: Mapping[str, Entry]) -> Frames:
     values = {metric: last[metric].reindex(names).to_numpy() for metric in metrics}
     runs = pd.concat([runs, pd.DataFrame(columns | values, index=runs.index)], axis=1)
     events = {name: entry.head["events"] for name, entry in entries.items() if entry.head["events"]}
-    return Frames(runs, history, events)
+    summaries = {name: entry.head["summary"] for name, entry in entries.items() if entry.head.get("summary")}
+    return Frames(runs, history, events, summaries)
 
 
 def _aggregate(groups: Any, column: str, how: str, names: Sequence[str]) -> Any:

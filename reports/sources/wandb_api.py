@@ -2,10 +2,10 @@
 
 Runs come in pages of 1,000, newest heartbeat first, with nothing but the fields a report needs; histories
 come for many runs in one request, several requests at a time. Both are kept in a cache (parquet, in the
-user's cache folder) under the heartbeat that they were fetched at: a second collection asks for the first
-page only, sees that the rest is known, and asks again for runs that were still running. wandb's own client
-does the talking: key, proxy and certificates are those that wandb uses, and 408, 429 and 5xx are tried again
-with growing pauses.
+user's cache folder) under the heartbeat that they were fetched at. The cache's mark is the newest heartbeat
+when all runs were last listed: the next listing ends there, and asks again for runs that were still running.
+Up to 1,000 runs are asked for by name instead, every one of them, which leaves the mark where it is: it says
+nothing about the others.
 """
 
 from __future__ import annotations
@@ -18,20 +18,17 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ablations.cell import ConfigError
 from ablations.manifest import Manifest
 from lightning_module.tracking import JOB_TYPE
 from reports.sources import Frames, records
 from reports.sources._cache import read_cache, write_cache
+from reports.sources._wandb_client import Client, Refused, Unreachable, connect, place
+from reports.sources._wandb_rows import entry, numbers, settled, unlike
 from reports.sources.records import Entry
-from reports.sources.wandb_offline import entry, numbers, settled
-
-if TYPE_CHECKING:
-    from wandb.apis.public.service_api import ServiceApi
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +44,6 @@ REQUESTS = 8
 """Requests at the same time."""
 NAMES = 1000
 """Identities in one server-side filter; beyond that all runs of the project are listed."""
-RETRIES = 4
-TIMEOUT = 120.0
-"""Seconds for one request with all its retries."""
 
 RUNS = """query Runs($entity: String!, $project: String!, $filters: JSONString, $after: String, $first: Int) {
   project(name: $project, entityName: $entity) {
@@ -76,120 +70,50 @@ Cached = dict[str, tuple[str, Entry]]
 """identity -> ("heartbeat|state|rows", with "|history" when that was fetched too; the run)."""
 
 
-class NotThere(ConfigError):
-    """The project does not exist, or not for this API key."""
+def listed(client: Client, cached: Cached, mark: str) -> tuple[Cached, str]:
+    """All runs of the project as the server has them now, and the mark for the next time.
 
-
-class Unreachable(Exception):
-    """The server does not answer, or not in working order; a cache can stand in."""
-
-
-@dataclass(frozen=True)
-class Client:
-    """A project on a server. Calling it makes one GraphQL request."""
-
-    service: ServiceApi
-    entity: str
-    project: str
-
-    def __call__(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The `project` part of an answer; ConfigError if it cannot be seen, Unreachable as above."""
-        from wandb.sdk.lib.service.service_connection import WandbApiFailedError
-
-        place = f"wandb:{self.entity}/{self.project}"
-        try:
-            variables |= {"entity": self.entity, "project": self.project}
-            answer: dict[str, Any] = self.service.execute_graphql(query, variables, timeout=TIMEOUT)
-        except WandbApiFailedError as error:
-            status = error.response.http_status if error.response is not None else 0
-            server = self.service.base_url
-            if status == 401:
-                raise ConfigError(
-                    f"{server} does not accept your API key; run `wandb login --relogin`"
-                ) from error
-            if status in (403, 404):
-                raise ConfigError(
-                    f"{place} is not open to your API key (HTTP {status}); check the names or ask for access"
-                ) from error
-            if 400 <= status < 500 and status not in (408, 429):
-                raise ConfigError(f"{server} refuses the query for {place}: {_text(error)}") from error
-            raise Unreachable(f"{server} does not answer ({_text(error)})") from error
-        if answer.get("project") is None:
-            raise NotThere(f"{place} does not exist, or your API key may not see it; check both names")
-        found: dict[str, Any] = answer["project"]
-        return found
-
-
-def _text(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
-
-
-def connect(entity: str, project: str) -> Client:
-    """The project's server, with the address and key that wandb itself would use. Makes no request.
-
-    Raises ConfigError without a wandb package or a key.
+    mark: "" to look at every run; else those without a heartbeat since then are taken from the cache, if
+    with them there are as many runs as the server counts.
     """
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    try:
-        import wandb
-        from wandb.apis.public.service_api import ServiceApi
-        from wandb.errors import AuthenticationError
-        from wandb.sdk.lib import wbauth
-    except ImportError as error:
-        raise ConfigError(
-            f"--source wandb needs the wandb package ({error}); run `pip install wandb`"
-        ) from error
-    settings = wandb.setup(wandb.Settings(silent=True)).settings.model_copy()
-    try:
-        key = wbauth.authenticate_session(
-            host=settings.base_url, source="reports", prompt=False, update_session=False
-        )
-    except AuthenticationError as error:
-        raise ConfigError(f"the API key for {settings.base_url} is not valid: {_text(error)}") from error
-    if key is None:
-        raise ConfigError(
-            f"there is no API key for {settings.base_url}; run `wandb login` or set WANDB_API_KEY"
-        )
-    wbauth.set_auth_settings(settings, key)
-    settings.x_graphql_retry_max = RETRIES
-    settings.x_graphql_retry_wait_min_seconds = 1
-    settings.x_graphql_retry_wait_max_seconds = 10
-    settings.x_graphql_timeout_seconds = 60
-    return Client(ServiceApi(settings, timeout=TIMEOUT), entity, project)
-
-
-def runs(client: Client, wanted: frozenset[str] | None, cached: Cached) -> Cached:
-    """The runs as the server has them now, those of `wanted` only; unchanged ones are those of the cache."""
-    few = wanted is not None and len(wanted) <= NAMES
-    filters = {"name": {"$in": sorted(wanted or ())}} if few else {"jobType": JOB_TYPE}
-    mine = {name: pair for name, pair in cached.items() if not few or name in (wanted or ())}
-    newest = max((pair[0].split("|")[0] for pair in mine.values()), default="")
     seen: Cached = {}
-    after, first = None, FIRST_PAGE if mine else PAGE
+    after, first, newest = None, FIRST_PAGE if mark else PAGE, mark
     while True:
-        page = client(RUNS, filters=json.dumps(filters), after=after, first=first)
-        nodes = [edge["node"] for edge in page["runs"]["edges"]]
-        seen |= {node["name"]: _run(client, node, cached.get(node["name"])) for node in nodes}
+        page = client(RUNS, filters=json.dumps({"jobType": JOB_TYPE}), after=after, first=first)
+        seen |= _parsed(client, page, cached)
+        beats = [edge["node"]["heartbeatAt"] for edge in page["runs"]["edges"] if edge["node"]["heartbeatAt"]]
+        if after is None:  # what beats while the pages are read may slip through them: the next listing's
+            newest = max([mark, *beats])
         if not page["runs"]["pageInfo"]["hasNextPage"]:
-            known: Cached = {}  # everything was seen, so what was not is no longer there
-            break
-        known = mine
-        if nodes[-1]["heartbeatAt"] < newest and len(mine | seen) == page["runCount"]:
+            return seen, newest
+        if min(beats, default=mark) < mark and len(cached | seen) == page["runCount"]:
             break
         after, first = page["runs"]["pageInfo"]["endCursor"], PAGE
-    open_ones = [name for name in known.keys() - seen.keys() if known[name][0].split("|")[1] == "running"]
-    for part in batches(sorted(open_ones), NAMES):  # the server may have noticed that they crashed
+    # The server may have noticed that a run crashed, for which there is no heartbeat.
+    open_ones = [name for name in cached.keys() - seen.keys() if cached[name][0].split("|")[1] == "running"]
+    return cached | seen | named(client, open_ones, cached), newest
+
+
+def named(client: Client, names: Iterable[str], cached: Cached) -> Cached:
+    """These runs, as far as they exist, as the server has them now."""
+    found: Cached = {}
+    for part in batches(sorted(names), NAMES):
         page = client(RUNS, filters=json.dumps({"name": {"$in": part}}), after=None, first=NAMES)
-        nodes = [edge["node"] for edge in page["runs"]["edges"]]
-        seen |= {node["name"]: _run(client, node, cached.get(node["name"])) for node in nodes}
-    found = known | seen
-    return {name: found[name] for name in sorted(found) if wanted is None or name in wanted}
+        found |= _parsed(client, page, cached)
+    return found
+
+
+def _parsed(client: Client, page: Mapping[str, Any], cached: Cached) -> Cached:
+    """The runs of an answer; unchanged ones are those of the cache."""
+    nodes = [edge["node"] for edge in page["runs"]["edges"]]
+    return {node["name"]: _run(client, node, cached.get(node["name"])) for node in nodes}
 
 
 def _run(client: Client, node: Mapping[str, Any], old: tuple[str, Entry] | None) -> tuple[str, Entry]:
     """A run of an answer, parsed unless it is known; its history, for now, is its summary."""
     key = f"{node['heartbeatAt'] or ''}|{node['state']}|{node['historyLineCount'] or 0}"
-    if old is not None and old[0].removesuffix("|history") == key:
+    checksum = hashlib.sha256(f"{node['config']}{node['summaryMetrics']}{key}".encode()).hexdigest()[:12]
+    if old is not None and old[1].head["checksum"] == checksum:  # edits made by hand move no heartbeat
         return old
     config = {
         name: item["value"] for name, item in json.loads(node["config"] or "{}").items() if "value" in item
@@ -202,30 +126,30 @@ def _run(client: Client, node: Mapping[str, Any], old: tuple[str, Entry] | None)
         [summary],
         running=node["state"] == "running",
         url=f"{client.service.app_url}{client.entity}/{client.project}/runs/{node['name']}",
-        checksum=hashlib.sha256(f"{node['config']}{node['summaryMetrics']}{key}".encode()).hexdigest()[:12],
+        checksum=checksum,
         foreign="cell" not in config,
     )
     return key, made
 
 
 def histories(client: Client, found: Cached) -> Iterator[tuple[str, tuple[str, Entry]]]:
-    """The runs whose history is not in the cache, as they come, with it; `found` itself is left alone."""
-    missing = [
-        name for name, (key, run) in found.items() if not key.endswith("|history") and not run.head["foreign"]
-    ]
+    """These runs as they come, with their histories; `found` itself is left alone."""
 
     def fetch(names: Sequence[str]) -> Cached:
         rows = _rows(client, names, found)
         return {name: _with_history(*found[name], rows[name]) for name in names}
 
     with ThreadPoolExecutor(REQUESTS) as pool:
-        for part in pool.map(fetch, batches(missing, BATCH)):
+        for part in pool.map(fetch, batches(list(found), BATCH)):
             yield from part.items()
 
 
 def _with_history(key: str, run: Entry, rows: Iterable[Mapping[str, Any]]) -> tuple[str, Entry]:
     """A run and its key once its history is known."""
-    return f"{key}|history", Entry(run.key, run.head, *numbers(settled(rows, run.head["attempt"])))
+    names, values = numbers(settled(rows, run.head["attempt"]))
+    summary = dict(zip(run.names, run.rows[-1].tolist(), strict=True)) if len(run.rows) else {}
+    head = {**run.head, "summary": unlike(summary, names, values)}
+    return f"{key}|history", Entry(run.key, head, names, values)
 
 
 def _rows(client: Client, names: Sequence[str], found: Cached) -> dict[str, list[dict[str, Any]]]:
@@ -240,7 +164,7 @@ def _rows(client: Client, names: Sequence[str], found: Cached) -> dict[str, list
             )
             for edge in page["runs"]["edges"]:
                 rows[edge["node"]["name"]] += json.loads(f"[{','.join(edge['node']['history'] or [])}]")
-    except Unreachable:
+    except (Unreachable, Refused):
         if len(names) == 1:
             raise
         half = len(names) // 2
@@ -261,58 +185,65 @@ def cache_file(base_url: str, entity: str, project: str) -> Path:
 
 
 def collect(
-    client: Client, wanted: frozenset[str] | None = None, with_histories: bool = True, stand_in: bool = True
+    client: Client, wanted: frozenset[str] | None = None, with_histories: bool = True, fresh: bool = False
 ) -> Cached:
     """What the server holds of the wanted runs (all: None), by way of the cache, which is brought up to date.
 
-    Without a server that answers: the cache, with a warning; ConfigError if there is none or not stand_in.
+    Without a server that answers: the cache, with a warning; ConfigError if there is none.
+    fresh: look at every run, and never let the cache stand in.
     """
     from tqdm import tqdm
 
     path = cache_file(client.service.base_url, client.entity, client.project)
-    cached = read_cache(path)
+    cached, mark = read_cache(path)
+    kept, newest = cached, mark
+    fetched: Cached = {}
     try:
-        found = runs(client, wanted, cached)
+        if wanted is not None and len(wanted) <= NAMES:
+            others = {name: pair for name, pair in cached.items() if name not in wanted}
+            listing, now = others | named(client, wanted, cached), mark
+        else:
+            listing, now = listed(client, cached, "" if fresh else mark)
+        found = {name: pair for name, pair in listing.items() if wanted is None or name in wanted}
         if with_histories:
-            missing = sum(not key.endswith("|history") for key, _ in found.values())
-            news = histories(client, found)
-            bar = tqdm(
-                news,
-                "histories from W&B",
-                total=missing,
-                unit="run",
-                disable=None,
-                leave=False,
-            )
-            found |= dict(bar)
+            missing = [name for name, pair in found.items() if not _whole(pair)]
+            news = histories(client, {name: found[name] for name in missing})
+            for name, pair in tqdm(
+                news, "histories from W&B", total=len(missing), unit="run", disable=None, leave=False
+            ):
+                fetched[name] = pair
+        kept, newest = listing, now
     except Unreachable as error:
         mine = {name: pair for name, pair in cached.items() if wanted is None or name in wanted}
-        if not mine or not stand_in:
+        found = {name: pair for name, pair in mine.items() if _whole(pair) or not with_histories}
+        if fresh or not found:
             raise ConfigError(
-                f"{error}" + (", and nothing of it was collected before" if stand_in else "")
+                f"{error}{'' if fresh else ', and nothing of it was collected before'}"
             ) from error
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
         log.warning("%s; this is what was collected until %s", error, day)
-        found = mine
-    else:
-        if any(cached.get(name) is not pair for name, pair in found.items()):
-            write_cache(path, cached | found)
+    finally:  # of a collection that was cut off, the histories that had come
+        new = kept | fetched
+        if (
+            newest != mark
+            or new.keys() != cached.keys()
+            or any(cached[name] is not new[name] for name in new)
+        ):
+            write_cache(path, new, newest)
+    found |= fetched
     return {name: pair for name, pair in sorted(found.items()) if not pair[1].head["foreign"]}
 
 
-def place(where: str) -> tuple[str, str]:
-    """ENTITY/PROJECT as its two names; ConfigError if it is not that."""
-    match = re.fullmatch(r"([^/\s]+)/([^/\s]+)", where)
-    if not match:
-        raise ConfigError(f"source=wandb:{where} does not say where; allowed is wandb:ENTITY/PROJECT")
-    return match[1], match[2]
+def _whole(pair: tuple[str, Entry]) -> bool:
+    """Whether nothing of this run is left to fetch."""
+    return pair[0].endswith("|history") or pair[1].head["foreign"]
 
 
-def load(where: str, manifest: Manifest | None, stand_in: bool = True) -> Frames:
+def load(where: str, manifest: Manifest | None, fresh: bool = False) -> Frames:
     """Runs, histories and events of ENTITY/PROJECT; ConfigError says in one sentence why there are none.
 
-    stand_in: whether a server that does not answer may be replaced by what was collected before.
+    fresh: what the server has now and nothing else, at the price of listing every run.
     """
     wanted = None if manifest is None else frozenset(cell["identity"] for cell in manifest.cells)
-    found = collect(connect(*place(where)), wanted, stand_in=stand_in)
+    found = collect(connect(*place(where)), wanted, fresh=fresh)
     return records.frames(Path(where), {name: pair[1] for name, pair in found.items()})

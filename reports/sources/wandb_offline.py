@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ablations.cell import ConfigError, flatten
+from ablations.cell import ConfigError
 from ablations.manifest import Manifest
 from lightning_module import record
 from reports.sources import Frames, records
 from reports.sources._cache import read_cache, write_cache
+from reports.sources._wandb_rows import entry
 from reports.sources.records import Entry
 
 HEADER = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
@@ -33,8 +31,6 @@ BLOCK = 32768
 CHUNK = struct.Struct("<IHB")
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 CACHE = ".wandb-offline.parquet"
-OURS = ("cell", "attempt", "_wandb")
-"""Configuration keys on W&B that are not the configuration of the cell."""
 
 
 @dataclass
@@ -186,81 +182,6 @@ def merged(fragments: Sequence[Fragment]) -> Fragment:
     return whole
 
 
-def settled(rows: Iterable[Mapping[str, Any]], attempt: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The rows that count, by epoch: what a resumed attempt ran again replaces what was there before it.
-
-    attempt: the last one. Rows logged before it about steps beyond its first step are superseded, as in the
-    record.
-    """
-    start, time = attempt.get("step", math.inf), attempt.get("time", 0)
-    kept: dict[float, Mapping[str, Any]] = {}
-    for row in rows:
-        if "epoch" in row and not (row.get("step", 0) > start and row.get("_timestamp", math.inf) < time):
-            kept[row["epoch"]] = row
-    return [kept[epoch] for epoch in sorted(kept)]
-
-
-def numbers(
-    rows: Sequence[Mapping[str, Any]],
-) -> tuple[tuple[str, ...], np.ndarray[Any, np.dtype[np.float64]]]:
-    """Names and values (rows × names) of what is a number in these rows; W&B's own keys are left out."""
-    names = tuple(sorted({key for row in rows for key in row if not key.startswith("_")}))
-    try:  # rows that are alike, which is nearly always: ten times faster
-        values = np.array([list(map(row.__getitem__, names)) for row in rows], dtype=np.float64)
-    except (KeyError, ValueError, TypeError):
-        found = [{key: number(row.get(key)) for key in names} for row in rows]
-        names = tuple(name for name in names if any(row[name] is not None for row in found))
-        values = np.array([[row[name] for name in names] for row in found], dtype=np.float64)
-    return names, values.reshape(len(rows), len(names))
-
-
-def number(value: Any) -> float | None:
-    """A number as W&B spells it ("NaN", "Infinity" are texts there); None if it is something else."""
-    if isinstance(value, int | float):
-        return float(value)
-    return float(value) if value in ("NaN", "Infinity", "-Infinity") else None
-
-
-def entry(
-    identity: str,
-    config: Mapping[str, Any],
-    summary: Mapping[str, Any],
-    rows: Iterable[Mapping[str, Any]],
-    *,
-    running: bool = False,
-    damage: str = "",
-    url: str = "",
-    checksum: str = "",
-    **more: Any,
-) -> Entry:
-    """A run of W&B in the form of a parsed record, so that the same code makes the same frames of both.
-
-    more: what the source wants to keep with it in its cache.
-    """
-    cell, attempt = config.get("cell", {}), config.get("attempt", {})
-    status = {key: summary[key] for key in ("status", "reason", "error") if key in summary}
-    if status.get("status") not in ("finished", "diverged", "failed"):
-        status = {"status": "running"} if running else {}
-    names, values = numbers(settled(rows, attempt))
-    tree = {key: value for key, value in config.items() if key not in OURS}
-    head = {
-        "cell": {
-            "identity": identity,
-            "name": identity,
-            **cell,
-            "config": flatten(tree),
-        },
-        "attempt": dict(attempt) | ({"url": url} if url else {}),
-        "attempts": attempt.get("attempt", 0),
-        "status": status,
-        "damage": damage,
-        "events": summary.get("events", []),
-        "checksum": checksum,
-        **more,
-    }
-    return Entry((0, 0), head, names, values)
-
-
 def files(folder: Path) -> list[Path]:
     """The `.wandb` files of one run folder, oldest attempt first (online attempts leave them too)."""
     return sorted(
@@ -309,7 +230,7 @@ def load(where: str, manifest: Manifest | None) -> Frames:
         raise ConfigError(f"runs={where} is not a folder; train something first with python run.py")
     wanted = None if manifest is None else {cell["identity"] for cell in manifest.cells}
     found = sorted({path.parent for path in folder.glob("*/wandb") if path.is_dir()})
-    cached = read_cache(folder / CACHE)
+    cached, _ = read_cache(folder / CACHE)
     fresh: dict[str, tuple[str, Entry]] = {}
     for run in found:
         paths = files(run) if wanted is None or run.name in wanted else []
@@ -325,8 +246,14 @@ def load(where: str, manifest: Manifest | None) -> Frames:
     frames = records.frames(folder, entries)
     notes = [entries[name].head["note"] for name in frames.runs["identity"]]
     reasons = zip(notes, frames.runs["reason"], strict=True)
-    return Frames(
-        frames.runs.assign(reason=[text or note for note, text in reasons]),
-        frames.history,
-        frames.events,
-    )
+    return replace(frames, runs=frames.runs.assign(reason=[text or note for note, text in reasons]))
+
+
+def load_newest(where: str, names: Iterable[str]) -> Frames:
+    """What the newest file of each of these runs holds by itself; a run without files is not there."""
+    newest = {name: paths[-1] for name in sorted(names) if (paths := files(Path(where) / name))}
+    entries = {}
+    for name, path in newest.items():
+        last = read_fragment(path)
+        entries[name] = entry(name, last.config, last.summary, last.rows, damage=last.damage)
+    return records.frames(Path(where), entries)

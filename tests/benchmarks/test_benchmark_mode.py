@@ -69,7 +69,9 @@ def test_it_measures_communication_between_processes(tmp_path):
 def test_the_ceilings_are_finite_numbers(brief):
     found = ceilings.ceilings(torch.device("cpu"), "32", batch_size=2)
     assert found.peak >= found.matrix > 0 and found.copy > 0 and found.launch > 0
-    least = ceilings.floor(found, multiply_adds=10**9, activation_bytes=10**6, kernels=None)
+    least = ceilings.floor(found, 10**9, activation_bytes=10**6, kernels=None, precision="32")
+    halved = ceilings.floor(found, 10**9, activation_bytes=10**6, kernels=None, precision="bf16")
+    assert halved.copy == least.copy / 2
     assert least.seconds == pytest.approx(max(6e9 / found.peak, 4e6 / found.copy))
 
 

@@ -70,11 +70,13 @@ ReturnToService=2
 # [30] SIGTERM to SIGKILL
 KillWait=10
 UnkillableStepTimeout=20
-MinJobAge=3600
+# [300] without accounting a job is forgotten while the sweep still runs
+MinJobAge={job_age}
 BatchStartTimeout=10
 {accounting}
 {nodes}
 PartitionName=batch Nodes=node[1-{count}] Default=YES MaxTime=1-00:00:00 PriorityTier=1 GraceTime=20
+PartitionName=small Nodes=node{count} PriorityTier=1 GraceTime=20
 PartitionName=high Nodes=node[1-{count}] PriorityTier=10 PreemptMode=OFF
 """
 ACCOUNTING = """
@@ -226,6 +228,7 @@ class Cluster:
             nodes=nodes,
             count=NODES,
             accounting=accounting,
+            job_age=10 if self.accounting == "none" else 3600,
         )
         (self.root / "etc/slurm.conf").write_text(text)
         # SLURM wants character devices: from plain files CUDA_VISIBLE_DEVICES comes out empty.

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from cluster import Cluster, until
 
-from lightning_module import record
+from lightning_module import checkpoint, record
+from slurm import __main__ as commands
 from slurm import status, store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,11 +45,38 @@ def metrics(found: record.Record) -> list[str]:
     ]
 
 
+def epochs_written(found: record.Record) -> list[int]:
+    """Every epoch in the file of a record, those of superseded attempts too."""
+    lines = map(json.loads, (found.folder / record.FILE).read_text().splitlines())
+    return [line["epoch"] for line in lines if line["event"] == "epoch"]
+
+
+@contextlib.contextmanager
+def bug(runs: Path, seed: int) -> Iterator[None]:
+    """A program that divides by zero after the first epoch of one seed, in the snapshot that the jobs run."""
+    (path,) = runs.glob("slurm/code/*/lightning_module/classifier.py")
+    right = path.read_text()
+    line = "        self.on_epoch(self.epoch, self.step, metrics)\n"
+    assert right.count(line) == 1
+
+    def write(text: str) -> None:  # whole, because jobs are importing it
+        path.with_suffix(".new").write_text(text)
+        path.with_suffix(".new").replace(path)
+
+    write(right.replace(line, f"{line}        1 / (self.config.seed - {seed})\n"))
+    try:
+        yield
+    finally:
+        write(right)
+
+
 class Sweep:
     """Cells in a runs folder on a cluster; troubles strike each when it trains."""
 
     def __init__(self, cluster: Cluster, runs: Path) -> None:
         self.cluster, self.runs = cluster, runs
+        self.left_at: dict[int, int] = {}
+        """seed -> step of the checkpoint with which a cell waits for its second start."""
 
     def command(self, *overrides: str) -> list[str]:
         """Arguments that submit cells, each alone on a node by its CPUs."""
@@ -74,6 +102,10 @@ class Sweep:
         while True:
             self.cluster.hurry()
             rows = self.rows()
+            for seed, row in rows.items():
+                if row.state == "queued" and len(row.record.attempts) == 1:
+                    found = checkpoint.load(row.record.folder)
+                    self.left_at[seed] = found["step"] if found else 0
             for seed in [seed for seed in left if seed in rows and ready(left[seed], rows[seed])]:
                 left.pop(seed)(self, rows[seed])
             if not any(row.state in status.OPEN for row in rows.values()):
@@ -170,7 +202,10 @@ def time_limit(sweep: Sweep, row: status.Row) -> None:
     ranks = sweep.processes(row, 0) + sweep.processes(row, 1)
     for process in ranks:
         os.kill(process, signal.SIGSTOP)
-    sweep.cluster.run("scontrol", "update", f"jobid={job_of(row)}", "TimeLimit=2")
+    assert row.job
+    ran = [int(part) for part in row.job.elapsed.split(":")]  # 3:02, or 1:00:00
+    limit = f"TimeLimit={2 + ran[-2]}"
+    sweep.cluster.run("scontrol", "update", f"jobid={job_of(row)}", limit)
 
     def enough() -> None:
         with contextlib.suppress(TimeoutError):
@@ -197,6 +232,11 @@ def is_warned(process: int) -> bool:
 def cancel(sweep: Sweep, row: status.Row) -> None:
     """For good."""
     sweep.cluster.run("scancel", job_of(row))
+
+
+def cancel_by_command(sweep: Sweep, row: status.Row) -> None:
+    """For good, by our own command, which must remember it: SLURM forgets."""
+    commands.main(["cancel", row.name, "--runs", str(sweep.runs)])
 
 
 def rank_dies(sweep: Sweep, row: status.Row) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster
-from sweeps import ROOT, Sweep, job_of, metrics, run, submit
+from sweeps import ROOT, Sweep, job_of, metrics, run, submit, usr2
 
 from lightning_module import record
 from slurm import store
@@ -54,7 +54,6 @@ def test_one_world_on_one_node_and_on_two(slurm_cluster: Cluster, tmp_path: Path
     found = {name: sweep.until_done({}, 180)[0].record for name, sweep in sweeps.items()}
     assert {one.state for one in found.values()} == {"finished"}
     assert [found[name].attempts[0]["devices"] for name in layouts] == [1, 2, 2]
-    assert "1 threads" in found["one_node"].attempts[0]["hardware"]
     for name in ("one_node", "two_nodes"):
         for ours, alone in zip(found[name].epochs, found["alone"].epochs, strict=True):
             assert ours["train/loss"] == pytest.approx(alone["train/loss"], rel=1e-4)
@@ -63,13 +62,41 @@ def test_one_world_on_one_node_and_on_two(slurm_cluster: Cluster, tmp_path: Path
     assert ranks[0]["nodes"].count("node") == 1 and "[" in ranks[0]["nodes"]
 
 
+def test_cells_that_share_a_job_are_what_they_are_alone(slurm_cluster: Cluster, tmp_path: Path) -> None:
+    """One of two fails, the job is interrupted and comes back for the other; the third has a job of its own."""
+    shared, alone = (Sweep(slurm_cluster, tmp_path / name) for name in ("shared", "alone"))
+    one_cpu = "hydra.launcher.cpus_per_task=1"
+    packed = (one_cpu, "hydra.launcher.cells_per_device=2", "hydra.launcher.sbatch=[hold]")
+    assert submit(shared.command("seed=0,1,2", *packed)) == 3
+    rows = shared.rows()
+    assert [job_of(rows[seed]).split("_")[1] for seed in range(3)] == ["0", "0", "1"]
+    broken = shared.runs / rows[1].identity
+    broken.mkdir()
+    (broken / "last.ckpt").write_text("no checkpoint")
+    slurm_cluster.run("scontrol", "release", job_of(rows[0]).split("_")[0])
+    assert submit(alone.command("seed=0", one_cpu)) == 1
+
+    rows, reference = shared.until_done({0: usr2}, 240), alone.until_done({}, 120)[0]
+    assert {seed: row.state for seed, row in rows.items()} == {0: "finished", 1: "failed", 2: "finished"}
+    assert shared.actions(rows[0]) == ["requeue", "done"]
+    assert shared.actions(rows[1]) == ["fail"], "the job that comes back leaves it alone"
+    assert shared.starts(rows[1]) == 1
+    assert rows[0].record.attempts[1]["step"] > 0
+    assert metrics(rows[0].record) == metrics(reference.record)
+    assert [row.job and row.job.state for _, row in sorted(rows.items())] == ["FAILED", "FAILED", "COMPLETED"]
+    logs = run("-m", "slurm", "logs", "ResNet-8 seed 1", "--runs", str(shared.runs), "--no-follow").stdout
+    assert "CheckpointError" in logs
+
+
 def test_what_was_submitted_is_what_runs(slurm_cluster: Cluster, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     for room in ("ablations", "conf", "hydra_plugins", "lightning_module", "slurm"):
         shutil.copytree(ROOT / room, checkout / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "run.py", checkout)
     sweep = Sweep(slurm_cluster, tmp_path / "runs")
-    command = [sys.executable, *sweep.command("seed=0", *SHORT, "hydra.launcher.sbatch=[hold]")]
+    # Large enough to have work for more threads than it is given.
+    wide = ("model.width=64", "recipe.batch_size=128", "hydra.launcher.cpus_per_task=1")
+    command = [sys.executable, *sweep.command("seed=0", *SHORT, *wide, "hydra.launcher.sbatch=[hold]")]
     subprocess.run(
         command, cwd=checkout, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": ""}
     )
@@ -79,6 +106,7 @@ def test_what_was_submitted_is_what_runs(slurm_cluster: Cluster, tmp_path: Path)
     slurm_cluster.run("scontrol", "release", job)
     row = sweep.until_done({}, 120)[0]
     assert (row.state, row.record.last["step"]) == ("finished", 24)
+    assert row.record.attempts[0]["hardware"].endswith(" 1 threads")
     logs = run("-m", "slurm", "logs", row.name, "--runs", str(sweep.runs))
     assert "done: finished" in logs.stdout
 
@@ -122,6 +150,38 @@ def test_a_node_that_cannot_train_is_left_for_another(slurm_cluster: Cluster, tm
     assert sweep.actions(row) == ["elsewhere", "elsewhere", "fail"]
     assert len({line["nodes"] for line in history if line["event"] == "start"}) == 3
     assert record.read(sweep.runs / row.identity).state == "failed"
+
+
+def test_a_node_that_cannot_train_and_has_no_neighbour_fails_the_cell(
+    slurm_cluster: Cluster, tmp_path: Path
+) -> None:
+    sweep = Sweep(slurm_cluster, tmp_path / "runs")
+    setup = 'hydra.launcher.setup=["export CUDA_VISIBLE_DEVICES="]'
+    small = ("trainer.accelerator=gpu", "hydra.launcher.partition=small", setup)
+    assert submit(sweep.command("seed=0", *SHORT, *small)) == 1
+    row = sweep.until_done({}, 120)[0]
+    assert (row.state, sweep.actions(row)) == ("failed", ["fail"])
+    assert "no GPU that PyTorch" in row.reason
+    assert "no other node" in row.reason
+
+
+def test_a_client_that_is_killed_while_it_submits_leaves_nothing_that_nobody_knows(
+    slurm_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = Sweep(slurm_cluster, tmp_path / "runs")
+    command = sweep.command("seed=0,1", "hydra.launcher.sbatch=[hold]")
+    deadly = tmp_path / "sbatch"
+    kill = 'case "$*" in *--test-only*) ;; *) kill -9 $PPID ;; esac'
+    deadly.write_text(f'#!/bin/sh\n{shutil.which("sbatch")} "$@"\n{kill}\n')
+    deadly.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        assert run(*command).returncode == -9
+    assert len(list(sweep.runs.glob("sweeps/*.json"))) == 1, "reports know what was asked for"
+    assert [row.state for row in sweep.rows().values()] == ["queued", "queued"]
+    assert submit(command) == 0
+    assert "2 jobs cancelled" in run("-m", "slurm", "cancel", "--all", "--runs", str(sweep.runs)).stdout
+    assert [row.state for row in sweep.rows().values()] == ["cancelled", "cancelled"]
 
 
 def test_cancel_and_words_that_name_nothing(slurm_cluster: Cluster, tmp_path: Path) -> None:

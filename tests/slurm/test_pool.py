@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 from cluster import until
 from sweeps import ROOT, TINY, metrics, run
 
@@ -49,8 +52,9 @@ def test_an_interrupted_pool_goes_on_and_gives_what_one_process_gives(tmp_path: 
     }
 
 
-def test_cells_save_and_leave_when_the_pool_is_killed(tmp_path: Path) -> None:
-    steps = ("recipe.steps=5000", "recipe.drops=[4000]")
+@pytest.mark.parametrize("devices", [1, 2])
+def test_cells_save_and_leave_when_the_pool_is_killed(tmp_path: Path, devices: int) -> None:
+    steps = ("recipe.steps=5000", "recipe.drops=[4000]", f"trainer.devices={devices}")
     command = ["run.py", "-m", *TINY, *steps, "seed=0", f"runs={tmp_path}", "hydra.launcher.jobs=2"]
     pool = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL)
     until("training", lambda: any(found.epochs for found in record.read_all(tmp_path).values()), 90)
@@ -61,7 +65,32 @@ def test_cells_save_and_leave_when_the_pool_is_killed(tmp_path: Path) -> None:
         lambda: all(one.state == "killed" for one in record.read_all(tmp_path).values()),
         30,
     )
-    assert time.time() - next(iter(record.read_all(tmp_path).values())).attempts[0]["time"] < 90
+    (found,) = record.read_all(tmp_path).values()
+    assert time.time() - found.attempts[0]["time"] < 90
+    until("end of its processes", lambda: not processes_of(found.folder), 30)
+
+
+def processes_of(run: Path) -> list[str]:
+    """Processes whose command line names a run folder."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(run).encode() in (folder / "cmdline").read_bytes():
+                found.append(folder.name)
+    return found
+
+
+def test_a_cell_that_dies_is_an_error_and_its_output_is_named(tmp_path: Path) -> None:
+    cells = (*TINY, "recipe.steps=5000", "recipe.drops=[4000]", "seed=0", f"runs={tmp_path}")
+    command = [sys.executable, "run.py", "-m", *cells, "hydra.launcher.jobs=2"]
+    pool = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    until("training", lambda: any(found.epochs for found in record.read_all(tmp_path).values()), 90)
+    (run_folder,) = (found.folder for found in record.read_all(tmp_path).values())
+    for process in processes_of(run_folder):
+        os.kill(int(process), signal.SIGKILL)
+    output = pool.communicate(timeout=60)[0]
+    assert pool.returncode == 1
+    assert str(run_folder / "output.log") in output
 
 
 def test_jobs_must_be_a_number() -> None:

@@ -49,6 +49,21 @@ def test_what_was_measured_corrects_the_estimate() -> None:
     assert correction([], 4) == 1
 
 
+def test_small_cells_share_a_device() -> None:
+    alone, shared = (resources(task(), Options(cells_per_device=cells), ANY, slower=0.01) for cells in (1, 8))
+    assert (shared.tasks_per_node, shared.gpus_per_node, shared.cells) == (8, "1", 8)
+    assert gigabytes(shared.mem) == 8 * gigabytes(alone.mem)
+    assert shared.minutes >= alone.minutes, "at worst they take turns"
+    several = resources(task(devices=2), Options(cells_per_device=8), ANY)
+    assert (several.tasks_per_node, several.cells) == (2, 1)
+    with pytest.raises(ConfigError, match="80 tasks.*cells_per_device"):
+        resources(task(), Options(cells_per_device=80), ANY)
+    assert [len(cells) for _, cells in arrays([(number, shared) for number in range(20)], largest=2)] == [
+        16,
+        4,
+    ]
+
+
 def test_memory_grows_with_the_network_where_activations_live_in_it() -> None:
     cpu = {"accelerator": "cpu"}
     shallow, deep = (resources(task(depth, **cpu), Options(), ANY) for depth in (20, 1202))
@@ -61,6 +76,28 @@ def test_the_user_decides_for_the_sweep_and_for_one_cell() -> None:
     assert resources(task(20), options, ANY).minutes == 120
     assert resources(task(1202), options, ANY).minutes == 2880
     assert (resources(task(20), options, ANY).mem, resources(task(1202), options, ANY).mem) == ("20G", "9000")
+
+
+@pytest.mark.parametrize("entry", ["a.flag=true", "a.rate=0.10", "a.rate=1e-1", "a.word=A", "a.list=[1,2]"])
+def test_an_entry_for_some_cells_is_read_as_hydra_reads_the_configuration(entry: str) -> None:
+    config = {"a": {"flag": True, "rate": 0.1, "word": "A", "list": [1, 2]}}
+    options = parse({"cells": [f"{entry} time=7"]})
+    options.check_cells([{"a": {}}, config])
+    assert options.of(config).time == "7"
+    assert options.of({"a": {"flag": False}}).time is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [("model.dept=20", "no cell has model.dept; .* did you mean model.depth"), ("model.depth=21", "20, 56")],
+)
+def test_an_entry_that_no_cell_is_meant_by_is_refused(entry: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse({"cells": [f"{entry} time=7"]}).check_cells([task(20).config, task(56).config])
+
+
+def test_generic_resources_other_than_gpus_are_the_user_s() -> None:
+    assert parse({"sbatch": ["gres=nvme:1"]}).more_sbatch == {"gres": "nvme:1"}
 
 
 def test_a_long_cell_takes_the_partition_s_limit_and_resumes() -> None:
@@ -76,6 +113,7 @@ def test_a_long_cell_takes_the_partition_s_limit_and_resumes() -> None:
         ({"mem": "500G"}, {}, "more than a node"),
         ({"cpus_per_task": 40}, {"devices": 2}, "do not fit"),
         ({}, {"devices": 4}, "at most 2"),
+        ({"time": 3, "signal_seconds": 120}, {}, "leaves no time to train within a limit of 3 minutes"),
     ],
 )
 def test_what_cannot_run_is_refused(options: dict[str, Any], trainer: dict[str, Any], words: str) -> None:
@@ -92,9 +130,15 @@ def test_what_cannot_run_is_refused(options: dict[str, Any], trainer: dict[str, 
         ({"mem": "lots"}, "is not a memory size"),
         ({"array_parallelism": 0}, "at least 1"),
         ({"sbatch": ["ntasks-per-node=2"]}, "trainer.devices"),
+        ({"sbatch": ["--cpus-per-task=3"]}, "follows from cpus_per_task"),
+        ({"sbatch": ["gres=gpu:2"]}, "follows from gpus_per_node"),
         ({"cells": ["model.depth=20 tim=3"]}, "did you mean time"),
         ({"cells": ["model.depth time=3"]}, "an entry looks like"),
+        ({"cells": ["model.depth=20,56 time=3"]}, "several values"),
+        ({"cells": ["model.depth=20 cpus_per_task=many"]}, "cells.cpus_per_task=many is not a whole number"),
+        ({"cells": ["model.depth=20 cpus_per_task=0"]}, "at least 1"),
         ({"cpus_per_task": "many"}, "whole number"),
+        ({"cpus_per_task": -3}, "at least 1"),
     ],
 )
 def test_bad_parameters_are_named(values: dict[str, Any], words: str) -> None:

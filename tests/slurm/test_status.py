@@ -35,6 +35,7 @@ def job(word: str, reason: str = "None") -> Job:
         (record("failed", status={"error": "KeyError: x"}), job("FAILED"), True, ("failed", "KeyError: x")),
         (record("killed"), job("CANCELLED"), True, ("cancelled", "by scancel")),
         (record("killed"), job("TIMEOUT"), True, ("killed", "time limit; run the command again to go on")),
+        (record("killed"), job("PREEMPTED"), True, ("killed", "preempted")),
         (record("planned"), None, True, ("cancelled", "before it started")),
         (record("planned"), None, False, ("planned", "")),
         (record("running"), None, True, ("running", "by a process outside of SLURM")),
@@ -42,6 +43,21 @@ def job(word: str, reason: str = "None") -> Job:
 )
 def test_state(found: Record, there: Job | None, submitted: bool, expected: tuple[str, str]) -> None:
     assert state(found, there, "", submitted) == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "there", "expected"),
+    [
+        (record("killed"), None, "cancelled"),
+        (record("killed"), job("COMPLETED"), "cancelled"),
+        (record("finished"), None, "finished"),
+        (record("killed"), job("PENDING"), "queued"),
+    ],
+)
+def test_what_was_cancelled_stays_so_when_slurm_has_forgotten_it(
+    found: Record, there: Job | None, expected: str
+) -> None:
+    assert state(found, there, "", True, cancelled=True)[0] == expected
 
 
 def test_what_squeue_and_sacct_say() -> None:
@@ -54,6 +70,11 @@ def test_what_squeue_and_sacct_say() -> None:
     accounting = parse_sacct(rows)
     assert [(one.index, one.state) for one in accounting] == [(3, "FAILED"), (2, "CANCELLED")]
     assert merge(queue, accounting)[("a", 3)].state == "PENDING"
+
+
+def test_what_only_sacct_takes_for_running_is_not() -> None:
+    accounting = parse_sacct("12_1|a|RUNNING|node1|1-00:00:00|15:00\n12_2|a|PREEMPTED|node1|00:09|15:00\n")
+    assert [(one.index, one.active) for one in merge([], accounting).values()] == [(2, False)]
 
 
 def test_partitions() -> None:

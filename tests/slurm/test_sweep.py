@@ -12,12 +12,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
+from cluster import Cluster, until
 from sweeps import (
     ROOT,
     Sweep,
+    bug,
     cancel,
+    cancel_by_command,
     counted_calls,
+    epochs_written,
     metrics,
     node_crashes,
     preempt_by_term,
@@ -49,6 +52,17 @@ def states(rows: dict[int, status.Row]) -> dict[int, str]:
     return {seed: row.state for seed, row in sorted(rows.items())}
 
 
+def resumed_at(row: status.Row) -> list[int]:
+    """Steps at which the later attempts of a cell began."""
+    return [attempt["step"] for attempt in row.record.attempts[1:]]
+
+
+def assert_nothing_was_repeated(row: status.Row) -> None:
+    """Of a cell that was asked to leave, and so had the time to save."""
+    written = epochs_written(row.record)
+    assert written == sorted(set(written)), f"{row.name} trained a step twice"
+
+
 @pytest.fixture(scope="module")
 def first_round(slurm_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """With accounting, and a client that is killed."""
@@ -70,20 +84,20 @@ def test_nothing_is_lost(first_round: Sweep, tmp_path: Path) -> None:
     client.wait()
     assert submit(sweep.command(*DIVERGES, *TWO_RANKS)) == 1
 
-    # Seed 4 cannot be trained: what it should start from is not a checkpoint.
-    broken = sweep.runs / sweep.rows()[4].identity
-    broken.mkdir(exist_ok=True)
-    (broken / "last.ckpt").write_text("no checkpoint")
-
     troubles = {0: preempt_by_term, 1: usr2, 2: requeue, 3: node_crashes, 6: cancel}
-    rows = sweep.until_done(troubles, 400)
+    with bug(sweep.runs, seed=4):
+        rows = sweep.until_done(troubles, 600)
     assert states(rows) == {**FINISHED, 4: "failed", 6: "cancelled"}
-    assert "CheckpointError" in rows[4].record.status["traceback"]
+    assert "ZeroDivisionError" in rows[4].record.status["traceback"]
     assert rows[4].job and rows[4].job.state == "FAILED"
     assert rows[0].job and rows[0].job.state == "COMPLETED"
     assert rows[11].job and rows[11].job.state == "COMPLETED"
     for seed in range(4):
         assert sweep.starts(rows[seed]) == 2, f"seed {seed} was requeued once"
+        assert resumed_at(rows[seed]) == [sweep.left_at[seed]], f"seed {seed}"
+        assert sweep.left_at[seed] > 0
+    for seed in (0, 1):
+        assert_nothing_was_repeated(rows[seed])
     assert sweep.actions(rows[0]) == sweep.actions(rows[1]) == ["requeue", "done"]
     assert sweep.starts(rows[4]) == 1
 
@@ -91,15 +105,16 @@ def test_nothing_is_lost(first_round: Sweep, tmp_path: Path) -> None:
         shown = run("-m", "slurm", "status", "--runs", str(sweep.runs))
     assert calls.read_text().split() == ["squeue", "sacct"]
     assert "9 finished" in shown.stdout
-    assert "cannot be read as a checkpoint" in shown.stdout
+    assert "ZeroDivisionError: division by zero" in shown.stdout
 
-    (broken / "last.ckpt").unlink()
     followed = run(*everything, "hydra.launcher.wait=true", seconds=240)
     assert submitted(followed.stdout) == 2
     assert followed.returncode == 0, followed.stdout
     assert "11 cells: 11 finished" in followed.stdout
     assert states(sweep.rows()) == FINISHED
+    assert resumed_at(sweep.rows()[4])[0] > 0, "what failed goes on from its checkpoint"
     assert submit(everything) == 0
+    assert submit(sweep.command(*DIVERGES, *TWO_RANKS)) == 0, "a result is not tried again"
     sizes = [len(array.cells) for array in store.arrays(sweep.runs)]
     assert sizes == [10, 1, 1, 2], "split at MaxArraySize, one that diverges, what was left"
 
@@ -108,7 +123,7 @@ def test_nothing_is_lost_without_accounting(
     first_round: Sweep, bare_cluster: Cluster, tmp_path: Path
 ) -> None:
     sweep = Sweep(bare_cluster, tmp_path / "runs")
-    assert submit(sweep.command(SEEDS, *TWO_RANKS)) == 11
+    assert submit(sweep.command(SEEDS.replace("=", "=12,"), *TWO_RANKS)) == 12
     assert submit(sweep.command(*DIVERGES, *TWO_RANKS)) == 1
     troubles = {
         4: signal_at_start,
@@ -118,19 +133,31 @@ def test_nothing_is_lost_without_accounting(
         8: rank_dies,
         9: time_limit,
         10: usr2_to_batch,
+        12: cancel_by_command,
     }
-    rows = sweep.until_done(troubles, 400)
-    assert states(rows) == FINISHED
+    rows = sweep.until_done(troubles, 600)
+    until("SLURM forgets", lambda: sweep.rows()[12].job is None, 90)
+    assert states(sweep.rows()) == FINISHED | {12: "cancelled"}
+    with counted_calls(tmp_path) as calls:
+        assert (
+            "1 cancelled, 1 diverged, 11 finished"
+            in run("-m", "slurm", "status", "--runs", str(sweep.runs)).stdout
+        )
+    assert calls.read_text().split() == ["squeue", "sacct"]
     for seed, starts in {5: 2, 6: 1, 7: 2, 8: 2, 9: 2, 10: 2, 0: 1, 11: 1}.items():
         assert sweep.starts(rows[seed]) == starts, f"seed {seed}"
     for seed in (4, 5, 8, 9, 10):
         assert sweep.actions(rows[seed]) == ["requeue", "done"], f"seed {seed}"
-
-    for seed, row in rows.items():
-        steps = [epoch["step"] for epoch in row.record.epochs]
-        assert steps == sorted(set(steps)), f"seed {seed} trained a step twice"
+    for seed in (5, 8, 9, 10):
+        assert resumed_at(rows[seed]) == [sweep.left_at[seed]], f"seed {seed}"
+        assert sweep.left_at[seed] > 0
+    # The ranks of a lost node save once more when they wake up.
+    assert resumed_at(rows[7])[0] >= sweep.left_at[7] > 0
+    for seed in (4, 5, 9, 10):
+        assert_nothing_was_repeated(rows[seed])
     undisturbed = record.read_all(first_round.runs)
     if not undisturbed:
         pytest.skip("the comparison needs the first round: run the whole file")
+    del rows[12]
     for seed, row in rows.items():
         assert metrics(row.record) == metrics(undisturbed[row.identity]), f"seed {seed}"

@@ -14,6 +14,11 @@ CODE = (
 )
 PEER = "Traceback:\nRuntimeError: [gloo/tcp/pair.cc:1] Connection closed by peer [1.2.3.4]\n"
 NODE = "Traceback (most recent call last):\nslurm.job.NodeFault: node3 has no GPU that PyTorch can use\n"
+ECC = (
+    "Traceback (most recent call last):\ntorch.AcceleratorError: CUDA error: uncorrectable ECC error encountered\n"
+    "CUDA kernel errors might be asynchronously reported at some other API call.\n"
+)
+STALE = "Traceback (most recent call last):\nOSError: [Errno 116] Stale file handle: '/data/cifar.bin'\n"
 MEMORY = "Traceback (most recent call last):\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate\n"
 
 
@@ -52,6 +57,8 @@ def evidence(**changes: Any) -> Evidence:
         ({"errors": {1: MEMORY}, "exit_code": 1}, "fail", "out of memory"),
         ({"exit_code": 137, "oom": True}, "fail", "hydra.launcher.mem"),
         ({"errors": {0: NODE}, "exit_code": 1}, "elsewhere", "node3 has no GPU"),
+        ({"state": "failed", "errors": {0: ECC}, "exit_code": 1}, "elsewhere", "uncorrectable ECC"),
+        ({"errors": {1: STALE}, "exit_code": 1}, "elsewhere", "Stale file handle"),
         ({"job": {"JobState": "CANCELLED", "Restarts": "0"}}, "leave", "CANCELLED"),
         ({"job": {"JobState": "RUNNING", "Restarts": "1"}}, "leave", "RUNNING"),
         ({"job": {}}, "leave", "unknown"),

@@ -132,7 +132,6 @@ PRESETS: dict[str, tuple[tuple[str, str, str], tuple[str, str, str], Difference]
             "model.shortcut": "B",
             "model.bottleneck_stride": "conv3x3",
             "data.crop": "area",
-            "data.aspect": [9 / 16, 16 / 9],
             "data.interpolation": "bicubic",
             "data.jitter": 0.4,
             "data.final_tests": ["ten_crop"],

@@ -18,9 +18,12 @@ from small import ROOT, SMALL
 
 from ablations.plan import compose, make_cell
 from lightning_module import checkpoint
+from lightning_module.classifier import Classifier
+from lightning_module.config import parse
 from lightning_module.interruption import Interruption
+from lightning_module.memory import peak_memory, reset_peak_memory
 from lightning_module.record import Record, read
-from lightning_module.train import run, run_folder
+from lightning_module.train import cpu_threads, run, run_folder
 
 TIMES = {"seconds", "images_per_second", "time", "peak_memory"}
 
@@ -63,6 +66,15 @@ def test_activation_checkpointing_changes_nothing(tmp_path, whole):
     assert metrics(train(tmp_path, "trainer.activation_checkpoint=1")) == metrics(whole)
 
 
+def test_peak_memory_is_that_of_the_cell_and_not_of_what_ran_before_it():
+    before = torch.ones(100 * 2**20)
+    del before
+    reset_peak_memory(gpu=False)
+    peak = peak_memory(torch.device("cpu"))
+    during = torch.ones(50 * 2**20)
+    assert 0.9 * during.nbytes < peak_memory(torch.device("cpu")) - peak < 1.5 * during.nbytes
+
+
 def test_the_warm_up_by_training_error_does_not_depend_on_calls_either(tmp_path):
     texts = (
         "recipe.warm_up=train_error",
@@ -77,6 +89,20 @@ def test_the_warm_up_by_training_error_does_not_depend_on_calls_either(tmp_path)
     assert metrics(one) == metrics(other)
     assert one.epochs[0]["learning_rate"] == 0.02
     assert one.last["learning_rate"] == pytest.approx(0.005)  # warm-up over, one drop
+
+
+def test_threads_are_the_cores_that_a_process_was_given(monkeypatch):
+    """Not those of the node: a requeued cell must sum in the same order on a larger one."""
+    texts = ("model.depth=110", "data=cifar10", "recipe=he2015_cifar", "trainer=cpu", "trainer.devices=2")
+    cell = make_cell(compose(texts), texts)
+    threads = set()
+    for cores in (8, 64):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        assert cpu_threads(parse(cell.config), cell.multiply_adds) > 1
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        threads.add(cpu_threads(parse(cell.config), cell.multiply_adds))
+    assert threads == {1}
 
 
 class AfterCalls(Interruption):
@@ -100,6 +126,33 @@ def test_asked_to_stop_it_saves_and_resumes_at_the_step(tmp_path, whole, calls, 
     second = train(tmp_path, *steps)
     assert second.state == "finished"
     assert second.attempts[1]["step"] == step
+    assert metrics(second) == metrics(whole)
+
+
+@pytest.mark.parametrize(("owner", "name", "step"), [(Classifier, "validation_step", 23), (os, "replace", 4)])
+def test_a_signal_in_validation_or_in_checkpointing_loses_nothing(
+    tmp_path, whole, monkeypatch, owner, name, step
+):
+    """The work that it interrupts is done; then the run leaves, at the end of the epoch or after the next step."""
+    steps = ("trainer.steps_per_call=1", "trainer.checkpoint_every=3")
+    original, interruption = getattr(owner, name), Interruption()
+
+    def signalled(*arguments):
+        if not interruption:
+            signal.raise_signal(signal.SIGTERM)
+        return original(*arguments)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        interruption.install()
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, signalled)
+            first = train(tmp_path, *steps, interruption=interruption)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (first.state, checkpoint.load(first.folder)["step"]) == ("killed", step)
+    second = train(tmp_path, *steps)
+    assert (second.state, second.attempts[1]["step"]) == ("finished", step)
     assert metrics(second) == metrics(whole)
 
 
@@ -163,9 +216,10 @@ def test_a_kill_between_the_last_checkpoint_and_the_status_ends_finished(tmp_pat
     assert metrics(again) == metrics(whole)
 
 
-@pytest.mark.parametrize("sync", [True, False])
-def test_two_processes_train_the_same_global_batch(tmp_path, whole, sync):
-    record = train(tmp_path, "trainer.devices=2", f"trainer.sync_batch_norm={sync}".lower())
+@pytest.mark.parametrize(("sync", "checkpoint"), [(True, 0), (True, 1), (False, 0)])
+def test_two_processes_train_the_same_global_batch(tmp_path, whole, sync, checkpoint):
+    texts = (f"trainer.sync_batch_norm={sync}".lower(), f"trainer.activation_checkpoint={checkpoint}")
+    record = train(tmp_path, "trainer.devices=2", *texts)
     assert record.state == "finished"
     assert record.attempts[0]["batch_norm_images"] == (64 if sync else 32)
     for ours, theirs in zip(metrics(record), metrics(whole), strict=True):

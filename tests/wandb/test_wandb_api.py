@@ -7,18 +7,19 @@ import re
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wandb
 from test_wandb_offline import same
 from wandb_lab import push, work
-from wandb_server import Server, now
+from wandb_server import ProjectNode, Root, Server, now
 from wandb_worker import make_cell
 
 from ablations.cell import ConfigError
 from ablations.manifest import Manifest, write
 from reports import __main__ as door
-from reports.sources import Frames, check, load, records, wandb_api
+from reports.sources import Frames, _wandb_client, check, load, records, wandb_api
 
 
 def shared(text: str, frames: Frames) -> str:
@@ -127,6 +128,37 @@ def test_a_cell_of_another_study_is_found_although_it_is_old(
     assert len(wandb_api.load("lab/p", None).runs) == 7
 
 
+def test_a_collection_of_one_study_says_nothing_about_the_runs_of_another(
+    synced: Server, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run is resumed, then others are heard from and reported: it is still fetched again afterwards."""
+    monkeypatch.setattr(wandb_api, "FIRST_PAGE", 2)
+    wandb_api.load("lab/p", None)
+    assert work(runs, [{"seed": 4, "first": 3, "last": 5}]).returncode == 0
+    push((runs / make_cell(4).identity).glob("wandb/offline-run-*"))
+    others = [make_cell(seed).identity for seed in (0, 1, 3)]
+    for name in others:
+        synced.projects["lab", "p"].runs[name].heartbeat = now()
+    wandb_api.load("lab/p", manifest(runs, *others))
+    synced.requests.clear()
+    same(wandb_api.load("lab/p", None), records.load(str(runs), None))
+    assert synced.requests == ["Runs", "Runs", "Histories"]
+    synced.requests.clear()
+    wandb_api.load("lab/p", None)
+    assert synced.requests == ["Runs"], "the listing that was finished is where the next one ends"
+
+
+def test_a_value_that_was_changed_by_hand_is_seen_when_a_study_is_asked_for(
+    synced: Server, runs: Path
+) -> None:
+    """W&B moves no heartbeat for it."""
+    name = make_cell(1).identity
+    wandb_api.load("lab/p", manifest(runs, name))
+    run = synced.projects["lab", "p"].runs[name]
+    run.config = json.dumps(json.loads(run.config) | {"seed": {"value": 99}})
+    assert list(wandb_api.load("lab/p", manifest(runs, name)).runs["seed"]) == [99]
+
+
 def test_a_running_run_is_asked_for_again(
     synced: Server, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +176,30 @@ def test_a_deleted_run_is_gone(synced: Server, monkeypatch: pytest.MonkeyPatch) 
     oldest = min(synced.projects["lab", "p"].runs.values(), key=lambda run: run.heartbeat).name
     del synced.projects["lab", "p"].runs[oldest]
     assert oldest not in set(wandb_api.load("lab/p", None).runs["identity"])
+    synced.requests.clear()
+    wandb_api.load("lab/p", None)
+    assert synced.requests == ["Runs"], "it is not in the cache either, so that the numbers agree again"
+
+
+def test_a_collection_that_is_cut_off_keeps_what_had_come(
+    synced: Server, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb_api, "BATCH", 1)
+    monkeypatch.setattr(wandb_api, "REQUESTS", 1)
+    real, asked = wandb_api._rows, []
+
+    def rows(client: Any, names: Any, found: Any) -> Any:
+        asked.extend(names)
+        if len(asked) == 6:
+            raise KeyboardInterrupt
+        return real(client, names, found)
+
+    monkeypatch.setattr(wandb_api, "_rows", rows)
+    with pytest.raises(KeyboardInterrupt):
+        wandb_api.load("lab/p", None)
+    synced.requests.clear()
+    same(wandb_api.load("lab/p", None), records.load(str(runs), None))
+    assert synced.requests == ["Runs", "Histories", "Histories"], "5 of 7 were there"
 
 
 def test_pages_are_put_together(synced: Server, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +236,34 @@ def test_a_refusal_is_one_sentence_at_once(synced: Server, status: int, sentence
     assert synced.requests == ["Runs"]
 
 
+def test_an_error_inside_an_answer_is_no_outage(
+    synced: Server, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GraphQL says it with HTTP 200; the cache does not stand in for what the server refuses."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("this project is archived")
+
+    wandb_api.load("lab/p", None)
+    monkeypatch.setattr(Root, "project", refuse)
+    with pytest.raises(ConfigError, match="refuses the query for wandb:lab/p: .*this project is archived"):
+        wandb_api.load("lab/p", None)
+
+
+def test_histories_that_are_too_much_for_one_answer_are_asked_for_in_parts(
+    synced: Server, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ProjectNode.runs
+
+    def runs_of(self: ProjectNode, info: Any, first: int = 50, **rest: Any) -> Any:
+        if info.operation.name.value == "Histories" and first > 2:
+            raise ValueError("the answer is too large")
+        return real(self, info, first=first, **rest)
+
+    monkeypatch.setattr(ProjectNode, "runs", runs_of)
+    same(wandb_api.load("lab/p", None), records.load(str(runs), None))
+
+
 @pytest.mark.parametrize(
     ("where", "sentence"),
     [
@@ -214,7 +298,7 @@ def test_a_key_that_is_none_is_one_sentence(server: Server, monkeypatch: pytest.
 def test_without_a_network_there_is_the_cache_and_it_is_said(
     synced: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wandb_api, "RETRIES", 1)
+    monkeypatch.setattr(_wandb_client, "RETRIES", 1)
     first = wandb_api.load("lab/p", None)
     synced.__exit__()
     same(wandb_api.load("lab/p", None), first)

@@ -6,16 +6,18 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_wandb_api import manifest
 from wandb_lab import work
-from wandb_server import Server, now
+from wandb_server import ProjectNode, Run, Server, now
 from wandb_worker import make_cell
 
 from ablations.cell import ConfigError
+from lightning_module import record
 from reports import audit, publish, sync
-from reports.sources import records, wandb_api, wandb_offline
+from reports.sources import _wandb_client, records, wandb_api, wandb_offline
 
 
 def line(text: str, word: str) -> str:
@@ -53,7 +55,7 @@ def test_each_kind_of_difference_is_found_with_its_cure(
     assert "state finished in the record, killed on W&B; epoch 5 in the record, 3 on W&B" in line(
         text, "stale"
     )
-    assert "test/error at epoch 6: 8.236" in line(text, "different")
+    assert "at epoch 6, test/error: 8.236" in line(text, "different")
     assert "1.5 on W&B" in line(text, "different")
     assert line(text, "extra").split()[1] == make_cell(0, 32).identity
     assert f"the same cell as run {make_cell(13).identity}" in line(text, "duplicate")
@@ -65,6 +67,112 @@ def test_each_kind_of_difference_is_found_with_its_cure(
     assert audit.main(["lab/p", "--runs", str(runs)]) == 1
     text = capsys.readouterr().out
     assert {row.split()[0] for row in text.splitlines()} == {"extra", "duplicate", "mend:", "6"}
+
+
+def edit(run: Run, **changes: dict[str, Any]) -> None:
+    """Change a run on the server as one does by hand: "config" and "summary", a key at a time."""
+    for part, values in changes.items():
+        setattr(run, part, json.dumps(json.loads(getattr(run, part)) | values))
+
+
+EDITS: list[tuple[str, dict[str, Any], str]] = [
+    (
+        make_cell(0).identity,
+        {"config": {"recipe": {"value": {"learning_rate": 99}}}},
+        "recipe.drops: (240, 340) in the record, None on W&B and 1 more",
+    ),
+    (make_cell(1).identity, {"config": {"seed": {"value": 77}}}, "seed: 1 in the record, 77 on W&B"),
+    (make_cell(3).identity, {"summary": {"test/error": 0.001}}, "test/error in the summary on W&B is 0.001"),
+    (make_cell(0, 32).identity, {"summary": {"seconds": None}}, "seconds in the summary on W&B is None"),
+    (make_cell(13).identity, {"summary": {"events": []}}, "events on W&B are not those of the record"),
+]
+
+
+@pytest.mark.parametrize("looked_before", [False, True])
+def test_what_was_changed_by_hand_is_found_and_put_right(
+    synced: Server, runs: Path, capsys: pytest.CaptureFixture[str], looked_before: bool
+) -> None:
+    """No heartbeat tells of it, so the cache must not either."""
+    if looked_before:
+        wandb_api.load("lab/p", None)
+    for identity, change, _ in EDITS:
+        edit(synced.projects["lab", "p"].runs[identity], **change)
+    assert audit.main(["lab/p", "--runs", str(runs)]) == 1
+    out = capsys.readouterr().out
+    for identity, _, text in EDITS:
+        assert text in line(out, f"different  {identity}")
+    assert f"2 of 7 records agree with wandb:lab/p, {len(EDITS)} findings" in out
+    assert sync.main(["lab/p", "--runs", str(runs)]) == 0
+    assert audit.main(["lab/p", "--runs", str(runs)]) == 0
+
+
+def test_a_key_that_was_added_by_hand_is_found(
+    synced: Server, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A report from W&B would show it, and no sync takes it away."""
+    run = synced.projects["lab", "p"].runs[make_cell(1).identity]
+    edit(run, config={"extra": {"value": {"key": 1}}})
+    assert audit.main(["lab/p", "--runs", str(runs)]) == 1
+    out = capsys.readouterr().out
+    assert "configuration on W&B that no record has: extra.key" in line(out, "added")
+    assert f"mend: delete the key from the configuration of lab/p/{run.name} on W&B" in out
+    assert sync.main(["lab/p", "--runs", str(runs)]) == 0
+    assert capsys.readouterr().out == "wandb:lab/p has all of it\n"
+
+
+def test_what_is_damaged_or_still_running_does_not_count_as_agreeing(
+    synced: Server, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with record.Lock(runs / make_cell(4).identity):
+        assert audit.main(["lab/p", "--runs", str(runs)]) == 0
+        out = capsys.readouterr().out
+        assert out == "6 of 7 records agree with wandb:lab/p, 0 findings, 1 still running and not compared\n"
+        path = runs / make_cell(3).identity / record.FILE
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join([*lines[:2], b"{\n", *lines[3:]]))
+        assert audit.main(["lab/p", "--runs", str(runs)]) == 1
+        out = capsys.readouterr().out
+        assert "is damaged in line 3" in line(out, "damaged")
+        assert f"mend: repair the record, or move {path.parent} away and run the cell again" in out
+        assert "5 of 7 records agree with wandb:lab/p, 1 findings, 1 still running and not compared" in out
+        assert sync.main(["lab/p", "--runs", str(runs)]) == 1
+        out = capsys.readouterr().out
+        assert "1 still running: left for later" in out
+        assert "1 damaged: cannot be pushed" in out
+
+
+def test_a_file_with_another_configuration_is_made_again_from_the_record(
+    server: Server, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its history is that of the record, so only the configuration tells."""
+    path = runs / make_cell(1).identity / record.FILE
+    _, *rest = path.read_text().splitlines(keepends=True)
+    other = make_cell(1, 32)
+    path.write_text("".join([json.dumps({"event": "cell", "schema": 1, **other.to_json()}) + "\n", *rest]))
+    path.parent.rename(runs / other.identity)
+    assert audit.main(["--runs", str(runs)]) == 1
+    assert "model.depth: 32 in the record, 20 on W&B" in line(capsys.readouterr().out, "different")
+    assert sync.main(["lab/p", "--runs", str(runs)]) == 0
+    assert (
+        json.loads(server.projects["lab", "p"].runs[other.identity].config)["model"]["value"]["depth"] == 32
+    )
+
+
+def test_a_server_that_shows_things_late_is_asked_again(
+    server: Server, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was written is not in its lists at once."""
+    real, asked = ProjectNode._select, 0
+
+    def select(self: ProjectNode, filters: str | None) -> list[Run]:
+        nonlocal asked
+        asked += 1
+        return [] if asked <= 4 else real(self, filters)  # runCount and runs, at each reading
+
+    monkeypatch.setattr(ProjectNode, "_select", select)
+    assert sync.main(["lab/p", "--runs", str(runs)]) == 0
+    assert "7 of 7 runs pushed to wandb:lab/p and checked there" in capsys.readouterr().out
+    assert server.requests.count("Runs") == 4  # before there was a project, twice too early, and then
 
 
 def test_a_sync_makes_the_project_and_checks_every_run(
@@ -87,9 +195,10 @@ def test_a_sync_makes_the_project_and_checks_every_run(
 
 
 def test_a_sync_that_fails_says_so_and_can_be_run_again(
-    server: Server, runs: Path, capsys: pytest.CaptureFixture[str]
+    server: Server, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`wandb sync` itself returns 0 for this."""
+    monkeypatch.setattr(sync, "PATIENCE", 0.5)
     server.fail(404, times=4, operation="UpsertBucket")
     assert sync.main(["lab/p", "--runs", str(runs)]) == 1
     assert capsys.readouterr().out.count("did not arrive") == 4
@@ -131,7 +240,7 @@ def test_a_damaged_file_is_made_again_from_the_record(server: Server, runs: Path
 def test_neither_audit_nor_sync_takes_the_cache_for_the_server(
     synced: Server, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(wandb_api, "RETRIES", 1)
+    monkeypatch.setattr(_wandb_client, "RETRIES", 1)
     assert audit.main(["lab/p", "--runs", str(runs)]) == 0
     synced.__exit__()
     assert audit.main(["lab/p", "--runs", str(runs)]) == 2

@@ -16,12 +16,13 @@ from wandb_worker import make_cell
 
 from lightning_module import record
 from reports.sources import wandb_offline
+from reports.sources._wandb_rows import settled
 
 
 def rows(folder: Path) -> list[dict[str, float]]:
     """What the newest W&B file of a run holds."""
     fragment = wandb_offline.read_fragment(wandb_offline.files(folder)[-1])
-    return plain(wandb_offline.settled(fragment.rows, fragment.config["attempt"]))
+    return plain(settled(fragment.rows, fragment.config["attempt"]))
 
 
 def plain(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
@@ -150,8 +151,8 @@ def test_an_online_run_that_was_killed_is_one_whole_run_after_its_resumption(
     assert work(runs, [{"seed": 3, "first": 4, "last": 6}], "online", **environment).returncode == 0
     run = server.projects["lab", "p"].runs[make_cell(3).identity]
     told = record.read(runs / make_cell(3).identity).epochs
-    settled = wandb_offline.settled(run.rows, json.loads(run.config)["attempt"]["value"])
-    assert plain(settled) == plain(told)
+    kept = settled(run.rows, json.loads(run.config)["attempt"]["value"])
+    assert plain(kept) == plain(told)
     assert run.state == "finished"
     assert json.loads(run.summary)["epoch"] == 6
 

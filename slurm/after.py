@@ -1,0 +1,185 @@
+"""What becomes of a job when its tasks have ended.
+
+It runs once, in the batch script, when no rank is left, so nothing races with it. It reads the record, which
+alone says if a cell is finished, and is the only place that requeues a job or fails a cell for what happened
+around it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_module import record
+from slurm import cluster, store
+from slurm.store import Attempt
+from slurm.verdict import Evidence, Verdict, judge, signature
+
+if TYPE_CHECKING:
+    from ablations.cell import Cell
+
+OOM = re.compile(rb"oom[-_ ]kill|exceeded .*memory limit", re.IGNORECASE)
+"""What slurmstepd writes when it ends a job for its memory."""
+
+
+def after(folder: Path, element: int, exit_code: int) -> int:
+    """Decide what becomes of a job and its cells; 0 if they have their results, 1 if one failed.
+
+    folder: of the array. exit_code: of srun.
+    """
+    array, attempt = store.read_array(folder), Attempt.here()
+    runs, job = folder.parent.parent, cluster.job_now(attempt.job)
+    verdicts, run_folders = [], []
+    for index in array.members(element):
+        cell = store.read_cell(folder / "cells" / f"{index}.json")
+        run_folders.append(runs / cell.identity)
+        verdicts.append(_decide(cell, run_folders[-1], array, index, job, exit_code))
+    actions = {verdict.action for verdict in verdicts}
+    for verdict in verdicts:
+        if verdict.action == "fail":
+            _stop_the_rest(folder, array, verdict.traceback)
+    if actions & {"requeue", "elsewhere"}:
+        avoid = [node for run in run_folders for node in unfit_nodes(store.history(run))]
+        return requeue(run_folders, attempt, array.name, avoid if "elsewhere" in actions else [])
+    # A job that could not ask whether it may go on has no result, and SLURM must not call it completed.
+    return 1 if "fail" in actions or ("leave" in actions and not job) else 0
+
+
+def _decide(
+    cell: Cell, run_folder: Path, array: store.Array, index: int, job: Mapping[str, str], exit_code: int
+) -> Verdict:
+    """The verdict on one cell, noted in its history and, if it failed, in its record."""
+    attempt, found, history = Attempt.here(), record.read(run_folder), store.history(run_folder)
+    if store.settled(history, attempt.job):
+        return Verdict("fail", "it failed before the job was started again for another cell")
+    errors = {int(path.stem.split("-")[1]): path.read_text() for path in run_folder.glob("error-*.txt")}
+    # A failure from before this attempt is no verdict on it.
+    starts = [line["time"] for line in history if line["event"] == "start" and attempt.same(_of(line))]
+    ours = found.state != "failed" or (starts and found.status["time"] >= starts[-1])
+    state = found.state if ours else "killed"
+    if state == "failed":
+        errors[0] = str(found.status.get("traceback") or found.status.get("error", ""))
+    cancelled = {"JobState": "CANCELLED"} if store.cancelled(history, array.name) else {}
+    log = store.log_file(run_folder.parent, array.name, index)
+    verdict = judge(
+        Evidence(
+            state=state,
+            errors=errors,
+            mine=not any(line["event"] == "busy" and attempt.same(_of(line)) for line in history),
+            job={**job, **cancelled},
+            restart=attempt.restart,
+            history=history,
+            exit_code=exit_code,
+            oom=exit_code != 0 and log is not None and OOM.search(log.read_bytes()[-4000:]) is not None,
+            max_requeues=array.options["max_requeues"],
+        )
+    )
+    if verdict.action == "elsewhere" and not fits_elsewhere(cell, job, unfit_nodes(history)):
+        verdict = replace(
+            verdict, action="fail", why=f"{verdict.why}; the partition has no other node to try"
+        )
+    said = f"slurm: {cell.name}: {verdict.action}: {verdict.why}"
+    print(said, flush=True)
+    if log and array.element(index)[1]:  # what is printed here goes to the log of the first task alone
+        with log.open("a") as file:
+            file.write(said + "\n")
+    run_folder.mkdir(parents=True, exist_ok=True)
+    store.note(run_folder, "end", attempt, action=verdict.action, why=verdict.why, code=exit_code)
+    if (
+        verdict.action == "fail"
+        and found.state != "damaged"
+        and found.status.get("traceback") != verdict.traceback
+    ):
+        _write_failure(cell, run_folder, verdict.why, verdict.traceback, verdict.rank)
+    return verdict
+
+
+def _of(line: Mapping[str, Any]) -> Attempt:
+    return Attempt(line["job"], line["restart"])
+
+
+def _write_failure(cell: Cell, run_folder: Path, why: str, text: str, rank: int) -> None:
+    """The record of a cell whose rank 0 could not write what happened, or wrote a consequence of it."""
+    with record.Lock(run_folder):
+        writer = record.Writer(run_folder, cell)
+        writer.finish("failed", store.progress(run_folder), error=why, traceback=text, rank=rank)
+        writer.close()
+
+
+def fits_elsewhere(cell: Cell, job: Mapping[str, str], unfit: Sequence[str]) -> bool:
+    """Whether the partition has nodes enough that this cell has not failed on; where SLURM is silent, yes.
+
+    A job that excludes too many of its nodes would be queued for ever.
+    """
+    excluded = job.get("ExcNodeList", "(null)")
+    avoid = [*unfit, os.environ["SLURM_JOB_NODELIST"], *([] if excluded == "(null)" else [excluded])]
+    try:
+        return cluster.spare_nodes(job["Partition"], avoid) >= int(cell.config["trainer"]["nodes"])
+    except cluster.SlurmError:
+        return True
+
+
+def unfit_nodes(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Nodes on which this cell could not be trained."""
+    found, nodes = [], ""
+    for line in history:
+        if line["event"] == "start":
+            nodes = line["nodes"]
+        elif line.get("action") == "elsewhere" and nodes:
+            found.append(nodes)
+    return list(dict.fromkeys(found))
+
+
+def requeue(run_folders: Sequence[Path], attempt: Attempt, array: str, avoid: Sequence[str]) -> int:
+    """Queue this job again, on other nodes than `avoid`; SLURM ends this process soon after."""
+
+    def runs() -> bool:  # while the controller was silent, the job may have been cancelled
+        return cluster.job_now(attempt.job).get("JobState") == "RUNNING"
+
+    try:
+        cluster.persist("scontrol", "requeue", attempt.job, wanted=runs)
+        if any(store.cancelled(store.history(run), array) for run in run_folders):
+            # Since it was judged; the request came after the cancellation and has brought the job back.
+            cluster.persist("scancel", attempt.job)
+            return 0
+    except cluster.SlurmError as error:
+        print(
+            f"slurm: the job cannot be requeued ({error}); run the sweep's command again to go on", flush=True
+        )
+        return 1
+    if avoid:
+        before = cluster.job_now(attempt.job).get("ExcNodeList", "(null)")
+        nodes = ",".join(dict.fromkeys([*([] if before == "(null)" else [before]), *avoid]))
+        try:
+            # Only now, because a running job cannot be changed; SLURM holds it back for two minutes.
+            cluster.call("scontrol", "update", f"jobid={attempt.job}", f"ExcNodeList={nodes}")
+        except cluster.SlurmError as error:
+            print(f"slurm: {nodes} cannot be excluded ({error})", flush=True)
+    return 0
+
+
+def _stop_the_rest(folder: Path, array: store.Array, text: str) -> None:
+    """Cancel what is pending of the sweep when as many of its cells failed the same way as it allows."""
+    if not text:
+        return
+    runs = folder.parent.parent
+    siblings = [other for other in store.arrays(runs) if other.submission == array.submission]
+    alike = []
+    for cell in (cell for other in siblings for cell in other.cells):
+        status: dict[str, Any] = dict(record.read(runs / cell["identity"]).status)
+        if status.get("time", 0) > array.time and signature(status.get("traceback", "")) == signature(text):
+            alike.append(cell["name"])
+    if len(alike) >= array.options["stop_after"]:
+        why = f"{len(alike)} cells failed in the same way, so those that had not started were cancelled"
+        print(f"slurm: {why}", flush=True)
+        for other in siblings:
+            store.write_json(runs / store.FOLDER / other.name / "stopped.json", {"why": why})
+        names = ",".join(other.name for other in siblings)
+        try:
+            cluster.call("scancel", "--state=PENDING", f"--user={cluster.user()}", f"--name={names}")
+        except cluster.SlurmError as error:
+            print(f"slurm: they could not be cancelled ({error})", flush=True)
