@@ -46,7 +46,7 @@ class Manifest:
 
 
 LONGEST = 80
-"""Characters of a name that are kept of what was typed."""
+"""Characters of a name."""
 
 
 def slug(overrides: Sequence[str]) -> str:
@@ -55,11 +55,10 @@ def slug(overrides: Sequence[str]) -> str:
     What the name cannot tell apart, because it is cut or because lists are joined, a hash at its end does.
     """
     parts = [re.sub(r"^[\w/@]*\.", "", text) for text in overrides]
-    text = re.sub(r"[^A-Za-z0-9.+-]+", "_", "-".join(parts)).strip("_")
-    if len(text) > LONGEST or any("[" in part for part in parts):
-        digest = hashlib.sha256(" ".join(overrides).encode()).hexdigest()[:6]
-        return f"{text[:LONGEST].rstrip('_')}-{digest}"
-    return text or "defaults"
+    name = re.sub(r"[^A-Za-z0-9.+-]+", "_", "-".join(parts)).strip("_") or "defaults"
+    if len(name) <= LONGEST and not any("[" in part for part in parts):
+        return name
+    return f"{name[: LONGEST - 9]}-{hashlib.sha256(' '.join(overrides).encode()).hexdigest()[:8]}"
 
 
 def write(runs: Path, manifest: Manifest) -> Path:

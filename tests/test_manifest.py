@@ -6,6 +6,7 @@ import pytest
 
 from ablations import manifest
 from ablations.cell import ConfigError
+from ablations.manifest import slug
 from ablations.plan import request, sweep
 
 
@@ -96,3 +97,14 @@ def test_sweeps_of_other_cells_have_other_names(one, other):
 )
 def test_the_same_cells_run_in_another_way_keep_their_name(more):
     assert name(*STUDY, *more) == name(*STUDY)
+
+
+def test_long_names_are_cut_and_stay_apart():
+    overrides = [
+        "model.depth=20,32,44,56,110",
+        "model.shortcut=A,B,C",
+        "recipe.learning_rate=0.05,0.1,0.15,0.2",
+    ]
+    one, other = (slug([*overrides, f"seed=0,1,2,3,{seed}"]) for seed in (4, 5))
+    assert len(one) == len(other) == 80
+    assert one != other
