@@ -195,7 +195,7 @@ def requeue(sweep: Sweep, row: status.Row) -> None:
 
 
 def time_limit(sweep: Sweep, row: status.Row) -> None:
-    """Less time is left than the warning is to come before the end; afterwards there is enough again.
+    """Less time is left than the warning is to come before the end; once it has come there is enough again.
 
     SLURM looks at time limits twice a minute, so the ranks hold their breath until the warning has come.
     """
@@ -210,12 +210,11 @@ def time_limit(sweep: Sweep, row: status.Row) -> None:
     def enough() -> None:
         with contextlib.suppress(TimeoutError):
             until("the warning", lambda: any(map(is_warned, ranks)), 90)
+        # Now, because on a busy machine leaving takes longer than what is left.
+        sweep.cluster.succeeds("scontrol", "update", f"jobid={job_of(row)}", "TimeLimit=15")
         for process in ranks:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGCONT)
-        with contextlib.suppress(TimeoutError):
-            until("the end", lambda: bool(sweep.actions(row)), 90)
-        sweep.cluster.succeeds("scontrol", "update", f"jobid={job_of(row)}", "TimeLimit=15")
 
     threading.Thread(target=enough, daemon=True).start()
 
