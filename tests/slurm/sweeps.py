@@ -199,7 +199,9 @@ def time_limit(sweep: Sweep, row: status.Row) -> None:
 
     SLURM looks at time limits twice a minute, so the ranks hold their breath until the warning has come.
     """
-    ranks = sweep.processes(row, 0) + sweep.processes(row, 1)
+    both = sweep.processes(row, 0) + sweep.processes(row, 1)
+    # Not the batch script and srun, which pass for rank 0: they must go on when the ranks leave.
+    ranks = [process for process in both if Path(f"/proc/{process}/comm").read_text().startswith("python")]
     for process in ranks:
         os.kill(process, signal.SIGSTOP)
     assert row.job
@@ -220,12 +222,14 @@ def time_limit(sweep: Sweep, row: status.Row) -> None:
 
 
 def is_warned(process: int) -> bool:
-    """Whether USR2 waits for a process that is stopped."""
-    with contextlib.suppress(OSError):
+    """Whether USR2 waits for a process that was stopped, or came with a SIGCONT that woke it."""
+    try:
         text = Path(f"/proc/{process}/status").read_text()
-        waiting = re.search(r"^ShdPnd:\s*(\w+)", text, re.MULTILINE)
-        return waiting is not None and bool(int(waiting[1], 16) >> (signal.SIGUSR2 - 1) & 1)
-    return False
+    except OSError:
+        return True
+    waiting = re.search(r"^ShdPnd:\s*(\w+)", text, re.MULTILINE)
+    stopped = re.search(r"^State:\s*T", text, re.MULTILINE)
+    return not stopped or (waiting is not None and bool(int(waiting[1], 16) >> (signal.SIGUSR2 - 1) & 1))
 
 
 def cancel(sweep: Sweep, row: status.Row) -> None:
