@@ -195,11 +195,13 @@ def requeue(sweep: Sweep, row: status.Row) -> None:
 
 
 def time_limit(sweep: Sweep, row: status.Row) -> None:
-    """Less time is left than the warning is to come before the end; afterwards there is enough again.
+    """Less time is left than the warning is to come before the end; once it has come there is enough again.
 
     SLURM looks at time limits twice a minute, so the ranks hold their breath until the warning has come.
     """
-    ranks = sweep.processes(row, 0) + sweep.processes(row, 1)
+    both = sweep.processes(row, 0) + sweep.processes(row, 1)
+    # Not the batch script and srun, which pass for rank 0: they must go on when the ranks leave.
+    ranks = [process for process in both if Path(f"/proc/{process}/comm").read_text().startswith("python")]
     for process in ranks:
         os.kill(process, signal.SIGSTOP)
     assert row.job
@@ -210,23 +212,24 @@ def time_limit(sweep: Sweep, row: status.Row) -> None:
     def enough() -> None:
         with contextlib.suppress(TimeoutError):
             until("the warning", lambda: any(map(is_warned, ranks)), 90)
+        # Now, because on a busy machine leaving takes longer than what is left.
+        sweep.cluster.succeeds("scontrol", "update", f"jobid={job_of(row)}", "TimeLimit=15")
         for process in ranks:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGCONT)
-        with contextlib.suppress(TimeoutError):
-            until("the end", lambda: bool(sweep.actions(row)), 90)
-        sweep.cluster.succeeds("scontrol", "update", f"jobid={job_of(row)}", "TimeLimit=15")
 
     threading.Thread(target=enough, daemon=True).start()
 
 
 def is_warned(process: int) -> bool:
-    """Whether USR2 waits for a process that is stopped."""
-    with contextlib.suppress(OSError):
+    """Whether USR2 waits for a process that was stopped, or came with a SIGCONT that woke it."""
+    try:
         text = Path(f"/proc/{process}/status").read_text()
-        waiting = re.search(r"^ShdPnd:\s*(\w+)", text, re.MULTILINE)
-        return waiting is not None and bool(int(waiting[1], 16) >> (signal.SIGUSR2 - 1) & 1)
-    return False
+    except OSError:
+        return True
+    waiting = re.search(r"^ShdPnd:\s*(\w+)", text, re.MULTILINE)
+    stopped = re.search(r"^State:\s*T", text, re.MULTILINE)
+    return not stopped or (waiting is not None and bool(int(waiting[1], 16) >> (signal.SIGUSR2 - 1) & 1))
 
 
 def cancel(sweep: Sweep, row: status.Row) -> None:
