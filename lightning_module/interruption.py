@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -31,3 +34,15 @@ class Interruption:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
+
+
+SET_PARENT_DEATH_SIGNAL = 1
+"""Of prctl(2)."""
+
+
+def leave_with_parent(parent: int) -> None:
+    """Get SIGTERM when the process that started this one ends, however it ends; on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+        if os.getppid() != parent:  # it was faster
+            raise SystemExit(1)

@@ -10,12 +10,9 @@ import json
 import logging
 import math
 import os
-import subprocess
 import sys
-import time
 import traceback
 import warnings
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -35,7 +32,7 @@ from lightning_module.classifier import Classifier, Diverged
 from lightning_module.config import Config, parse
 from lightning_module.data.images import load
 from lightning_module.data.stream import generator
-from lightning_module.interruption import Interruption
+from lightning_module.interruption import Interruption, leave_with_parent
 from lightning_module.memory import (
     device_memory,
     peak_memory,
@@ -45,6 +42,7 @@ from lightning_module.memory import (
 from lightning_module.networks.resnet import build
 from lightning_module.networks.responses import layer_responses
 from lightning_module.networks.unit import Unit
+from lightning_module.processes import run_in_processes
 from lightning_module.realised import realised
 from lightning_module.reporter import Reporter
 from lightning_module.sync_batch_norm import synchronise
@@ -73,55 +71,9 @@ def run(cell: Cell, interruption: Interruption) -> record.Record:
         with record.Lock(folder, record.START_LOCK):
             with record.Lock(folder):
                 record.Writer(folder, cell).close()
-            _run_in_processes(cell, config, folder, interruption)
+            threads = cpu_threads(config, cell.multiply_adds)
+            run_in_processes(cell, folder, config.trainer.devices, threads, interruption)
     return record.read(folder)
-
-
-def _run_in_processes(cell: Cell, config: Config, folder: Path, interruption: Interruption) -> None:
-    """One process per device on this machine, by torchrun; if one dies or this one is asked to stop, all end."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "cell.json"
-    path.write_text(json.dumps(asdict(cell)))
-    devices = config.trainer.devices
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(cpu_threads(config, cell.multiply_adds)),
-        "PYTHONPATH": os.pathsep.join(
-            filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
-        ),
-    }
-    for stale in folder.glob("error-*.txt"):
-        stale.unlink()
-    # In a session of its own, where Ctrl-C does not reach it: it is told to stop once, by us, and tells its ranks.
-    process = subprocess.Popen([*command, "-m", __name__, str(path)], env=environment, start_new_session=True)
-    told = False
-    try:
-        while process.poll() is None:
-            if interruption and not told:
-                told = True
-                process.terminate()
-            time.sleep(0.1)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-    if process.returncode:
-        _tell_first_error(cell, folder)
-
-
-def _tell_first_error(cell: Cell, folder: Path) -> None:
-    """Record the error of another rank if it came before rank 0's, which then only lost the connection."""
-    errors = sorted(folder.glob("error-*.txt"), key=lambda file: file.stat().st_mtime)
-    found = record.read(folder)
-    if found.state not in ("running", "killed", "failed") or not errors:  # running: START_LOCK is ours
-        return
-    if errors[0].stat().st_mtime < found.status.get("time", math.inf):
-        text = errors[0].read_text()
-        with record.Lock(folder):
-            writer = record.Writer(folder, cell)
-            step = found.last.get("step", 0)
-            writer.finish("failed", step, error=text.strip().splitlines()[-1], traceback=text)
-            writer.close()
 
 
 def fit(cell: Cell, interruption: Interruption, environment: ClusterEnvironment | None = None) -> None:
@@ -322,6 +274,7 @@ def main(path: str) -> None:
     """One process of several, started by `run`."""
     interruption = Interruption()
     interruption.install()
+    leave_with_parent(os.getppid())
     fit(Cell(**json.loads(Path(path).read_text())), interruption)
 
 

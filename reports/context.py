@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports import speed, statistics, tables
-from reports.collect import OPEN, Collected, changes, confounds, level_text, ordered, value_text
+from reports.collect import OPEN, Collected, level_text, ordered, value_text
+from reports.deviations import changes, confounds
 from reports.document import Block, Column, Commands, Items, Section, Table, Text
 from reports.tables import listed
 

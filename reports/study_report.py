@@ -8,7 +8,8 @@ from typing import Any
 
 from ablations.study import HIGHER_IS_BETTER, Published
 from reports import statistics
-from reports.collect import Collected, Level, changes, key_text, more_seeds, narrowed, value_text
+from reports.collect import Collected, Level, key_text, value_text
+from reports.deviations import changes, more_seeds, narrowed
 from reports.document import Block, Column, Items, Section, Table, Text, interval, number, spread
 from reports.tables import (
     MILLION,

@@ -16,7 +16,8 @@ import pandas as pd
 
 from ablations.study import Claim
 from reports import statistics
-from reports.collect import Collected, key_text, related, value_text
+from reports.collect import Collected, key_text, value_text
+from reports.deviations import related
 from reports.document import number
 from reports.statistics import Estimate, estimate
 

@@ -5,10 +5,8 @@ Each cell is a process of its own, which saves and leaves when it is told to, or
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
     from lightning_module.interruption import Interruption
 
 REFRESH = 1.0
-SET_PARENT_DEATH_SIGNAL = 1
-"""Of prctl(2)."""
 
 
 @dataclass(frozen=True)
@@ -132,15 +128,11 @@ def run_pool(
 def main(path: str, cpus: str, parent: str) -> None:
     """Train one cell on these cores."""
     from ablations.cell import Cell
-    from lightning_module.interruption import Interruption
+    from lightning_module.interruption import Interruption, leave_with_parent
 
     interruption = Interruption()
     interruption.install()
-    if sys.platform == "linux":
-        # If the parent is killed, this cell saves and leaves; the same command then goes on from there.
-        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
-        if os.getppid() != int(parent):
-            raise SystemExit(1)
+    leave_with_parent(int(parent))  # this cell saves; the same command then goes on from there
     os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
     from lightning_module import train
 

@@ -253,6 +253,25 @@ def test_two_processes_resume_too(tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
+def test_processes_do_not_outlive_the_one_that_started_them(tmp_path):
+    """SIGKILL of the command alone: its ranks save and leave, so that the same command can go on."""
+    texts = [*SMALL, "trainer=cpu", f"runs={tmp_path}", "trainer.devices=2", "recipe.steps=5000"]
+    cell = make_cell(compose(texts), tuple(texts))
+    process = subprocess.Popen([sys.executable, str(ROOT / "run.py"), *texts], cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not read(run_folder(cell)).epochs:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    while read(run_folder(cell)).state == "running":
+        assert time.monotonic() < deadline + 60
+        time.sleep(0.1)
+    found = read(run_folder(cell))
+    assert found.state == "killed"
+    assert checkpoint.load(run_folder(cell))["step"] >= found.last["step"]
+
+
 def test_a_process_that_fails_fails_the_cell_with_its_traceback(tmp_path, monkeypatch):
     """Rank 1 cannot read its data: the record says so, and nothing hangs."""
     monkeypatch.setenv("FAIL_RANK", "1")

@@ -1,0 +1,74 @@
+"""One cell in several processes of this machine, by torchrun."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from ablations.cell import Cell
+from lightning_module import record
+from lightning_module.interruption import Interruption, leave_with_parent
+
+
+def run_in_processes(
+    cell: Cell, folder: Path, devices: int, threads: int, interruption: Interruption
+) -> None:
+    """Train with one process per device; if one dies or this one is asked to stop or ends, all end."""
+    path = folder / "cell.json"
+    path.write_text(json.dumps(asdict(cell)))
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
+    for stale in folder.glob("error-*.txt"):
+        stale.unlink()
+    command = [sys.executable, "-m", __name__, str(path), str(devices), str(os.getpid())]
+    # In a session of its own, where Ctrl-C does not reach it: it is told to stop once, by us, and tells its ranks.
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    told = False
+    try:
+        while process.poll() is None:
+            if interruption and not told:
+                told = True
+                process.terminate()
+            time.sleep(0.1)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+    if process.returncode:
+        _tell_first_error(cell, folder)
+
+
+def _tell_first_error(cell: Cell, folder: Path) -> None:
+    """Record the error of another rank if it came before rank 0's, which then only lost the connection."""
+    errors = sorted(folder.glob("error-*.txt"), key=lambda file: file.stat().st_mtime)
+    found = record.read(folder)
+    if found.state not in ("running", "killed", "failed") or not errors:  # running: START_LOCK is ours
+        return
+    if errors[0].stat().st_mtime < found.status.get("time", math.inf):
+        text = errors[0].read_text()
+        with record.Lock(folder):
+            writer = record.Writer(folder, cell)
+            step = found.last.get("step", 0)
+            writer.finish("failed", step, error=text.strip().splitlines()[-1], traceback=text)
+            writer.close()
+
+
+def main(path: str, devices: str, parent: str) -> None:
+    """torchrun, which leaves, and tells its ranks to, when the process that started it has ended."""
+    from torch.distributed.run import main as torchrun
+
+    leave_with_parent(int(parent))
+    torchrun(["--standalone", f"--nproc-per-node={devices}", "-m", "lightning_module.train", path])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

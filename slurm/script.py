@@ -1,0 +1,125 @@
+"""The batch script of a job array: its parameters are submitit's, what it runs is ours."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from ablations.cell import ConfigError
+from slurm import cluster
+from slurm.options import Options
+from slurm.resources import Resources
+
+ROOT = Path(__file__).resolve().parent.parent
+
+TRAP = r"""
+# srun in the background, because bash runs a trap only between commands. A signal to the batch script must
+# not end the job: it is passed on to the ranks, as a signal that srun does not take for itself.
+trap '[ -z "$srun_pid" ] || kill -USR2 "$srun_pid" 2>/dev/null' TERM USR1 USR2
+srun() {
+  "$(type -P srun)" "$@" &
+  srun_pid=$!
+  while kill -0 "$srun_pid" 2>/dev/null; do wait "$srun_pid"; srun_code=$?; done
+}
+# If a rank dies the others would wait for it. Since 22.05 srun does not inherit --cpus-per-task.
+export SLURM_KILL_BAD_EXIT=1 SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
+# A job that comes back goes on with the log that it has.
+export SLURM_OPEN_MODE=append
+"""
+
+SHARED = r"""
+# Several cells on one device: if one of them fails the others go on. NVIDIA's MPS lets their kernels run side by side.
+export SLURM_KILL_BAD_EXIT=0
+if command -v nvidia-cuda-mps-control >/dev/null && [ -n "$CUDA_VISIBLE_DEVICES" ]; then
+  export CUDA_MPS_PIPE_DIRECTORY=$(mktemp -d)
+  export CUDA_MPS_LOG_DIRECTORY=$CUDA_MPS_PIPE_DIRECTORY
+  nvidia-cuda-mps-control -d
+fi
+"""
+
+
+class Executor(submitit.SlurmExecutor):
+    """submitit's parameters, batch script and submission; instead of a pickle it runs a cell of the array."""
+
+    def __init__(self, folder: Path, python: str, parameters: dict[str, Any], count: int) -> None:
+        super().__init__(folder, python=python)
+        self.update_parameters(**parameters)
+        self.parameters["map_count"] = count
+
+    @property
+    def command(self) -> str:
+        """What each task runs."""
+        start = Path(self.parameters["additional_parameters"]["chdir"]) / "slurm" / "start.py"
+        return f"{self.python} -u {shlex.quote(str(start))} run {shlex.quote(str(self.folder))}"
+
+    def test(self) -> None:
+        """Let SLURM say what it thinks of the batch script; ConfigError if it would refuse it."""
+        with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
+            script.write(self._make_submission_file_text(self.command, "test"))
+            script.flush()
+            try:
+                cluster.call("sbatch", "--test-only", script.name)
+            except cluster.SlurmError as error:
+                raise ConfigError(
+                    f"SLURM would refuse the job ({error}); see the keys of hydra.launcher"
+                ) from None
+
+    def submit_array(self) -> str:  # type: ignore[override]
+        """Submit; the id of the array."""
+        return str(self._submit_command(self.command).job_id)
+
+
+def commit() -> str:
+    """The commit of the checkout, with "-dirty" if files differ; "" without git."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    done = (
+        subprocess.run(command, capture_output=True, text=True, check=False) if shutil.which("git") else None
+    )
+    return done.stdout.strip() if done and not done.returncode else ""
+
+
+def parameters(name: str, needs: Resources, options: Options, throttle: int, code: Path) -> dict[str, Any]:
+    """What submitit is told about one array."""
+    known = commit()
+    setup = [
+        *TRAP.strip().splitlines(),
+        *(SHARED.strip().splitlines() if needs.cells > 1 else []),
+        *([f"export RESIDUAL_COMMIT={known}"] if known else []),
+        *options.setup,
+    ]
+    host = shlex.quote(sys.executable)
+    python = options.python or host
+    start = shlex.quote(str(code / "slurm" / "start.py"))
+    after = f'-u {start} after {shlex.quote(str(code.parent.parent / name))} "$srun_code"'
+    wanted = {
+        "job_name": name,
+        "partition": needs.partition,
+        "account": options.account,
+        "qos": options.qos,
+        "time": needs.minutes,
+        "nodes": needs.nodes,
+        "ntasks_per_node": needs.tasks_per_node,
+        "gpus_per_node": needs.gpus_per_node,
+        "cpus_per_task": needs.cpus_per_task,
+        "mem": needs.mem,
+        "constraint": needs.constraint,
+        "exclude": needs.exclude,
+        "array_parallelism": throttle,
+        "signal_delay_s": options.signal_seconds,
+        "stderr_to_stdout": True,
+        "setup": setup,
+        "teardown": [
+            # Outside of a container, where scontrol is; it needs Python alone.
+            *([f'{host} -c "" 2>/dev/null && exec {host} {after}'] if options.python else []),
+            f"exec {python} {after}",
+        ],
+        "additional_parameters": {"chdir": str(code), "requeue": True, **options.more_sbatch},
+    }
+    return {key: value for key, value in wanted.items() if value is not None}
