@@ -42,6 +42,56 @@ def test_cifar_multiply_adds_by_formula(depth: int) -> None:
         assert found.multiply_adds == expected
 
 
+def by_hand(
+    stages: list[tuple[int, int]], size: int, channels: int, bottleneck: bool, shortcut: str, gates: bool
+) -> int:
+    """Multiply-adds of the units: (units, width) of each stage, the size and channels that come in."""
+    total = 0
+    for stage, (units, width) in enumerate(stages):
+        size //= 2 if stage else 1
+        out = 4 * width if bottleneck else width
+        for unit in range(units):
+            if bottleneck:
+                weights = channels * width + 9 * width**2 + width * out
+            else:
+                weights = 9 * channels * width + 9 * width**2
+            resized = unit == 0 and (stage > 0 or channels != out)
+            if shortcut == "C" or (shortcut == "B" and resized):
+                weights += channels * out
+            weights += channels * out * gates
+            total += weights * size**2
+            channels = out
+    return total
+
+
+@pytest.mark.parametrize(
+    ("choice", "gates"),
+    [
+        ({"depth": 164, "block": "bottleneck", "shortcut": "B"}, False),
+        ({"depth": 1001, "block": "bottleneck", "shortcut": "B", "activation": "full_preactivation"}, False),
+        ({"depth": 110, "shortcut": "C"}, False),
+        ({"depth": 56, "shortcut": "none"}, False),
+        ({"depth": 110, "shortcut_type": "exclusive_gating"}, True),
+        ({"depth": 110, "shortcut_type": "shortcut_only_gating", "gate_bias": -6.0}, True),
+        ({"depth": 110, "shortcut_type": "dropout", "dropout": 0.5}, False),
+        ({"depth": 110, "activation": "relu_only_preactivation"}, False),
+    ],
+)
+def test_cifar_variants_by_formula(choice: dict[str, Any], gates: bool) -> None:
+    bottleneck = choice.get("block") == "bottleneck"
+    units = (choice["depth"] - 2) // (9 if bottleneck else 6)
+    expected = 32**2 * 27 * 16 + (640 if not bottleneck else 2560)
+    stages = [(units, 16), (units, 32), (units, 64)]
+    expected += by_hand(stages, 32, 16, bottleneck, choice.get("shortcut", "A"), gates)
+    assert cost(NetworkConfig(**choice), 10, 32).multiply_adds == expected
+
+
+def test_resnet_200_by_formula() -> None:
+    expected = 112**2 * 147 * 64 + 2048 * 1000
+    expected += by_hand([(3, 64), (24, 128), (36, 256), (3, 512)], 56, 64, True, "B", False)
+    assert imagenet(200, shortcut="B", activation="full_preactivation") == expected
+
+
 @pytest.mark.parametrize(
     "choice",
     [
