@@ -91,17 +91,21 @@ class Classifier(LightningModule):
             start = stop
 
     def train_dataloader(self) -> _Calls:
+        """The calls of the next epoch."""
         return _Calls(self)
 
     def val_dataloader(self) -> list[list[str]]:
+        """The names of what is tested, one loader each."""
         return [[name] for name in self.held_out]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Nothing to move: a call is two numbers, a test a name."""
         return batch
 
     # Training
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The recipe's, where it stopped."""
         optimizer = recipe.optimizer(self.config.recipe, self.network, fused=True)
         if self._optimizer_state is not None:
             optimizer.load_state_dict(self._optimizer_state)
@@ -120,6 +124,7 @@ class Classifier(LightningModule):
         return trainer.cuda_graph and alone and self.device.type == "cuda"
 
     def on_fit_start(self) -> None:
+        """Data, sums and the step on their device."""
         self.stream = self.data.stream(
             batch_size=self.config.recipe.batch_size,
             seed=self.config.seed,
@@ -207,6 +212,7 @@ class Classifier(LightningModule):
     # Evaluation, with running statistics, each image once
 
     def on_validation_start(self) -> None:
+        """Training pauses: its time, and statistics that are the same everywhere."""
         self.seconds_training = self.seconds + time.perf_counter() - self._clock
         torch.backends.cudnn.benchmark = (
             False  # whole images come in many shapes, each of which would be tried out
@@ -238,9 +244,11 @@ class Classifier(LightningModule):
             self.evaluation[f"{name}/top5_error"] = 100 * far_off / count
 
     def on_validation_end(self) -> None:
+        """Training goes on."""
         torch.backends.cudnn.benchmark = True
 
     def on_train_epoch_end(self) -> None:
+        """Read the sums of the epoch and tell them."""
         if self.interrupted:
             return
         loss, wrong, count = self._over_processes(self._sums).tolist()
