@@ -68,10 +68,11 @@ def main() -> None:
     studies.register()
     arguments = sys.argv[1:]
     several = any(text.startswith(("ablation=", "hydra/launcher=")) for text in arguments)
-    if several and not {"-m", "--multirun"} & set(arguments):
+    flags = {text for text in arguments if text.startswith("-")}
+    if several and not flags:
         sys.argv.insert(1, "-m")
     with one_sentence():
-        if not any(text.startswith("-") and text not in ("-m", "--multirun") for text in arguments):
+        if flags <= {"-m", "--multirun"}:  # others, such as --cfg, only show something
             check(sys.argv[1:])
         door()
 

@@ -142,6 +142,9 @@ def test_what_hydra_users_expect(door):
     shown = door("--cfg", "job", "model.depth=56")
     assert shown.returncode == 0
     assert "depth: 56" in shown.stdout
+    study = door("--cfg", "job", "ablation=depth", "hydra/launcher=slurm")
+    assert study.returncode == 0, study.stderr
+    assert "study: depth" in study.stdout
     helped = door("--help")
     assert "model" in helped.stdout
     assert "plain_cifar" in helped.stdout
