@@ -69,8 +69,9 @@ def select(cells: pd.DataFrame, levels: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def compare(c: Collected, of: Mapping[str, Any], than: Mapping[str, Any], metric: str) -> Comparison:
-    """Compare two groups of cells, paired by every studied factor that neither of them fixes."""
+    """Compare two groups of cells, paired by every studied factor that varies and that neither of them fixes."""
     free = [key for key in c.studied if key in c.cells and not related(key, [*of, *than])]
+    free = [key for key in free if c.cells[key].map(repr).nunique() > 1]
     a, b = (_by_key(select(c.cells, levels), free, metric) for levels in (of, than))
     parts: dict[str, list[float]] = {}
     diverged = {"of": 0, "than": 0, "both": 0}
