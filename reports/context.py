@@ -81,16 +81,19 @@ def _cells_table(c: Collected) -> Table:
     columns = [Column("cell", left=True), Column("identity", left=True), Column("state", left=True)]
     columns += [Column(tables.metric_text(c.metric), 2), Column("epochs"), Column(unit, 1)]
     columns.append(Column("record, SHA-256", left=True))
-    jobs, links = (bool(c.cells[key].ne("").any()) for key in ("job", "url"))
-    columns += [Column("job", left=True)] * jobs + [Column("W&B", left=True)] * links
+    jobs = bool(c.cells["job"].ne("").any())
+    columns += [Column("job", left=True)] * jobs
     rows = []
     told = ["name", "identity", "state", c.metric, "epoch", "seconds", "checksum", "job", "url"]
     for cell in c.cells[told].to_dict("records"):
         error = cell[c.metric] if cell["state"] == "finished" else math.nan
         numbers = (error, cell["epoch"], cell["seconds"] / length)
         known = [None if math.isnan(value) else value for value in numbers]
-        row = [cell["name"], cell["identity"], cell["state"], *known, cell["checksum"] or None]
-        row += [cell["job"] or None] * jobs + [f"[run]({cell['url']})" if cell["url"] else None] * links
+        identity = (
+            f"[{cell['identity']}]({cell['url']})" if cell["url"] else cell["identity"]
+        )  # W&B's name of it too
+        row = [cell["name"], identity, cell["state"], *known, cell["checksum"] or None]
+        row += [cell["job"] or None] * jobs
         rows.append(row)
     return Table("cells", "Every cell, its state and its record.", tuple(columns), rows)
 

@@ -178,7 +178,8 @@ def _unit_held(label: str) -> str:
 def _html_cell(text: str, left: bool) -> str:
     """A dagger hangs into the margin, so that digits stay below digits; only long texts wrap."""
     out = re.sub("([†‡]+)$", r'<span class="mark">\1</span>', inline(text))
-    style = ' class="left long"' if left and len(text) > 32 else ' class="left"' if left else ""
+    seen = re.sub(r"\]\([^)]*\)", "", text)  # an address takes no room
+    style = ' class="left long"' if left and len(seen) > 32 else ' class="left"' if left else ""
     return f"<td{style}>{out}</td>"
 
 

@@ -62,7 +62,8 @@ def test_jobs_and_links_of_all_cells(tmp_path, monkeypatch):
         line = next(row for row in text.splitlines() if cell.identity in row and "| 4711_" in row)
         assert f"| 4711_{seed} |" in line
         link = f"https://wandb.example/lab/p/runs/{cell.identity}"
-        assert (f"[run]({link})" in line) == (f'<a href="{link}">run</a>' in page) == bool(seed)
+        in_page = f'<a href="{link}">{cell.identity}</a>' in page
+        assert (f"[{cell.identity}]({link})" in line) == in_page == bool(seed)
     assert "| jobs | 12, each beside its cell below |" in text
 
 

@@ -26,6 +26,8 @@ def shared(text: str, frames: Frames) -> str:
     """A text without what names its source: command, checksums, addresses."""
     own = ("SHA-256", "--source", "python -m reports", "W&B", "W\\&B")
     text = re.sub(r"\n<tr><td[^>]*>W&amp;B</td>.*?</tr>", "", text)
+    text = re.sub(r"\[(\w+)\]\(http[^)]*/runs/\1\)", r"\1", text)  # a cell's identity links to its run
+    text = re.sub(r'<a href="http[^"]*/runs/(\w+)">\1</a>', r"\1", text)
     for checksum in frames.runs["checksum"]:
         text = text.replace(checksum, "checksum")
     return "\n".join(line for line in text.splitlines() if not any(word in line for word in own))
