@@ -126,6 +126,16 @@ class Sweep:
                     found.append(int(folder.name))
         return found
 
+    def ranks(self, row: status.Row) -> list[int]:
+        """Process ids of both ranks, once Python runs; without the batch script and srun, which pass for rank 0."""
+        found = []
+        for process in self.processes(row, 0) + self.processes(row, 1):
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+                if b"python" in command[0] and b"run" in command:
+                    found.append(process)
+        return found
+
 
 def ready(trouble: Trouble, row: status.Row) -> bool:
     """Whether a cell is where this trouble should meet it: by default within training, after an epoch."""
@@ -178,7 +188,8 @@ def usr1_with_a_slow_rank(sweep: Sweep, row: status.Row) -> None:
 
 
 def signal_at_start(sweep: Sweep, row: status.Row) -> None:
-    """While Python imports."""
+    """While Python imports; sooner there is no step, and SLURM drops the signal and reports success."""
+    until("both ranks", lambda: len(sweep.ranks(row)) == 2, 60)
     usr2(sweep, row)
 
 
@@ -199,9 +210,7 @@ def time_limit(sweep: Sweep, row: status.Row) -> None:
 
     SLURM looks at time limits twice a minute, so the ranks hold their breath until the warning has come.
     """
-    both = sweep.processes(row, 0) + sweep.processes(row, 1)
-    # Not the batch script and srun, which pass for rank 0: they must go on when the ranks leave.
-    ranks = [process for process in both if Path(f"/proc/{process}/comm").read_text().startswith("python")]
+    ranks = sweep.ranks(row)
     for process in ranks:
         os.kill(process, signal.SIGSTOP)
     assert row.job

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -322,9 +321,8 @@ def test_latency_is_paid_side_by_side(synced: Server, monkeypatch: pytest.Monkey
         )
         project.runs[name].summary, project.runs[name].files = run.summary, run.files
     synced.latency = 0.1
-    start = time.perf_counter()
     assert len(wandb_api.load("lab/p", None).runs) == 47
-    assert time.perf_counter() - start < 47 * 0.1 * 0.6
+    assert synced.most_waiting == wandb_api.REQUESTS
 
 
 def test_a_damaged_cache_is_done_without(synced: Server, tmp_path: Path) -> None:

@@ -149,6 +149,8 @@ class Server:
         self.projects: dict[tuple[str, str], Project] = {}
         self.requests: list[str] = []
         self.latency = 0.0
+        self.waiting = self.most_waiting = 0
+        """Requests that wait for an answer now, and at most so far."""
         self.private: set[str] = set()
         """Entities for which every request is refused with 403."""
         self._faults: list[tuple[int, str]] = []
@@ -544,7 +546,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Note the request, wait, and fail it if it was ordered or has no key."""
         server = self.server.server
         server.requests.append(operation)
+        with server._lock:
+            server.waiting += 1
+            server.most_waiting = max(server.most_waiting, server.waiting)
         time.sleep(server.latency)
+        with server._lock:
+            server.waiting -= 1
         status = server.fault(operation)
         if status == 0:
             self.close_connection = True
