@@ -107,13 +107,10 @@ def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
 def _cancel(runs: Path, wanted: Sequence[str]) -> None:
     """Cancel jobs, with all cells that share them; finished cells stay finished."""
     every = status.survey(runs)
-    named = {row.identity for row in status.survey(runs, wanted)} if wanted else set()
+    names = {row.identity: row.name for row in every}
+    named = set(status.choose(runs, store.arrays(runs), names, wanted) if wanted else names)
     ids = list(
-        dict.fromkeys(
-            row.job.id
-            for row in every
-            if row.job and row.job.active and (row.identity in named or not wanted)
-        )
+        dict.fromkeys(row.job.id for row in every if row.job and row.job.active and row.identity in named)
     )
     rows = [row for row in every if row.state in status.OPEN and row.job and row.job.id in ids]
     for row in rows:

@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 from lightning_module import record
 from slurm import cluster, store
 from slurm.store import Attempt
-from slurm.verdict import Evidence, Verdict, judge, signature
+from slurm.verdict import MEMORY_HINT, Evidence, Verdict, judge, signature
 
 if TYPE_CHECKING:
     from ablations.cell import Cell
 
 OOM = re.compile(rb"oom[-_ ]kill|exceeded .*memory limit", re.IGNORECASE)
 """What slurmstepd writes when it ends a job for its memory."""
+
+CANCELLED = re.compile(rb"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ \*\*\*")
+"""What it writes after scancel; every other end has a reason ("DUE TO TIME LIMIT") before the last stars."""
 
 
 def after(folder: Path, element: int, exit_code: int) -> int:
@@ -33,6 +36,11 @@ def after(folder: Path, element: int, exit_code: int) -> int:
     """
     array, attempt = store.read_array(folder), Attempt.here()
     runs, job = folder.parent.parent, cluster.job_now(attempt.job)
+    # As long as this process runs scontrol says COMPLETING, however the job was ended.
+    if job.get("JobState") != "RUNNING" and CANCELLED.search(
+        _end_of_log(runs, array, array.members(element)[0])
+    ):
+        job = {**job, "JobState": "CANCELLED"}
     verdicts, run_folders = [], []
     for index in array.members(element):
         cell = store.read_cell(folder / "cells" / f"{index}.json")
@@ -64,7 +72,6 @@ def _decide(
     if state == "failed":
         errors[0] = str(found.status.get("traceback") or found.status.get("error", ""))
     cancelled = {"JobState": "CANCELLED"} if store.cancelled(history, array.name) else {}
-    log = store.log_file(run_folder.parent, array.name, index)
     verdict = judge(
         Evidence(
             state=state,
@@ -74,7 +81,7 @@ def _decide(
             restart=attempt.restart,
             history=history,
             exit_code=exit_code,
-            oom=exit_code != 0 and log is not None and OOM.search(log.read_bytes()[-4000:]) is not None,
+            oom=exit_code != 0 and OOM.search(_end_of_log(run_folder.parent, array, index)) is not None,
             max_requeues=array.options["max_requeues"],
         )
     )
@@ -84,18 +91,25 @@ def _decide(
         )
     said = f"slurm: {cell.name}: {verdict.action}: {verdict.why}"
     print(said, flush=True)
+    log = store.log_file(run_folder.parent, array.name, index)
     if log and array.element(index)[1]:  # what is printed here goes to the log of the first task alone
         with log.open("a") as file:
             file.write(said + "\n")
     run_folder.mkdir(parents=True, exist_ok=True)
     store.note(run_folder, "end", attempt, action=verdict.action, why=verdict.why, code=exit_code)
-    if (
-        verdict.action == "fail"
-        and found.state != "damaged"
-        and found.status.get("traceback") != verdict.traceback
-    ):
+    if verdict.action == "leave" and job.get("JobState") == "CANCELLED":
+        # Without accounting SLURM forgets it.
+        store.note(run_folder, "cancel", attempt, array=array.name)
+    # The rank wrote its own traceback; a hint, or another rank's, says more.
+    told = found.status.get("traceback") == verdict.traceback and verdict.why != MEMORY_HINT
+    if verdict.action == "fail" and found.state != "damaged" and not told:
         _write_failure(cell, run_folder, verdict.why, verdict.traceback, verdict.rank)
     return verdict
+
+
+def _end_of_log(runs: Path, array: store.Array, index: int) -> bytes:
+    log = store.log_file(runs, array.name, index)
+    return log.read_bytes()[-4000:] if log else b""
 
 
 def _of(line: Mapping[str, Any]) -> Attempt:

@@ -100,7 +100,7 @@ def survey(runs: Path, wanted: Sequence[str] = ()) -> list[Row]:
         for index, cell in enumerate(one.cells):
             places[cell["identity"]] = (one.name, index)
             names[cell["identity"]] = cell["name"]
-    chosen = _choose(runs, arrays, names, wanted) if wanted else list(names)
+    chosen = choose(runs, arrays, names, wanted) if wanted else list(names)
     used = sorted({places[identity][0] for identity in chosen if identity in places})
     jobs = cluster.jobs(used)
     rows = []
@@ -126,7 +126,7 @@ def _stopped(runs: Path, place: tuple[str, int] | None) -> str:
     return str(store.read_json(path)["why"]) if path and path.exists() else ""
 
 
-def _choose(
+def choose(
     runs: Path, arrays: Iterable[store.Array], names: dict[str, str], wanted: Sequence[str]
 ) -> list[str]:
     """Identities of the cells that these words name; `names` gains those that were never submitted."""

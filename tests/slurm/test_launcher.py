@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -182,6 +183,39 @@ def test_a_client_that_is_killed_while_it_submits_leaves_nothing_that_nobody_kno
     assert submit(command) == 0
     assert "2 jobs cancelled" in run("-m", "slurm", "cancel", "--all", "--runs", str(sweep.runs)).stdout
     assert [row.state for row in sweep.rows().values()] == ["cancelled", "cancelled"]
+
+
+def test_out_of_memory_is_said_as_such_and_not_tried_again(slurm_cluster: Cluster, tmp_path: Path) -> None:
+    sweep = Sweep(slurm_cluster, tmp_path / "runs")
+    limit = ("hydra.launcher.setup=[ulimit -v 4000000]", "hydra.launcher.cpus_per_task=1")
+    assert submit(sweep.command("seed=0", "model.width=4000", *limit)) == 1
+    row = sweep.until_done({}, 120)[0]
+    assert (row.state, sweep.starts(row)) == ("failed", 1)
+    assert row.job and row.job.state == "FAILED"
+    shown = run("-m", "slurm", "status", "--runs", str(sweep.runs)).stdout
+    assert "out of memory: raise hydra.launcher.mem" in shown
+    assert "can't allocate memory" in shown, "the traceback"
+
+
+def test_a_terminal_sees_the_table_change(slurm_cluster: Cluster, tmp_path: Path) -> None:
+    sweep = Sweep(slurm_cluster, tmp_path / "runs")
+    assert submit(sweep.command("seed=0,1", "hydra.launcher.sbatch=[hold]")) == 2
+    where = ("--runs", str(sweep.runs))
+    terminal, end = os.openpty()
+    watch = subprocess.Popen(
+        [sys.executable, "-m", "slurm", "status", "--watch", *where], cwd=ROOT, stdout=end, stderr=end
+    )
+    os.close(end)
+    text = ""
+    while "2 cells: 2 queued" not in text:
+        text += os.read(terminal, 1000).decode()
+    assert "2 jobs cancelled" in run("-m", "slurm", "cancel", "--all", *where).stdout
+    with contextlib.suppress(OSError):  # so a terminal tells that nobody writes to it any more
+        while part := os.read(terminal, 1000):
+            text += part.decode()
+    os.close(terminal)
+    assert watch.wait(30) == 1, "cells without a result"
+    assert "2 cells: 2 cancelled" in text
 
 
 def test_cancel_and_words_that_name_nothing(slurm_cluster: Cluster, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from sweeps import (
     bug,
     cancel,
     cancel_by_command,
+    cancel_while_it_trains,
     counted_calls,
     epochs_written,
     metrics,
@@ -123,7 +124,7 @@ def test_nothing_is_lost_without_accounting(
     first_round: Sweep, bare_cluster: Cluster, tmp_path: Path
 ) -> None:
     sweep = Sweep(bare_cluster, tmp_path / "runs")
-    assert submit(sweep.command(SEEDS.replace("=", "=12,"), *TWO_RANKS)) == 12
+    assert submit(sweep.command(SEEDS.replace("=", "=12,13,"), *TWO_RANKS)) == 13
     assert submit(sweep.command(*DIVERGES, *TWO_RANKS)) == 1
     troubles = {
         4: signal_at_start,
@@ -134,13 +135,14 @@ def test_nothing_is_lost_without_accounting(
         9: time_limit,
         10: usr2_to_batch,
         12: cancel_by_command,
+        13: cancel_while_it_trains,
     }
     rows = sweep.until_done(troubles, 600)
-    until("SLURM forgets", lambda: sweep.rows()[12].job is None, 90)
-    assert states(sweep.rows()) == FINISHED | {12: "cancelled"}
+    until("SLURM forgets", lambda: not any(sweep.rows()[seed].job for seed in (12, 13)), 90)
+    assert states(sweep.rows()) == FINISHED | {12: "cancelled", 13: "cancelled"}
     with counted_calls(tmp_path) as calls:
         assert (
-            "1 cancelled, 1 diverged, 11 finished"
+            "2 cancelled, 1 diverged, 11 finished"
             in run("-m", "slurm", "status", "--runs", str(sweep.runs)).stdout
         )
     assert calls.read_text().split() == ["squeue", "sacct"]
@@ -158,6 +160,6 @@ def test_nothing_is_lost_without_accounting(
     undisturbed = record.read_all(first_round.runs)
     if not undisturbed:
         pytest.skip("the comparison needs the first round: run the whole file")
-    del rows[12]
+    del rows[12], rows[13]
     for seed, row in rows.items():
         assert metrics(row.record) == metrics(undisturbed[row.identity]), f"seed {seed}"
