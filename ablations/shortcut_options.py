@@ -29,7 +29,8 @@ STUDY = Study(
             "arXiv:1603.05027, Table 1 (1x1 conv shortcut)",
             "median",
             runs=5,
-            differs=f"{CIFAR_2016}; warm-up of 400 steps, where ours lasts until the training error is below 80 %",
+            differs=f"{CIFAR_2016}; warm-up of 400 steps, where our recipe's lasts until the training error is "
+            "below 80 %",
         ),
     ],
     claims=[

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from textwrap import wrap
@@ -70,13 +70,13 @@ def linear(label: str, low: float, high: float, count: int = 5) -> Axis:
 
 
 def logarithmic(label: str, low: float, high: float) -> Axis:
-    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten, or at all digits if few fit."""
+    """A logarithmic axis with ticks at 1, 2 and 5 times the powers of ten, or at more if fewer than three fit."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    values: list[float] = []
-    for factors in ((1, 2, 5), range(1, 10)):
-        if len(values) < 3:
-            values = [f * 10.0**power for power in powers for f in factors if low <= f * 10.0**power <= high]
-    return Axis(label, low, high, [(value, f"{value:g}") for value in values], log=True)
+    for factors in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        values = [f * 10.0**power for power in powers for f in factors if low <= f * 10.0**power <= high]
+        if len(values) >= 3:
+            return Axis(label, low, high, [(value, f"{value:g}") for value in values], log=True)
+    return replace(linear(label, low, high), log=True)
 
 
 def range_of(values: Sequence[float], zero_below: float = 0.3) -> tuple[float, float]:
