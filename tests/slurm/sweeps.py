@@ -51,23 +51,25 @@ def epochs_written(found: record.Record) -> list[int]:
     return [line["epoch"] for line in lines if line["event"] == "epoch"]
 
 
+def edit(runs: Path, old: str, new: str) -> None:
+    """Change the classifier in the snapshot that the jobs run, before they import it."""
+    (path,) = runs.glob("slurm/code/*/lightning_module/classifier.py")
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.with_suffix(".new").write_text(text.replace(old, new))
+    path.with_suffix(".new").replace(path)  # whole, because jobs are importing it
+
+
 @contextlib.contextmanager
 def bug(runs: Path, seed: int) -> Iterator[None]:
-    """A program that divides by zero after the first epoch of one seed, in the snapshot that the jobs run."""
-    (path,) = runs.glob("slurm/code/*/lightning_module/classifier.py")
-    right = path.read_text()
+    """A program that divides by zero after the first epoch of one seed."""
     line = "        self.on_epoch(self.epoch, self.step, metrics)\n"
-    assert right.count(line) == 1
-
-    def write(text: str) -> None:  # whole, because jobs are importing it
-        path.with_suffix(".new").write_text(text)
-        path.with_suffix(".new").replace(path)
-
-    write(right.replace(line, f"{line}        1 / (self.config.seed - {seed})\n"))
+    wrong = f"{line}        1 / (self.config.seed - {seed})\n"
+    edit(runs, line, wrong)
     try:
         yield
     finally:
-        write(right)
+        edit(runs, wrong, line)
 
 
 class Sweep:
@@ -82,6 +84,17 @@ class Sweep:
         """Arguments that submit cells, each alone on a node by its CPUs."""
         launcher = ("hydra/launcher=slurm", "hydra.launcher.mem=2G", "hydra.launcher.time=15")
         return ["run.py", "-m", *TINY, *launcher, f"runs={self.runs}", *overrides]
+
+    def hold(self, *seeds: int) -> None:
+        """Let cells pause in their second epoch until their trouble comes, however late that is on a busy machine."""
+        for seed in seeds:
+            self._held(seed).touch()
+        line = "        self.on_call()\n"
+        wait = f"while self.step > 30 and __import__('os').path.exists(f'{self._held()}{{self.config.seed}}')"
+        edit(self.runs, line, f"        {wait}:\n            time.sleep(0.05)\n{line}")
+
+    def _held(self, seed: int | str = "") -> Path:
+        return self.runs / f"held-{seed}"
 
     def rows(self) -> dict[int, status.Row]:
         """seed -> what `status` knows of it."""
@@ -108,6 +121,8 @@ class Sweep:
                     self.left_at[seed] = found["step"] if found else 0
             for seed in [seed for seed in left if seed in rows and ready(left[seed], rows[seed])]:
                 left.pop(seed)(self, rows[seed])
+                # Not before the signal is there: the cell could end in between.
+                threading.Timer(1, self._held(seed).unlink, [True]).start()
             if not any(row.state in status.OPEN for row in rows.values()):
                 assert not left, f"seeds {list(left)} ended before their trouble came"
                 return rows

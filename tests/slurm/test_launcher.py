@@ -74,6 +74,7 @@ def test_cells_that_share_a_job_are_what_they_are_alone(slurm_cluster: Cluster, 
     broken = shared.runs / rows[1].identity
     broken.mkdir()
     (broken / "last.ckpt").write_text("no checkpoint")
+    shared.hold(0)
     slurm_cluster.run("scontrol", "release", job_of(rows[0]).split("_")[0])
     assert submit(alone.command("seed=0", one_cpu)) == 1
 

@@ -83,6 +83,7 @@ def test_nothing_is_lost(first_round: Sweep, tmp_path: Path) -> None:
     assert submitted(client.stdout.readline()) == 11
     client.send_signal(signal.SIGKILL)
     client.wait()
+    sweep.hold(0, 1, 2, 3, 6)
     assert submit(sweep.command(*DIVERGES, *TWO_RANKS)) == 1
 
     troubles = {0: preempt_by_term, 1: usr2, 2: requeue, 3: node_crashes, 6: cancel}
@@ -125,6 +126,7 @@ def test_nothing_is_lost_without_accounting(
 ) -> None:
     sweep = Sweep(bare_cluster, tmp_path / "runs")
     assert submit(sweep.command(SEEDS.replace("=", "=12,13,"), *TWO_RANKS)) == 13
+    sweep.hold(4, 5, 7, 8, 9, 10, 12, 13)
     assert submit(sweep.command(*DIVERGES, *TWO_RANKS)) == 1
     troubles = {
         4: signal_at_start,
