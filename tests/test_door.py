@@ -79,8 +79,10 @@ def test_a_grid_trains_once_and_says_so_the_second_time(door, tmp_path):
     first = door("-m", "model.depth=8,14", *SMALL[1:])
     assert first.returncode == 0, first.stderr
     assert "2 cells, 0 finished before, 2 to train" in first.stdout
+    started = time.monotonic()
     second = door("-m", "model.depth=8,14", *SMALL[1:])
     assert "2 cells, 2 finished before, 0 to train" in second.stdout
+    assert time.monotonic() - started < 15
     assert first.stdout.split("cell ")[1] == second.stdout.split("cell ")[1]
     report = subprocess.run(
         [sys.executable, "-m", "reports"],

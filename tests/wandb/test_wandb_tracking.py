@@ -122,7 +122,7 @@ def test_a_server_that_never_answers_costs_a_few_seconds_once(tmp_path: Path) ->
             WANDB_BASE_URL=address,
             WANDB_API_KEY="a" * 40,
         )
-        assert time.perf_counter() - start < 60
+        assert time.perf_counter() - start < 25
     assert done.returncode == 0
     opened = [float(line.split()[0]) for line in done.stdout.splitlines()]
     assert opened[1] < 1, "the second cell of a process does not wait again"
@@ -180,5 +180,5 @@ def test_a_server_that_dies_in_the_middle_does_not_hold_up_the_end(tmp_path: Pat
         start = time.perf_counter()
         done = work(tmp_path / "runs", [{"seed": 0, "last": 3}], "online", **environment)
         assert done.returncode == 0, done.stderr
-        assert time.perf_counter() - start < 60
+        assert time.perf_counter() - start < 20
     assert record.read(tmp_path / "runs" / make_cell(0).identity).state == "finished"
