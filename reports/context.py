@@ -89,9 +89,8 @@ def _cells_table(c: Collected) -> Table:
         error = cell[c.metric] if cell["state"] == "finished" else math.nan
         numbers = (error, cell["epoch"], cell["seconds"] / length)
         known = [None if math.isnan(value) else value for value in numbers]
-        identity = (
-            f"[{cell['identity']}]({cell['url']})" if cell["url"] else cell["identity"]
-        )  # W&B's name of it too
+        # W&B names the run so too.
+        identity = f"[{cell['identity']}]({cell['url']})" if cell["url"] else cell["identity"]
         row = [cell["name"], identity, cell["state"], *known, cell["checksum"] or None]
         row += [cell["job"] or None] * jobs
         rows.append(row)

@@ -108,7 +108,7 @@ def _cancel(runs: Path, wanted: Sequence[str]) -> None:
     """Cancel jobs, with all cells that share them; finished cells stay finished."""
     every = status.survey(runs)
     names = {row.identity: row.name for row in every}
-    named = set(status.choose(runs, store.arrays(runs), names, wanted) if wanted else names)
+    named = set(status.choose(runs, store.arrays(runs), names, wanted))
     ids = list(
         dict.fromkeys(row.job.id for row in every if row.job and row.job.active and row.identity in named)
     )

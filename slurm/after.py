@@ -36,15 +36,16 @@ def after(folder: Path, element: int, exit_code: int) -> int:
     """
     array, attempt = store.read_array(folder), Attempt.here()
     runs, job = folder.parent.parent, cluster.job_now(attempt.job)
+    log = store.log_file(runs, array.name, array.members(element)[0])
     # As long as this process runs scontrol says COMPLETING, however the job was ended.
-    if job.get("JobState") != "RUNNING" and CANCELLED.search(
-        _end_of_log(runs, array, array.members(element)[0])
-    ):
-        job = {**job, "JobState": "CANCELLED"}
+    cancelled = job.get("JobState") != "RUNNING" and CANCELLED.search(_end_of(log))
     verdicts, run_folders = [], []
     for index in array.members(element):
         cell = store.read_cell(folder / "cells" / f"{index}.json")
         run_folders.append(runs / cell.identity)
+        run_folders[-1].mkdir(parents=True, exist_ok=True)
+        if cancelled:  # without accounting SLURM forgets it
+            store.note(run_folders[-1], "cancel", attempt, array=array.name)
         verdicts.append(_decide(cell, run_folders[-1], array, index, job, exit_code))
     actions = {verdict.action for verdict in verdicts}
     for verdict in verdicts:
@@ -72,6 +73,7 @@ def _decide(
     if state == "failed":
         errors[0] = str(found.status.get("traceback") or found.status.get("error", ""))
     cancelled = {"JobState": "CANCELLED"} if store.cancelled(history, array.name) else {}
+    log = store.log_file(run_folder.parent, array.name, index)
     verdict = judge(
         Evidence(
             state=state,
@@ -81,7 +83,7 @@ def _decide(
             restart=attempt.restart,
             history=history,
             exit_code=exit_code,
-            oom=exit_code != 0 and OOM.search(_end_of_log(run_folder.parent, array, index)) is not None,
+            oom=exit_code != 0 and OOM.search(_end_of(log)) is not None,
             max_requeues=array.options["max_requeues"],
         )
     )
@@ -91,15 +93,10 @@ def _decide(
         )
     said = f"slurm: {cell.name}: {verdict.action}: {verdict.why}"
     print(said, flush=True)
-    log = store.log_file(run_folder.parent, array.name, index)
     if log and array.element(index)[1]:  # what is printed here goes to the log of the first task alone
         with log.open("a") as file:
             file.write(said + "\n")
-    run_folder.mkdir(parents=True, exist_ok=True)
     store.note(run_folder, "end", attempt, action=verdict.action, why=verdict.why, code=exit_code)
-    if verdict.action == "leave" and job.get("JobState") == "CANCELLED":
-        # Without accounting SLURM forgets it.
-        store.note(run_folder, "cancel", attempt, array=array.name)
     # The rank wrote its own traceback; a hint, or another rank's, says more.
     told = found.status.get("traceback") == verdict.traceback and verdict.why != MEMORY_HINT
     if verdict.action == "fail" and found.state != "damaged" and not told:
@@ -107,8 +104,7 @@ def _decide(
     return verdict
 
 
-def _end_of_log(runs: Path, array: store.Array, index: int) -> bytes:
-    log = store.log_file(runs, array.name, index)
+def _end_of(log: Path | None) -> bytes:
     return log.read_bytes()[-4000:] if log else b""
 
 

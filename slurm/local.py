@@ -188,22 +188,15 @@ def _announce(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) -> Non
 
 def _table(sweep: Sweep, records: dict[str, Record]) -> None:
     """Cells, states, errors or speeds, and times, as the last thing one sees."""
-    measured = {
-        "test error": ("test/error", "{:.2f} %"),
-        "train error": ("train/error", "{:.2f} %"),
-        "ms per step": ("step_ms", "{:.3f}"),
-        "images/s": ("images_per_second", "{:,.0f}"),
-    }
+    errors = {"test error": ("test/error", "{:.2f} %"), "train error": ("train/error", "{:.2f} %")}
+    speeds = {"ms per step": ("step_ms", "{:.3f}"), "images/s": ("images_per_second", "{:,.0f}")}
     lasts = [records[cell.identity].last for cell in sweep.cells]
-    shown = list(measured)[:2]
-    if any("step_ms" in last for last in lasts):  # of a benchmark
-        shown = [name for name in measured if any(measured[name][0] in last for last in lasts)]
+    trained, timed = (any(key in last for last in lasts) for key in ("test/error", "step_ms"))
+    shown = (errors if trained or not timed else {}) | (speeds if timed else {})
     rows: list[tuple[str, ...]] = [("cell", "state", *shown, "time", "run")]
     for cell, last in zip(sweep.cells, lasts, strict=True):
         found = records[cell.identity]
-        values = [
-            text.format(last[key]) if key in last else "–" for key, text in (measured[name] for name in shown)
-        ]
+        values = [text.format(last[key]) if key in last else "–" for key, text in shown.values()]
         seconds = sum(epoch["seconds"] for epoch in found.epochs)
         took = time.strftime("%H:%M:%S", time.gmtime(seconds)) if found.epochs else "–"
         rows.append((cell.name, found.state, *values, took, cell.identity))

@@ -100,7 +100,7 @@ def survey(runs: Path, wanted: Sequence[str] = ()) -> list[Row]:
         for index, cell in enumerate(one.cells):
             places[cell["identity"]] = (one.name, index)
             names[cell["identity"]] = cell["name"]
-    chosen = choose(runs, arrays, names, wanted) if wanted else list(names)
+    chosen = choose(runs, arrays, names, wanted)
     used = sorted({places[identity][0] for identity in chosen if identity in places})
     jobs = cluster.jobs(used)
     rows = []
@@ -129,7 +129,9 @@ def _stopped(runs: Path, place: tuple[str, int] | None) -> str:
 def choose(
     runs: Path, arrays: Iterable[store.Array], names: dict[str, str], wanted: Sequence[str]
 ) -> list[str]:
-    """Identities of the cells that these words name; `names` gains those that were never submitted."""
+    """Identities of the cells that these words name, without words of all; `names` gains what was not submitted."""
+    if not wanted:
+        return list(names)
     chosen: dict[str, None] = {}
     sweeps: dict[str, list[Mapping[str, Any]]] = {}
     for array in arrays:
