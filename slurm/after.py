@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 OOM = re.compile(rb"oom[-_ ]kill|exceeded .*memory limit", re.IGNORECASE)
 """What slurmstepd writes when it ends a job for its memory."""
 
-CANCELLED = re.compile(rb"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ \*\*\*")
-"""What it writes after scancel; every other end has a reason ("DUE TO TIME LIMIT") before the last stars."""
-
 
 def after(folder: Path, element: int, exit_code: int) -> int:
     """Decide what becomes of a job and its cells; 0 if they have their results, 1 if one failed.
@@ -36,16 +33,11 @@ def after(folder: Path, element: int, exit_code: int) -> int:
     """
     array, attempt = store.read_array(folder), Attempt.here()
     runs, job = folder.parent.parent, cluster.job_now(attempt.job)
-    log = store.log_file(runs, array.name, array.members(element)[0])
-    # As long as this process runs scontrol says COMPLETING, however the job was ended.
-    cancelled = job.get("JobState") != "RUNNING" and CANCELLED.search(_end_of(log))
     verdicts, run_folders = [], []
     for index in array.members(element):
         cell = store.read_cell(folder / "cells" / f"{index}.json")
         run_folders.append(runs / cell.identity)
         run_folders[-1].mkdir(parents=True, exist_ok=True)
-        if cancelled:  # without accounting SLURM forgets it
-            store.note(run_folders[-1], "cancel", attempt, array=array.name)
         verdicts.append(_decide(cell, run_folders[-1], array, index, job, exit_code))
     actions = {verdict.action for verdict in verdicts}
     for verdict in verdicts:
@@ -83,7 +75,7 @@ def _decide(
             restart=attempt.restart,
             history=history,
             exit_code=exit_code,
-            oom=exit_code != 0 and OOM.search(_end_of(log)) is not None,
+            oom=exit_code != 0 and OOM.search(store.end_of(log)) is not None,
             max_requeues=array.options["max_requeues"],
         )
     )
@@ -102,10 +94,6 @@ def _decide(
     if verdict.action == "fail" and found.state != "damaged" and not told:
         _write_failure(cell, run_folder, verdict.why, verdict.traceback, verdict.rank)
     return verdict
-
-
-def _end_of(log: Path | None) -> bytes:
-    return log.read_bytes()[-4000:] if log else b""
 
 
 def _of(line: Mapping[str, Any]) -> Attempt:

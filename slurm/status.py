@@ -53,7 +53,7 @@ def state(
     """(state, reason). First a job that is not over decides, then the record, then how the job ended.
 
     An element of an array that is cancelled before its start leaves no trace in SLURM, and without accounting
-    nothing does for long: cancelled is what we have noted ourselves.
+    nothing does for long: cancelled is what we have noted ourselves or what the job's log says.
     """
     if job and job.active:
         if job.state in WAITING:
@@ -111,6 +111,8 @@ def survey(runs: Path, wanted: Sequence[str] = ()) -> list[Row]:
         job = jobs.get((array.name, array.element(place[1])[0])) if array and place else None
         submitted = place is not None and (runs / store.FOLDER / place[0] / "job.json").exists()
         cancelled = place is not None and store.cancelled(store.history(runs / identity), place[0])
+        if array and place and not job and found.state == "killed":
+            cancelled = cancelled or store.scancelled(runs, array, place[1])
         # A job may go on for another cell that shares it.
         over = array is not None and array.cells_per_job > 1 and found.state in record.FINAL
         word, reason = state(found, None if over else job, _stopped(runs, place), submitted, cancelled)

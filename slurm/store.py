@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,9 @@ from ablations.cell import Cell
 from lightning_module import record
 
 FOLDER = "slurm"
+
+SCANCEL = re.compile(rb"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ \*\*\*")
+"""What slurmstepd writes into a job's log; another reason ("DUE TO TIME LIMIT") stands before the last stars."""
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -146,6 +150,12 @@ def cancelled(history: Iterable[Mapping[str, Any]], array: str) -> bool:
     return any(line["event"] == "cancel" and line["array"] == array for line in history)
 
 
+def scancelled(runs: Path, array: Array, index: int) -> bool:
+    """Whether the log of a cell's job ends with scancel; without accounting nothing else remembers it."""
+    element, _ = array.element(index)
+    return SCANCEL.search(end_of(log_file(runs, array.name, array.members(element)[0]))) is not None
+
+
 def progress(run: Path) -> int:
     """The last optimizer step that the record knows to be done."""
     found = record.read(run)
@@ -177,3 +187,8 @@ def log_file(runs: Path, array: str, index: int, rank: int = 0) -> Path | None:
     element, task = read_array(runs / FOLDER / array).element(index)
     files = (runs / FOLDER / array).glob(f"*_{element}_{task + rank}_log.out")
     return max(files, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def end_of(log: Path | None) -> bytes:
+    """The last lines of a log."""
+    return log.read_bytes()[-4000:] if log else b""

@@ -120,9 +120,11 @@ class Sweep:
                     found = checkpoint.load(row.record.folder)
                     self.left_at[seed] = found["step"] if found else 0
             for seed in [seed for seed in left if seed in rows and ready(left[seed], rows[seed])]:
-                left.pop(seed)(self, rows[seed])
-                # Not before the signal is there: the cell could end in between.
-                threading.Timer(1, self._held(seed).unlink, [True]).start()
+                trouble = left.pop(seed)
+                trouble(self, rows[seed])
+                if trouble is not cancel_while_it_hangs:
+                    # Not before the signal is there: the cell could end in between.
+                    threading.Timer(1, self._held(seed).unlink, [True]).start()
             if not any(row.state in status.OPEN for row in rows.values()):
                 assert not left, f"seeds {list(left)} ended before their trouble came"
                 return rows
@@ -261,8 +263,8 @@ def cancel(sweep: Sweep, row: status.Row) -> None:
     sweep.cluster.run("scancel", job_of(row))
 
 
-def cancel_while_it_trains(sweep: Sweep, row: status.Row) -> None:
-    """For good, by SLURM's own command; the end of the job must remember it."""
+def cancel_while_it_hangs(sweep: Sweep, row: status.Row) -> None:
+    """For good, by SLURM's own command; the ranks do not leave, so that SLURM kills them and the batch script."""
     cancel(sweep, row)
 
 

@@ -19,7 +19,7 @@ from sweeps import (
     bug,
     cancel,
     cancel_by_command,
-    cancel_while_it_trains,
+    cancel_while_it_hangs,
     counted_calls,
     epochs_written,
     metrics,
@@ -137,7 +137,7 @@ def test_nothing_is_lost_without_accounting(
         9: time_limit,
         10: usr2_to_batch,
         12: cancel_by_command,
-        13: cancel_while_it_trains,
+        13: cancel_while_it_hangs,
     }
     rows = sweep.until_done(troubles, 600)
     until("SLURM forgets", lambda: not any(sweep.rows()[seed].job for seed in (12, 13)), 90)
