@@ -26,10 +26,6 @@ TOP = 5
 """Guesses of the second error that is usual on ImageNet."""
 
 
-class Diverged(Exception):
-    """The training loss is not a number: a result, not a fault."""
-
-
 class Classifier(LightningModule):
     """Trains a network by the recipe, several optimizer steps per Lightning call.
 
@@ -55,6 +51,7 @@ class Classifier(LightningModule):
         self.warm_up_ends = recipe.warm_up_end(config.recipe, config.model.depth)
         self.seconds = 0.0
         self.interrupted = False
+        self.diverged = ""
         self.evaluation: dict[str, float] = {}
         self._optimizer_state: dict[str, Any] | None = None
         self._sums = torch.zeros(3, dtype=torch.float64)
@@ -265,8 +262,8 @@ class Classifier(LightningModule):
         self.seconds, self._clock = 0.0, time.perf_counter()
         self.on_epoch(self.epoch, self.step, metrics)
         if not math.isfinite(metrics["train/loss"]):
-            raise Diverged(f"training loss {metrics['train/loss']} in epoch {self.epoch}")
-        if self.step == self.config.recipe.steps:
+            self.diverged = f"training loss {metrics['train/loss']} in epoch {self.epoch}"
+        if self.diverged or self.step == self.config.recipe.steps:
             self.trainer.should_stop = True
 
     # State

@@ -28,7 +28,7 @@ from torch import nn
 from ablations.cell import Cell
 from lightning_module import checkpoint, record
 from lightning_module.benchmark import Benchmark
-from lightning_module.classifier import Classifier, Diverged
+from lightning_module.classifier import Classifier
 from lightning_module.config import Config, parse
 from lightning_module.data.images import load
 from lightning_module.data.stream import generator
@@ -93,8 +93,6 @@ def fit(cell: Cell, interruption: Interruption, environment: ClusterEnvironment 
         return
     try:
         _fit(cell, folder, interruption, environment, None)
-    except Diverged:
-        pass
     except Exception:
         (folder / f"error-{rank}.txt").write_text(traceback.format_exc())
         raise
@@ -128,8 +126,14 @@ def _fit(
         reporter.start(trainer.strategy.root_device.type, found)
         if reporter.step < config.recipe.steps:
             trainer.fit(module)
+            if dist.is_initialized():
+                # Its threads let go of tensors, for which Python must still be there.
+                dist.destroy_process_group()
         if module.interrupted:
             reporter.end(None)
+            return
+        if module.diverged:  # a result, not a fault
+            reporter.end("diverged", error=module.diverged)
             return
         if isinstance(module, Benchmark):
             reporter.benchmark(module)
@@ -143,8 +147,6 @@ def _fit(
             responses = layer_responses(trained, data.sample())
             reporter.event("layer_responses", responses=list(responses.items()))
         reporter.end("finished")
-    except Diverged as error:
-        reporter.end("diverged", error=str(error))
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
         reporter.end("failed", error=reason, traceback=traceback.format_exc())

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -286,6 +287,22 @@ def test_a_process_that_fails_fails_the_cell_with_its_traceback(tmp_path, monkey
     record = train(tmp_path / "runs", "trainer.devices=2")
     assert record.state == "failed"
     assert "rank 1 is broken" in record.status["traceback"]
+
+
+@pytest.mark.parametrize("rate", ["0.1", "1e30"])
+def test_processes_that_end_together_leave_no_group(tmp_path, monkeypatch, rate):
+    """A thread of gloo that lets go of a tensor while Python ends would abort the process."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    texts = (*SMALL, "trainer=cpu", f"runs={tmp_path}", "trainer.devices=2", f"recipe.learning_rate={rate}")
+    (tmp_path / "cell.json").write_text(json.dumps(asdict(make_cell(compose(texts), texts))))
+    script = tmp_path / "rank.py"
+    script.write_text(
+        "import sys, torch.distributed, lightning_module.train\n"
+        "lightning_module.train.main(sys.argv[1])\n"
+        "sys.exit(torch.distributed.is_initialized())\n"
+    )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*torchrun, str(script), str(tmp_path / "cell.json")], timeout=200, check=True)
 
 
 def test_divergence_is_a_result(tmp_path):
