@@ -178,7 +178,7 @@ def merged(fragments: Sequence[Fragment]) -> Fragment:
     whole.exit = fragments[-1].exit
     notes = [fragment.damage for fragment in fragments if fragment.damage]
     whole.damage = "; ".join(notes)
-    whole.cut = all(fragment.cut for fragment in fragments if fragment.damage)
+    whole.cut = bool(notes) and all(fragment.cut for fragment in fragments if fragment.damage)
     return whole
 
 
