@@ -260,9 +260,9 @@ class Classifier(LightningModule):
         }
         self._sums.zero_()
         self.seconds, self._clock = 0.0, time.perf_counter()
-        self.on_epoch(self.epoch, self.step, metrics)
         if not math.isfinite(metrics["train/loss"]):
             self.diverged = f"training loss {metrics['train/loss']} in epoch {self.epoch}"
+        self.on_epoch(self.epoch, self.step, metrics)
         if self.diverged or self.step == self.config.recipe.steps:
             self.trainer.should_stop = True
 

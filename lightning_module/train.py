@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import sys
 import traceback
@@ -177,7 +176,7 @@ class _Training(Callback):
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """The record comes before the checkpoint: a kill between them repeats the epoch, never skips it."""
         self.reporter.epoch(epoch, step, {**metrics, "peak_memory": peak_memory(self.module.device)})
-        if math.isfinite(metrics["train/loss"]):
+        if not self.module.diverged:
             self.save()
             if step < self.config.recipe.steps and self._asked_to_stop():
                 self._leave()
