@@ -44,8 +44,8 @@ def after(folder: Path, element: int, exit_code: int) -> int:
         if verdict.action == "fail":
             _stop_the_rest(folder, array, verdict.traceback)
     if actions & {"requeue", "elsewhere"}:
-        avoid = [node for run in run_folders for node in unfit_nodes(store.history(run))]
-        return requeue(run_folders, attempt, array.name, avoid if "elsewhere" in actions else [])
+        avoid = [verdict.unfit for verdict in verdicts if verdict.unfit]
+        return requeue(run_folders, attempt, array.name, _excluded(job, avoid) if avoid else "")
     # A job that could not ask whether it may go on has no result, and SLURM must not call it completed.
     return 1 if "fail" in actions or ("leave" in actions and not job) else 0
 
@@ -70,30 +70,41 @@ def _decide(
         Evidence(
             state=state,
             errors=errors,
+            nodes=_nodes_by_rank(cell) if errors else [],
             mine=not any(line["event"] == "busy" and attempt.same(_of(line)) for line in history),
             job={**job, **cancelled},
             restart=attempt.restart,
             history=history,
+            unfit=store.unfit_nodes(history, attempt.job),
             exit_code=exit_code,
             oom=exit_code != 0 and OOM.search(store.end_of(log)) is not None,
             max_requeues=array.options["max_requeues"],
         )
     )
-    if verdict.action == "elsewhere" and not fits_elsewhere(cell, job, unfit_nodes(history)):
+    if verdict.unfit and not fits_elsewhere(
+        run_folder.parent / store.FOLDER / array.name, job, verdict.unfit
+    ):
         verdict = replace(
-            verdict, action="fail", why=f"{verdict.why}; the partition has no other node to try"
+            verdict, action="fail", why=f"{verdict.why}; the job fits on no other node", unfit=""
         )
     said = f"slurm: {cell.name}: {verdict.action}: {verdict.why}"
     print(said, flush=True)
     if log and array.element(index)[1]:  # what is printed here goes to the log of the first task alone
         with log.open("a") as file:
             file.write(said + "\n")
-    store.note(run_folder, "end", attempt, action=verdict.action, why=verdict.why, code=exit_code)
+    told = {"unfit": verdict.unfit} if verdict.unfit else {}
+    store.note(run_folder, "end", attempt, action=verdict.action, why=verdict.why, code=exit_code, **told)
     # The rank wrote its own traceback; a hint, or another rank's, says more.
-    told = found.status.get("traceback") == verdict.traceback and verdict.why != MEMORY_HINT
-    if verdict.action == "fail" and found.state != "damaged" and not told:
+    known = found.status.get("traceback") == verdict.traceback and verdict.why != MEMORY_HINT
+    if verdict.action == "fail" and found.state != "damaged" and not known:
         _write_failure(cell, run_folder, verdict.why, verdict.traceback, verdict.rank)
     return verdict
+
+
+def _nodes_by_rank(cell: Cell) -> list[str]:
+    """Host name of each rank: SLURM fills one node after the other."""
+    hosts = cluster.hostnames(os.environ["SLURM_JOB_NODELIST"])
+    return [host for host in hosts for _ in range(int(cell.config["trainer"]["devices"]))]
 
 
 def _of(line: Mapping[str, Any]) -> Attempt:
@@ -108,32 +119,32 @@ def _write_failure(cell: Cell, run_folder: Path, why: str, text: str, rank: int)
         writer.close()
 
 
-def fits_elsewhere(cell: Cell, job: Mapping[str, str], unfit: Sequence[str]) -> bool:
-    """Whether the partition has nodes enough that this cell has not failed on; where SLURM is silent, yes.
+def fits_elsewhere(array: Path, job: Mapping[str, str], unfit: str) -> bool:
+    """Whether SLURM would start this job without the nodes that it must avoid; it knows constraints and limits.
 
-    A job that excludes too many of its nodes would be queued for ever.
+    A job that excludes every node that it could have would be queued for ever.
     """
-    excluded = job.get("ExcNodeList", "(null)")
-    avoid = [*unfit, os.environ["SLURM_JOB_NODELIST"], *([] if excluded == "(null)" else [excluded])]
+    script = next(array.glob("*submission*.sh"))
     try:
-        return cluster.spare_nodes(job["Partition"], avoid) >= int(cell.config["trainer"]["nodes"])
-    except cluster.SlurmError:
-        return True
+        with cluster.outside_of_jobs():
+            cluster.call("sbatch", "--test-only", f"--exclude={_excluded(job, [unfit])}", str(script))
+    except cluster.SlurmError as error:
+        return "node configuration is not available" not in str(error)
+    return True
 
 
-def unfit_nodes(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Nodes on which this cell could not be trained."""
-    found, nodes = [], ""
-    for line in history:
-        if line["event"] == "start":
-            nodes = line["nodes"]
-        elif line.get("action") == "elsewhere" and nodes:
-            found.append(nodes)
-    return list(dict.fromkeys(found))
+def _excluded(job: Mapping[str, str], unfit: Sequence[str]) -> str:
+    """The nodes that the job avoids already and these, as SLURM takes them."""
+    before = job.get("ExcNodeList", "(null)")
+    return ",".join(dict.fromkeys([*([] if before == "(null)" else [before]), *unfit]))
 
 
-def requeue(run_folders: Sequence[Path], attempt: Attempt, array: str, avoid: Sequence[str]) -> int:
-    """Queue this job again, on other nodes than `avoid`; SLURM ends this process soon after."""
+def requeue(run_folders: Sequence[Path], attempt: Attempt, array: str, excluded: str) -> int:
+    """Queue this job again, without the excluded nodes.
+
+    SLURM then signals every process of the job and, some seconds later, kills it; the batch script ignores the
+    signals for this process and what it calls.
+    """
 
     def runs() -> bool:  # while the controller was silent, the job may have been cancelled
         return cluster.job_now(attempt.job).get("JobState") == "RUNNING"
@@ -149,14 +160,13 @@ def requeue(run_folders: Sequence[Path], attempt: Attempt, array: str, avoid: Se
             f"slurm: the job cannot be requeued ({error}); run the sweep's command again to go on", flush=True
         )
         return 1
-    if avoid:
-        before = cluster.job_now(attempt.job).get("ExcNodeList", "(null)")
-        nodes = ",".join(dict.fromkeys([*([] if before == "(null)" else [before]), *avoid]))
+    if excluded:
         try:
-            # Only now, because a running job cannot be changed; SLURM holds it back for two minutes.
-            cluster.call("scontrol", "update", f"jobid={attempt.job}", f"ExcNodeList={nodes}")
+            # SLURM refuses to change a running job ("no longer pending execution"); it holds a requeued one back
+            # for two minutes.
+            cluster.persist("scontrol", "update", f"jobid={attempt.job}", f"ExcNodeList={excluded}")
         except cluster.SlurmError as error:
-            print(f"slurm: {nodes} cannot be excluded ({error})", flush=True)
+            print(f"slurm: {excluded} cannot be excluded ({error})", flush=True)
     return 0
 
 

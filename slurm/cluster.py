@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ablations.cell import ConfigError
@@ -243,10 +244,23 @@ def hosts(partition: str | None) -> list[str]:
     return sorted(set(call("sinfo", "-h", "-N", "-o", "%n", *where).split()))
 
 
-def spare_nodes(partition: str, avoid: Iterable[str]) -> int:
-    """How many nodes of a partition are left without these; avoid: lists such as node[1-3]."""
-    there = set(call("sinfo", "-h", "-N", "-o", "%N", "-p", partition).split())
-    return len(there - set(call("scontrol", "show", "hostnames", ",".join(avoid)).split()))
+def hostnames(nodes: str) -> list[str]:
+    """The nodes of a list such as node[1-3], in order; asks no controller."""
+    return call("scontrol", "show", "hostnames", nodes).split()
+
+
+@contextlib.contextmanager
+def outside_of_jobs() -> Iterator[None]:
+    """Without the variables of a job that this process may itself run in: sbatch would obey them."""
+    inner = {
+        key: value for key, value in os.environ.items() if key.startswith("SLURM_") and key != "SLURM_CONF"
+    }
+    for key in inner:
+        del os.environ[key]
+    try:
+        yield
+    finally:
+        os.environ.update(inner)
 
 
 def unresolvable(names: Sequence[str]) -> list[str]:

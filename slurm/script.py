@@ -116,6 +116,8 @@ def parameters(name: str, needs: Resources, options: Options, throttle: int, cod
         "stderr_to_stdout": True,
         "setup": setup,
         "teardown": [
+            # When it asks for a requeue SLURM signals it, and what it calls would end before it has done its work.
+            "trap '' TERM INT USR1 USR2",
             # Outside of a container, where scontrol is; it needs Python alone.
             *([f'{host} -c "" 2>/dev/null && exec {host} {after}'] if options.python else []),
             f"exec {python} {after}",

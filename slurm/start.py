@@ -1,17 +1,18 @@
 """The first file that a SLURM task runs: it takes the signals before anything slow is imported.
 
 A signal that comes while Python imports torch would end the rank, and with it the job. From here on it is
-remembered, and the training loop finds it. Run as a script: python slurm/start.py run|after ARRAY_FOLDER.
+remembered, and the training loop finds it. What comes after the ranks ignores signals, as the batch script does
+then, so that the commands that it calls ignore them too. Run as a script: python slurm/start.py run|after ARRAY.
 """
 
 import signal
+import sys
 
 received: list[int] = []
 for _number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
-    signal.signal(_number, lambda number, _: received.append(number))
+    signal.signal(_number, signal.SIG_IGN if "after" in sys.argv[1:2] else lambda n, _: received.append(n))
 
 if __name__ == "__main__":
-    import sys
     from pathlib import Path
 
     # The snapshot that holds this file, not a checkout that happens to be installed.

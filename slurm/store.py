@@ -176,6 +176,13 @@ def history(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def unfit_nodes(lines: Iterable[Mapping[str, Any]], job: str) -> list[str]:
+    """The node of each start of this job that a fault of the node has ended; another submission starts anew."""
+    return [
+        line["unfit"] for line in lines if line["event"] == "end" and line["job"] == job and "unfit" in line
+    ]
+
+
 def settled(lines: Iterable[Mapping[str, Any]], job: str) -> bool:
     """Whether this job has given the cell up; it may be started again for another cell that shares it."""
     ends = [line for line in lines if line["event"] == "end" and line["job"] == job]

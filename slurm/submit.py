@@ -63,20 +63,6 @@ def snapshot(runs: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _outside_of_jobs() -> Iterator[None]:
-    """Without the variables of a job that this process may itself run in: sbatch would obey them."""
-    inner = {
-        key: value for key, value in os.environ.items() if key.startswith("SLURM_") and key != "SLURM_CONF"
-    }
-    for key in inner:
-        del os.environ[key]
-    try:
-        yield
-    finally:
-        os.environ.update(inner)
-
-
-@contextlib.contextmanager
 def _one_client(runs: Path) -> Iterator[None]:
     """Two clients that submit at the same time would both find a cell not queued."""
     folder = runs / store.FOLDER
@@ -147,7 +133,7 @@ def submit(
     """
     runs = runs.absolute()
     python = options.python or shlex.quote(sys.executable)
-    with _one_client(runs), _outside_of_jobs():
+    with _one_client(runs), cluster.outside_of_jobs():
         there = active(runs, cells)
         left = [cell for cell in cells if cell.identity not in there]
         measured = _measured(runs)

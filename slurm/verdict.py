@@ -33,25 +33,28 @@ MEMORY_HINT = (
     "out of memory: raise hydra.launcher.mem (the machine's), or use trainer.activation_checkpoint or more "
     "trainer.devices (the GPU's)"
 )
-MAX_NODE_FAULTS = 2
-"""The same complaint on more nodes than this is the installation's, not a node's."""
+MAX_UNFIT_NODES = 2
+"""A fault that a cell meets on more nodes than this is the installation's, not a node's."""
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What is known when the tasks of a job have ended.
 
-    state: of the record. errors: traceback by rank. mine: whether no other job had the run folder when this
-    one came. job: what SLURM says of the job now. restart: which start of the job this was. history:
-    of the cell's jobs. exit_code: of srun. oom: whether SLURM said in the log that it killed for memory.
+    state: of the record. errors: traceback by rank. nodes: host name by rank. mine: whether no other job had
+    the run folder when this one came. job: what SLURM says of the job now. restart: which start of the job this
+    was. history: of the cell's jobs. unfit: node of each earlier start of this job that a node's fault ended.
+    exit_code: of srun. oom: whether SLURM said in the log that it killed for memory.
     """
 
     state: str
     errors: Mapping[int, str]
+    nodes: Sequence[str]
     mine: bool
     job: Mapping[str, str]
     restart: int
     history: Sequence[Mapping[str, Any]]
+    unfit: Sequence[str]
     exit_code: int
     oom: bool
     max_requeues: int
@@ -59,12 +62,13 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do, the reason as a sentence, and for a failure whose traceback tells it."""
+    """What to do, and the reason as a sentence. traceback: of a failure, from this rank. unfit: the node to avoid."""
 
     action: Action
     why: str
     traceback: str = ""
     rank: int = 0
+    unfit: str = ""
 
 
 def last_line(traceback: str) -> str:
@@ -113,12 +117,14 @@ def judge(seen: Evidence) -> Verdict:
     if root:
         rank, text = root
         if NODE_FAULT in last_line(text) or HARDWARE.search(last_line(text)):
-            faults = 1 + sum(
-                line["event"] == "end" and line["action"] == "elsewhere" for line in seen.history
-            )
-            if faults <= MAX_NODE_FAULTS:
-                return Verdict("elsewhere", last_line(text), text, rank)
-            return Verdict("fail", f"the same on {faults} nodes: {last_line(text)}", text, rank)
+            faults = [*seen.unfit, seen.nodes[rank]]
+            nodes = len(set(faults))
+            if nodes > MAX_UNFIT_NODES:
+                return Verdict("fail", f"the same on {nodes} nodes: {last_line(text)}", text, rank)
+            if len(faults) > seen.max_requeues:
+                why = f"{len(faults)} times, and SLURM does not keep the job off {faults[-1]}: {last_line(text)}"
+                return Verdict("fail", why, text, rank)
+            return Verdict("elsewhere", last_line(text), text, rank, faults[-1])
         if MEMORY.search(last_line(text)):
             return Verdict("fail", MEMORY_HINT, text, rank)
         return Verdict("fail", last_line(text), text, rank)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from small import ROOT
 
 from ablations.cell import Cell
 from ablations.plan import compose, make_cell
@@ -154,16 +158,65 @@ def test_a_request_that_came_after_the_cancellation_does_not_revive_the_job(
     assert calls(tmp_path, "scancel") == ["12_0"]
 
 
-def test_a_node_fault_without_another_node_fails_the_cell(
-    program: Program, ended: Judge, tmp_path: Path
-) -> None:
-    nodes = 'case "$*" in *hostnames*) echo "${3}" | tr , "\\n";; esac'
-    job_now = "JobState=RUNNING Restarts=0 Partition=p ExcNodeList=node2"
-    program("scontrol", f'case "$*" in *job*) echo {job_now};; esac\n{nodes}')
-    program("sinfo", "echo node1; echo node2; echo node1")
+NODE_FAULT = "Traceback:\nslurm.job.NodeFault: node1 has no GPU\n"
+ON_NODE_1 = """case "$*" in
+  *hostnames*) echo node1;;
+  *show*) echo JobState=RUNNING Restarts=0 ExcNodeList=node2;;
+esac
+"""
+
+
+@pytest.fixture
+def faulty(ended: Judge, tmp_path: Path) -> Path:
+    """The run folder of a cell that node1 could not train."""
     (run,) = tmp_path.glob("runs/*/jobs.jsonl")
-    (run.parent / "error-0.txt").write_text("Traceback:\nslurm.job.NodeFault: node1 has no GPU\n")
-    assert ended() == (1, ["fail"])
+    (run.parent / "error-0.txt").write_text(NODE_FAULT)
+    (tmp_path / "runs" / "slurm" / "sweep.0" / "12_submission.sh").touch()
+    return run.parent
+
+
+@pytest.mark.parametrize(
+    ("answer", "decided"),
+    [
+        ("true", (0, ["elsewhere"])),
+        (
+            "echo 'allocation failure: Requested node configuration is not available' >&2; exit 1",
+            (1, ["fail"]),
+        ),
+        ("echo 'Unable to contact slurm controller' >&2; exit 1", (0, ["elsewhere"])),
+    ],
+)
+def test_slurm_is_asked_if_the_job_fits_on_another_node(
+    program: Program, ended: Judge, faulty: Path, tmp_path: Path, answer: str, decided: tuple[int, list[str]]
+) -> None:
+    program("scontrol", ON_NODE_1)
+    program("sbatch", answer)
+    assert ended() == decided
+    (asked,) = calls(tmp_path, "sbatch")
+    assert asked.startswith("--test-only --exclude=node2,node1 ")
+    excluded = ["update jobid=12_0 ExcNodeList=node2,node1"] * (decided[0] == 0)
+    assert [call for call in calls(tmp_path, "scontrol") if call.startswith("update")] == excluded
+
+
+def test_a_node_is_excluded_although_slurm_signals_the_job(
+    program: Program, faulty: Path, tmp_path: Path
+) -> None:
+    # As SLURM does: after the request every process of the job gets SIGTERM.
+    term = "(for i in 1 2 3 4 5 6; do sleep 0.2; kill -TERM -- -$(cat session); done) &"
+    slow = 'sleep 1; echo "$*" >> done'
+    program("scontrol", f'{ON_NODE_1}\ncase "$*" in requeue*) {term} ;; update*) {slow} ;; esac')
+    program("sbatch", "true")
+    command = [
+        sys.executable,
+        str(ROOT / "slurm" / "start.py"),
+        "after",
+        str(faulty.parent / "slurm" / "sweep.0"),
+        "1",
+    ]
+    shell = f"echo $$ > session; trap '' TERM INT USR1 USR2; exec {shlex.join(command)}"
+    subprocess.run(["bash", "-c", shell], cwd=tmp_path, start_new_session=True, timeout=60, check=True)
+    assert (tmp_path / "done").read_text() == "update jobid=12_0 ExcNodeList=node2,node1\n"
+    assert sum(call.startswith("update") for call in calls(tmp_path, "scontrol")) == 1, "nothing cut it short"
 
 
 def test_a_limit_that_only_the_second_array_meets_says_what_was_submitted(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from slurm.store import unfit_nodes
 from slurm.verdict import Evidence, cause, judge, last_line, signature, stalled
 
 CODE = (
@@ -32,10 +33,12 @@ def evidence(**changes: Any) -> Evidence:
     usual: dict[str, Any] = {
         "state": "killed",
         "errors": {},
+        "nodes": ["node3", "node4"],
         "mine": True,
         "job": {"JobState": "RUNNING", "Restarts": "0"},
         "restart": 0,
         "history": [start(0)],
+        "unfit": [],
         "exit_code": 0,
         "oom": False,
         "max_requeues": 3,
@@ -73,10 +76,32 @@ def test_policy(changes: dict[str, Any], action: str, words: str) -> None:
     assert re.search(words, verdict.why)
 
 
-def test_a_fault_of_every_node_is_not_a_node_s() -> None:
-    elsewhere = {"event": "end", "action": "elsewhere"}
-    history = [start(0), elsewhere, start(0), elsewhere, start(0)]
-    assert judge(evidence(errors={0: NODE}, history=history)).action == "fail"
+@pytest.mark.parametrize(
+    ("unfit", "rank", "action", "words"),
+    [
+        ([], 1, "elsewhere", "node3 has no GPU"),
+        (["node1"], 0, "elsewhere", "node3 has no GPU"),
+        (["node1", "node2"], 0, "fail", "the same on 3 nodes"),
+        # The job came back to where it had been: one node has a fault, not three.
+        (["node3", "node3"], 0, "elsewhere", "node3 has no GPU"),
+        (["node1", "node3"], 0, "elsewhere", "node3 has no GPU"),
+        (["node3", "node3", "node3"], 0, "fail", "4 times.* does not keep the job off node3"),
+    ],
+)
+def test_nodes_with_a_fault_are_counted_not_faults(
+    unfit: list[str], rank: int, action: str, words: str
+) -> None:
+    verdict = judge(evidence(errors={rank: NODE}, unfit=unfit))
+    assert (verdict.action, verdict.unfit) == (action, ["node3", "node4"][rank] * (action == "elsewhere"))
+    assert re.search(words, verdict.why)
+
+
+def test_another_submission_counts_nodes_anew() -> None:
+    ends = [
+        {"event": "end", "job": job, "action": "elsewhere", "unfit": node}
+        for job, node in (("7_0", "node1"), ("7_0", "node2"), ("9_0", "node4"))
+    ]
+    assert unfit_nodes([{"event": "start", "job": "9_0"}, *ends], "9_0") == ["node4"]
 
 
 def test_progress_starts_the_count_again() -> None:
