@@ -202,7 +202,7 @@ def test_a_node_is_excluded_although_slurm_signals_the_job(
     program: Program, faulty: Path, tmp_path: Path
 ) -> None:
     # As SLURM does: after the request every process of the job gets SIGTERM.
-    term = "(sleep 0.5; kill -TERM -- -$(cat session)) >/dev/null 2>&1 &"
+    term = "(sleep 0.5; kill -s TERM -- -$(cat session)) >/dev/null 2>&1 &"
     slow = 'sleep 1; echo "$*" >> done'
     program("scontrol", f'{ON_NODE_1}\ncase "$*" in requeue*) {term} ;; update*) {slow} ;; esac')
     program("sbatch", "true")
