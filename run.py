@@ -20,8 +20,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ablations import studies
-from ablations.cell import ConfigError
+from ablations.sweep import studies
+from lightning_module.support.errors import ConfigError
 
 
 @contextmanager
@@ -39,8 +39,9 @@ def one_sentence() -> Iterator[None]:
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")
 def door(_: DictConfig) -> None:
     """One cell: without -m there is no sweeper."""
-    from ablations.plan import request, sweep
-    from slurm.local import run_sweep
+    from ablations.sweep.here import run_sweep
+    from ablations.sweep.plan import sweep
+    from ablations.sweep.request import request
 
     with one_sentence():
         run_sweep(sweep(request(HydraConfig.get().overrides.task), ["python", *sys.argv]))
@@ -48,7 +49,8 @@ def door(_: DictConfig) -> None:
 
 def check(arguments: Sequence[str]) -> None:
     """Names and values of every cell, before Hydra sees them: its own errors are longer and come one by one."""
-    from ablations.plan import check_choices, compose, parse_overrides, request
+    from ablations.sweep.compose import check_choices, compose, parse_overrides
+    from ablations.sweep.request import request
     from slurm.options import check_overrides
 
     multirun = any(text in ("-m", "--multirun") for text in arguments)

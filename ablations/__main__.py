@@ -11,13 +11,14 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from ablations import estimate, show, studies
-from ablations.cell import ConfigError, difference
-from ablations.check import checked
-from ablations.composition import compose, make_cell
-from ablations.plan import Sweep, request, sweep
-from lightning_module import record
-from lightning_module.config import nearest
+from ablations.sweep import estimate, show, studies
+from ablations.sweep.check_study import checked
+from ablations.sweep.compose import compose, make_cell
+from ablations.sweep.plan import Sweep, sweep
+from ablations.sweep.request import request
+from lightning_module.cell import record
+from lightning_module.cell.identity import difference
+from lightning_module.support.errors import ConfigError, nearest
 
 DIGITS = frozenset("0123456789abcdef")
 

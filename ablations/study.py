@@ -1,6 +1,6 @@
 """A study as data: its question, its cells, what the paper claims and what it measured.
 
-What can be checked without `conf/` is checked here, when a study is made; `ablations.check` does the rest.
+What can be checked without `conf/` is checked here, when a study is made; `ablations.sweep.check_study` does the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablations.cell import ConfigError
+from lightning_module.support.errors import ConfigError
 
 Levels = Mapping[str, Any]
 """One cell of a study, or a part of one: factor -> level, such as {"model.depth": 20, "seed": 0}."""

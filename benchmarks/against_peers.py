@@ -28,14 +28,15 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from peers import Times  # noqa: E402
 
-from ablations.cell import Cell  # noqa: E402
-from ablations.plan import compose, make_cell  # noqa: E402
-from lightning_module import recipe, train  # noqa: E402
-from lightning_module.config import parse  # noqa: E402
+from ablations.sweep.compose import compose, make_cell  # noqa: E402
+from lightning_module import train  # noqa: E402
+from lightning_module.cell.config import parse_config  # noqa: E402
+from lightning_module.cell.identity import Cell  # noqa: E402
 from lightning_module.data.images import DataSet, Images  # noqa: E402
-from lightning_module.interruption import Interruption  # noqa: E402
 from lightning_module.networks.resnet import build  # noqa: E402
-from lightning_module.step import Step  # noqa: E402
+from lightning_module.training import recipe  # noqa: E402
+from lightning_module.training.interruption import Interruption  # noqa: E402
+from lightning_module.training.step import Step  # noqa: E402
 
 IMAGES = 50_000
 DEPTHS = {20: (128, 8, 200), 56: (128, 3, 200), 110: (128, 2, 100), 1202: (8, 1, 20)}
@@ -136,7 +137,7 @@ def against_peers(depth: int, arguments: argparse.Namespace) -> None:
         f"trainer.precision={arguments.precision}",
         *arguments.trainer,
     )
-    config = parse(cell.config)
+    config = parse_config(cell.config)
     setting = peers.Setting(
         images,
         labels,
@@ -179,7 +180,7 @@ def overhead(arguments: argparse.Namespace) -> None:
         "trainer.threads=1",
     )
     cell = cell_of(device, *texts)
-    config = parse(cell.config)
+    config = parse_config(cell.config)
     data = DataSet(config.data, Images(*synthetic(8)), Images(*(part[:100] for part in synthetic(8))))
     torch.set_num_threads(1)
 

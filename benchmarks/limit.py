@@ -21,10 +21,10 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from against_peers import Ours, Times, cell_of, in_turns, synthetic  # noqa: E402
 
-from lightning_module.ceilings import ceilings, floor  # noqa: E402
-from lightning_module.config import parse  # noqa: E402
-from lightning_module.cost import cost  # noqa: E402
+from lightning_module.benchmark.ceilings import ceilings, floor  # noqa: E402
+from lightning_module.cell.config import parse_config  # noqa: E402
 from lightning_module.data.images import DataSet, Images  # noqa: E402
+from lightning_module.networks.cost import cost  # noqa: E402
 
 STEPS = 64_000
 VARIANTS = {
@@ -102,7 +102,7 @@ def main() -> None:
         loops: dict[str, Callable[[int], Times]] = {}
         for name, overrides in VARIANTS["compiled" if arguments.compiled else device.type].items():
             cell = cell_of(device, *base, *overrides)
-            config = parse(cell.config)
+            config = parse_config(cell.config)
             data = DataSet(config.data, part, Images(part.images[:100], part.labels[:100]))  # type: ignore[arg-type]
             loops[name] = Ours(cell, data, against_peers.clock(device))
         few, many = against_peers.DEPTHS.get(depth, (batch, 4, 200))[1:]

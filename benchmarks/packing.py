@@ -30,7 +30,7 @@ def work(arguments: argparse.Namespace, threads: int, barrier: Barrier, results:
     import against_peers
     import torch
 
-    from lightning_module.config import parse
+    from lightning_module.cell.config import parse_config
     from lightning_module.data.images import DataSet, Images
 
     device = torch.device(arguments.device)
@@ -45,7 +45,7 @@ def work(arguments: argparse.Namespace, threads: int, barrier: Barrier, results:
     )
     against_peers.IMAGES = max(10_000, (arguments.steps + 200) * arguments.batch_size)  # one epoch
     part = Images(*against_peers.synthetic(arguments.size))
-    data = DataSet(parse(cell.config).data, part, Images(part.images[:100], part.labels[:100]))  # type: ignore
+    data = DataSet(parse_config(cell.config).data, part, Images(part.images[:100], part.labels[:100]))  # type: ignore
     ours = against_peers.Ours(cell, data, against_peers.clock(device))
     ours(3)
     barrier.wait()

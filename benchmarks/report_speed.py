@@ -19,8 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ablations.cell import Cell  # noqa: E402
-from ablations.manifest import Manifest, write  # noqa: E402
+from ablations.sweep.manifest import Manifest, write  # noqa: E402
+from lightning_module.cell.identity import Cell  # noqa: E402
 
 
 def make(runs: Path, cells: int, epochs: int) -> Manifest:

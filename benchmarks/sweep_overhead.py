@@ -22,8 +22,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from ablations.plan import request, sweep
-from slurm.local import run_sweep
+from ablations.sweep.here import run_sweep
+from ablations.sweep.plan import sweep
+from ablations.sweep.request import request
 
 
 def timed(cells: int, runs: str, logger: str) -> tuple[float, float]:

@@ -54,9 +54,9 @@ SAMPLE = 40
 
 def make(folder: Path) -> None:
     """Write the templates as offline runs; called in a process of its own."""
-    from ablations.cell import Cell
-    from lightning_module.record import Writer
-    from lightning_module.tracking import Tracker
+    from lightning_module.cell.identity import Cell
+    from lightning_module.cell.record import Writer
+    from lightning_module.tracking.wandb_run import Tracker
 
     for seed in range(TEMPLATES):
         config = {

@@ -11,9 +11,9 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from ablations.cell import Cell
-from lightning_module import record
-from lightning_module.interruption import Interruption, leave_with_parent
+from lightning_module.cell import record
+from lightning_module.cell.identity import Cell
+from lightning_module.training.interruption import Interruption, leave_with_parent
 
 
 def run_in_processes(

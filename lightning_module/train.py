@@ -24,27 +24,28 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from torch import nn
 
-from ablations.cell import Cell
-from lightning_module import checkpoint, record
-from lightning_module.benchmark import Benchmark
-from lightning_module.classifier import Classifier
-from lightning_module.config import Config, parse
+from lightning_module.benchmark.measure import Benchmark
+from lightning_module.cell import record
+from lightning_module.cell.config import Config, parse_config
+from lightning_module.cell.identity import Cell
 from lightning_module.data.images import load
 from lightning_module.data.stream import generator
-from lightning_module.interruption import Interruption, leave_with_parent
-from lightning_module.memory import (
+from lightning_module.networks.resnet import build
+from lightning_module.networks.responses import layer_responses
+from lightning_module.networks.unit import Unit
+from lightning_module.processes import run_in_processes
+from lightning_module.tracking.reporter import Reporter
+from lightning_module.training import checkpoint
+from lightning_module.training.classifier import Classifier
+from lightning_module.training.device_memory import (
     device_memory,
     peak_memory,
     reset_peak_memory,
     with_activation_checkpoint,
 )
-from lightning_module.networks.resnet import build
-from lightning_module.networks.responses import layer_responses
-from lightning_module.networks.unit import Unit
-from lightning_module.processes import run_in_processes
-from lightning_module.realised import realised
-from lightning_module.reporter import Reporter
-from lightning_module.sync_batch_norm import synchronise
+from lightning_module.training.interruption import Interruption, leave_with_parent
+from lightning_module.training.realised import realised
+from lightning_module.training.sync_batch_norm import synchronise
 
 MULTIPLY_ADDS_PER_THREAD = 5e7
 """Work per layer and batch that is worth a CPU thread."""
@@ -61,7 +62,7 @@ def run(cell: Cell, interruption: Interruption) -> record.Record:
     Raises record.Busy when another process runs it, record.RecordError for a record that must not be touched
     and ConfigError when its run folder or its data cannot be had.
     """
-    config, folder = parse(cell.config), run_folder(cell)
+    config, folder = parse_config(cell.config), run_folder(cell)
     if config.trainer.processes == 1:
         fit(cell, interruption)
     else:
@@ -105,7 +106,7 @@ def _fit(
     writer: record.Writer | None,
 ) -> None:
     """Train on, from the last checkpoint if there is one, to an end that the log is told of."""
-    config = parse(cell.config)
+    config = parse_config(cell.config)
     config = with_activation_checkpoint(config, device_memory(config, _on_gpu(config)))
     data = load(config.data)
     reporter = Reporter(cell, config, folder, writer)

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ablations.cell import ConfigError
-from ablations.manifest import Manifest
+from ablations.sweep.manifest import Manifest
+from lightning_module.support.errors import ConfigError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +72,10 @@ def run(options: argparse.Namespace) -> int:
 
 def single(manifest: Manifest, options: argparse.Namespace) -> int:
     """Make (or check) the report of one manifest."""
-    from reports import choose, collect, compose, render, sources
+    from reports import choose, sources
+    from reports.numbers import join as collect
+    from reports.pages import render
+    from reports.sections import compose
 
     frames = sources.load(options.source, options.runs, manifest)
     collected = collect.collect(manifest, choose.study(manifest.study), frames)
@@ -90,7 +93,10 @@ def single(manifest: Manifest, options: argparse.Namespace) -> int:
 
 def every(options: argparse.Namespace) -> int:
     """Make (or check) the reports of all sweeps, and the index of them and of the studies not started."""
-    from reports import choose, collect, compose, index, render, sources
+    from reports import choose, sources
+    from reports.numbers import join as collect
+    from reports.pages import render
+    from reports.sections import compose, index
 
     manifests = choose.every(options.runs)
     frames = sources.load(options.source, options.runs, None)
@@ -114,7 +120,7 @@ def every(options: argparse.Namespace) -> int:
 
 def put(options: argparse.Namespace, folder: Path, contents: dict[str, str]) -> int:
     """Write a folder, or with --check say what is out of date in it: exit code 1 then."""
-    from reports import files
+    from reports.pages import folder as files
 
     if not options.check:
         files.write(folder, contents)

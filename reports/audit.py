@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ablations.cell import ConfigError
+from lightning_module.support.errors import ConfigError
 from reports.sources import RUN_COLUMNS, Frames, is_config
 
 if TYPE_CHECKING:

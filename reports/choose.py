@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import ablations
-from ablations import manifest as manifests
-from ablations.cell import ConfigError
-from ablations.manifest import Manifest
 from ablations.study import Study
+from ablations.sweep import manifest as manifests
+from ablations.sweep.manifest import Manifest
+from lightning_module.support.errors import ConfigError
 
 
 def listing(runs: Path) -> list[str]:
@@ -94,6 +94,6 @@ def _declared(name: str) -> Manifest | None:
     """The cells that a study declares; None if there is no such study. Composes them, which takes a while."""
     if name not in studies():
         return None
-    plan: Any = importlib.import_module("ablations.plan")
+    plan: Any = importlib.import_module("ablations.sweep.plan")
     found: Manifest = plan.study_manifest(name)
     return found

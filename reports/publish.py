@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ablations.cell import ConfigError
-from ablations.manifest import Manifest
+from ablations.sweep.manifest import Manifest
+from lightning_module.support.errors import ConfigError
 from reports.sources._wandb_client import connect, place
 
 PANELS = ("test/error", "train/error", "train/loss")

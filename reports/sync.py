@@ -19,8 +19,9 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ablations.cell import Cell, ConfigError
-from lightning_module import record
+from lightning_module.cell import record
+from lightning_module.cell.identity import Cell
+from lightning_module.support.errors import ConfigError
 from reports import audit
 from reports.sources import Frames
 
@@ -112,7 +113,7 @@ def rebuild(folder: Path) -> Path:
 
     Group and project, of which the record says nothing, are those of the newest file if there is one.
     """
-    from lightning_module.tracking import Tracker, nested
+    from lightning_module.tracking.wandb_run import Tracker, nested
     from reports.sources import wandb_offline
 
     told = record.read(folder)

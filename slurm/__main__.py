@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ablations.cell import ConfigError
+from lightning_module.support.errors import ConfigError
 from slurm import cluster, launcher, status, store
 from slurm.cluster import SlurmError
-from slurm.options import parse
+from slurm.options import parse_options
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -142,7 +142,9 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
         assert row.place
         groups.setdefault(row.place[0], []).append(row)
     for name, members in groups.items():
-        options = parse({**arrays[name].options, **{k: int(v) if v.isdigit() else v for k, v in own.items()}})
+        options = parse_options(
+            {**arrays[name].options, **{k: int(v) if v.isdigit() else v for k, v in own.items()}}
+        )
         cells = [
             store.read_cell(runs / store.FOLDER / name / "cells" / f"{row.place[1]}.json")
             for row in members

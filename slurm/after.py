@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_module import record
+from lightning_module.cell import record
 from slurm import cluster, store
 from slurm.store import Attempt
 from slurm.verdict import MEMORY_HINT, Evidence, Verdict, judge, signature
 
 if TYPE_CHECKING:
-    from ablations.cell import Cell
+    from lightning_module.cell.identity import Cell
 
 OOM = re.compile(rb"oom[-_ ]kill|exceeded .*memory limit", re.IGNORECASE)
 """What slurmstepd writes when it ends a job for its memory."""

@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ablations.cell import ConfigError
-from lightning_module.config import nearest
+from lightning_module.support.errors import ConfigError, nearest
 from slurm.options import minutes
 from slurm.resources import Limits
 

@@ -15,13 +15,13 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_module import record
-from lightning_module.interruption import Interruption
+from lightning_module.cell import record
+from lightning_module.training.interruption import Interruption
 from slurm import store
 from slurm.store import Attempt
 
 if TYPE_CHECKING:
-    from ablations.cell import Cell
+    from lightning_module.cell.identity import Cell
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 PATIENCE = 900.0

@@ -15,8 +15,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
-    from ablations.cell import Cell
-    from ablations.plan import Request, Sweep
+    from ablations.sweep.plan import Sweep
+    from ablations.sweep.request import Request
+    from lightning_module.cell.identity import Cell
     from slurm.options import Options
 
 REFRESH = 10.0
@@ -37,16 +38,17 @@ class SlurmLauncher(Launcher):
         }
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Nothing to prepare: cells are composed by ablations.plan."""
+        """Nothing to prepare: cells are composed by ablations.sweep.plan."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit the cells with these overrides. With wait=true, SystemExit 1 if one of them failed."""
-        from ablations.cell import ConfigError
-        from ablations.plan import Request, sweep
+        from ablations.sweep.plan import sweep
+        from ablations.sweep.request import Request
+        from lightning_module.support.errors import ConfigError
         from slurm.cluster import SlurmError
-        from slurm.options import parse
+        from slurm.options import parse_options
 
-        options = parse(self.parameters)
+        options = parse_options(self.parameters)
         lists = tuple(tuple(overrides) for overrides in job_overrides)
         asked = self.request or Request(
             lists, tuple(dict.fromkeys(text for texts in lists for text in texts))
@@ -71,11 +73,11 @@ def for_cluster(cell: Cell, gpus: bool) -> Cell:
 
 def submit_sweep(sweep: Sweep, options: Options) -> None:
     """Submit what is left of a sweep, say so, and follow it if asked to."""
-    from ablations.cell import ConfigError
-    from ablations.plan import announce, decide
-    from lightning_module import record
+    from ablations.sweep.here import check_data, check_records
+    from ablations.sweep.plan import announce, decide
+    from lightning_module.cell import record
+    from lightning_module.support.errors import ConfigError
     from slurm import cluster
-    from slurm.local import check_data, check_records
     from slurm.submit import submit
 
     runs, name = sweep.runs.absolute(), sweep.manifest.name

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ablations.cell import ConfigError, flatten
-from lightning_module.config import nearest, read_section
+from lightning_module.cell.config import read_section
+from lightning_module.cell.identity import flatten
+from lightning_module.support.errors import ConfigError, nearest
 
 PER_CELL = ("time", "mem", "cpus_per_task", "partition", "constraint", "exclude", "gpus_per_node")
 """Keys that one cell may have its own value of."""
@@ -190,7 +191,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
             )
 
 
-def parse(values: Mapping[str, Any]) -> Options:
+def parse_options(values: Mapping[str, Any]) -> Options:
     """Options from `hydra.launcher`; ConfigError names the key, the value and what is allowed."""
     plain = _texts(values)
     known = [f.name for f in fields(Options)]

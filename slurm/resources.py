@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ablations.cell import ConfigError
-from ablations.estimate import BENCHMARK_SECONDS, step_seconds
+from ablations.sweep.estimate import BENCHMARK_SECONDS, step_seconds
+from lightning_module.support.errors import ConfigError
 from slurm.options import Options, gigabytes, gpu_count, minutes
 
 T = TypeVar("T")

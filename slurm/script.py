@@ -12,12 +12,11 @@ from typing import Any
 
 import submitit
 
-from ablations.cell import ConfigError
+from lightning_module.support.disk import ROOT
+from lightning_module.support.errors import ConfigError
 from slurm import cluster
 from slurm.options import Options
 from slurm.resources import Resources
-
-ROOT = Path(__file__).resolve().parent.parent
 
 TRAP = r"""
 # srun in the background, because bash runs a trap only between commands. A signal to the batch script must

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablations import manifest
-from ablations.cell import ConfigError
-from lightning_module import record
-from lightning_module.config import nearest
+from ablations.sweep import manifest
+from lightning_module.cell import record
+from lightning_module.support.errors import ConfigError, nearest
 from slurm import cluster, store
 from slurm.cluster import WAITING, Job
 from slurm.verdict import MEMORY_HINT

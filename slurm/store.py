@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ablations.cell import Cell
-from lightning_module import record
+from lightning_module.cell import record
+from lightning_module.cell.identity import Cell
 
 FOLDER = "slurm"
 

@@ -16,14 +16,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ablations.cell import Cell, ConfigError
-from lightning_module import record
+from lightning_module.cell import record
+from lightning_module.cell.identity import Cell
+from lightning_module.support.disk import ROOT
+from lightning_module.support.errors import ConfigError
 from slurm import cluster, store
 from slurm.options import Options
 from slurm.resources import Resources, Task, arrays, correction, resources, throttles
 from slurm.script import Executor, parameters
 
-ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("ablations", "conf", "lightning_module", "slurm")
 """What a job needs of the program."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from small import ROOT, heed_permissions
 
-sys.path.insert(0, str(ROOT))
+pytest_plugins = ["wandb_fixtures"]
 os.environ["OMP_WAIT_POLICY"] = "passive"
 
 Door = Callable[..., subprocess.CompletedProcess[str]]

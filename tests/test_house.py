@@ -25,10 +25,10 @@ def test_imports_point_one_way():
     ("module", "absent"),
     [
         ("ablations.study", ["hydra", "torch", "pandas", "lightning_module"]),
-        ("lightning_module.config", ["torch", "pytorch_lightning"]),
-        ("lightning_module.record", ["torch", "pytorch_lightning", "hydra"]),
+        ("lightning_module.cell.config", ["torch", "pytorch_lightning"]),
+        ("lightning_module.cell.record", ["torch", "pytorch_lightning", "hydra"]),
         ("reports.__main__", ["torch", "pytorch_lightning", "hydra", "wandb"]),
-        ("slurm.local", ["torch", "pytorch_lightning"]),
+        ("ablations.sweep.here", ["torch", "pytorch_lightning"]),
     ],
 )
 def test_a_room_starts_without_what_it_does_not_need(module, absent):

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ablations.cell import ConfigError
 from lightning_module.data.config import DataConfig
 from lightning_module.data.images import DataSet
 from lightning_module.data.stream import Images
+from lightning_module.support.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lightning_module.checks import interval, positive, three_channels
+from lightning_module.support.check import interval, positive, three_channels
 
 
 @dataclass(frozen=True)

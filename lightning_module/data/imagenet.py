@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ablations.cell import ConfigError
 from lightning_module.data.config import ImageNetConfig
 from lightning_module.data.images import Views
 from lightning_module.data.photographs import centre_crop, colours, ten_crops, train_view, whole
 from lightning_module.data.stream import generator
+from lightning_module.support.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

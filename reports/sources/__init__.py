@@ -4,13 +4,13 @@ A source is a module of this folder with `def load(where: str, manifest: Manifes
 found by listing the folder: `--source KIND[:WHERE]`, KIND being the file's name with "-" for "_" and without
 a trailing "_api" (records, wandb-offline, wandb). `where` is what follows the colon, or the runs folder
 when nothing does. With a manifest only the runs of its cells are loaded (a run that does not exist is simply
-not there: the left join in `reports.collect` makes the hole); without one, all runs.
+not there: the left join in `reports.numbers.join` makes the hole); without one, all runs.
 Raises ConfigError in one sentence when the place cannot be read at all; a run that cannot be read is a row
 with state "damaged" and the reason.
 
 runs: one row per run, sorted by identity, columns RUN_COLUMNS, then the flat configuration, then metrics.
     A configuration column has a dot in its name or is "seed" (`model.depth`, `recipe.milestones`, `seed`):
-    object dtype, plain Python values as in `ablations.cell.canonical`, sequences as tuples, absent as None.
+    object dtype, plain Python values as in `cell.identity.canonical`, sequences as tuples, absent as None.
     A metric column has a slash in its name (`test/error`): float64, value of the last epoch, NaN if absent.
 history: one row per run and epoch, sorted by identity and epoch, columns HISTORY_COLUMNS, then every number
     that the run logged per epoch under its own name (`test/error`, `learning_rate`, `seconds`): float64, NaN
@@ -29,8 +29,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations.cell import ConfigError
-from ablations.manifest import Manifest
+from ablations.sweep.manifest import Manifest
+from lightning_module.support.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 RUN_COLUMNS = {
     "identity": "name of the run folder and of the W&B run",
     "name": 'for people: "ResNet-110 B seed 3"',
-    "state": "running, killed, finished, diverged, failed, damaged (lightning_module.record.State)",
+    "state": "running, killed, finished, diverged, failed, damaged (lightning_module.cell.record.State)",
     "reason": 'why it is in that state, one sentence; "" if there is nothing to say',
     "attempts": "how often it was started",
     "epoch": "last complete epoch, 0 before the first",

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ablations.cell import ConfigError
+from lightning_module.support.errors import ConfigError
 
 if TYPE_CHECKING:
     from wandb.apis.public.service_api import ServiceApi

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ablations.cell import flatten
+from lightning_module.cell.identity import flatten
 from reports.sources.records import Entry
 
 OURS = ("cell", "attempt", "_wandb")

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablations.cell import ConfigError
-from ablations.manifest import Manifest
-from lightning_module import record
+from ablations.sweep.manifest import Manifest
+from lightning_module.cell import record
+from lightning_module.support.errors import ConfigError
 from reports.sources import HISTORY_COLUMNS, RUN_COLUMNS, Frames, attribute_text
 
 CACHE = ".records.npz"

@@ -21,9 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ablations.cell import ConfigError
-from ablations.manifest import Manifest
-from lightning_module.tracking import JOB_TYPE
+from ablations.sweep.manifest import Manifest
+from lightning_module.support.errors import ConfigError
+from lightning_module.tracking.wandb_run import JOB_TYPE
 from reports.sources import Frames, records
 from reports.sources._cache import read_cache, write_cache
 from reports.sources._wandb_client import Client, Refused, Unreachable, connect, place

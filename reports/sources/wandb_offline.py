@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ablations.cell import ConfigError
-from ablations.manifest import Manifest
-from lightning_module import record
+from ablations.sweep.manifest import Manifest
+from lightning_module.cell import record
+from lightning_module.support.errors import ConfigError
 from reports.sources import Frames, records
 from reports.sources._cache import read_cache, write_cache
 from reports.sources._wandb_rows import entry

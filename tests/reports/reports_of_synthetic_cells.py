@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from synthetic import make_cell
 
-from ablations.manifest import Manifest
 from ablations.study import Study
-from reports.collect import Collected, collect
+from ablations.sweep.manifest import Manifest
+from reports.numbers.join import Collected, collect
 from reports.sources import NUMBERS, RUN_COLUMNS, Frames
 
 METRICS = ("test/error", "train/error", "test_ten_crop/error")

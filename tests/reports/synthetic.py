@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ablations.cell import Cell
-from ablations.manifest import Manifest, write
-from lightning_module import record
+from ablations.sweep.manifest import Manifest, write
+from lightning_module.cell import record
+from lightning_module.cell.identity import Cell
 
 PROVENANCE = {
     "commit": "e1b38ab0c0ffee",

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from reports_of_synthetic_cells import frames
 
-from ablations import studies
-from ablations.manifest import Manifest
-from ablations.plan import study_manifest
-from reports import render, study_report
-from reports.collect import collect
-from reports.compose import compose
-from reports.document import Table
+from ablations.sweep import studies
+from ablations.sweep.manifest import Manifest
+from ablations.sweep.plan import study_manifest
+from reports.numbers.join import collect
+from reports.pages import render
+from reports.pages.document import Table
+from reports.sections import study as study_report
+from reports.sections.compose import compose
 from reports.sources import Frames
 
 SEEDS = "0,1"

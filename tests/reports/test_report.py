@@ -13,14 +13,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from small import ROOT
 from synthetic import make_cell, manifest, sweep, train
 
-from ablations import manifest as manifests
 from ablations.study import Claim, Published, Study, grid
+from ablations.sweep import manifest as manifests
 from reports import choose
 from reports.__main__ import main
 
-ROOT = Path(__file__).parents[2]
 STATES = {
     (56, "A", 0): "failed",
     (110, "none", 1): "diverged",
@@ -102,7 +102,7 @@ def test_whole_sweep(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_numbers_are_those_of_the_records(whole: Path) -> None:
-    from lightning_module import record
+    from lightning_module.cell import record
 
     errors = [
         record.read(whole / "runs" / make_cell(56, "B", s).identity).last["test/error"] for s in range(5)
@@ -403,10 +403,10 @@ def test_out_that_cannot_be_written_is_one_sentence(whole: Path, capsys: pytest.
 def test_study_that_nobody_started_is_reported_as_holes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its cells come from ablations.plan, which is asked only then."""
+    """Its cells come from ablations.sweep.plan, which is asked only then."""
     made = sweep(tmp_path / "other", depths=[20, 56], shortcuts="A", seeds=[0], states={}, name="waiting")
     plan = types.SimpleNamespace(study_manifest=lambda name: dataclasses.replace(made, name=name, study=name))
-    monkeypatch.setitem(sys.modules, "ablations.plan", plan)
+    monkeypatch.setitem(sys.modules, "ablations.sweep.plan", plan)
     monkeypatch.setitem(sys.modules, "ablations.waiting", types.SimpleNamespace(STUDY=STUDY))
     monkeypatch.setattr(choose, "studies", lambda: ["waiting"])
     (tmp_path / "runs").mkdir()
@@ -418,7 +418,7 @@ def test_study_that_nobody_started_is_reported_as_holes(
 
 def test_errors_of_unfinished_cells_are_nowhere(holes: Path) -> None:
     """A cell that was interrupted has epochs, but none of its errors may be taken for a result."""
-    from lightning_module import record
+    from lightning_module.cell import record
 
     for place in STATES:
         errors = [

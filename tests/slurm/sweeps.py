@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from cluster import Cluster, until
+from small import ROOT
 
-from lightning_module import checkpoint, record
+from lightning_module.cell import record
+from lightning_module.training import checkpoint
 from slurm import __main__ as commands
 from slurm import status, store
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     *("model.depth=8", "data=digits", "recipe=quick", "recipe.steps=160", "recipe.drops=[100]"),
     *("trainer=cpu", "trainer.checkpoint_every=20", "logger=none"),
@@ -53,7 +54,7 @@ def epochs_written(found: record.Record) -> list[int]:
 
 def edit(runs: Path, old: str, new: str) -> None:
     """Change the classifier in the snapshot that the jobs run, before they import it."""
-    (path,) = runs.glob("slurm/code/*/lightning_module/classifier.py")
+    (path,) = runs.glob("slurm/code/*/lightning_module/training/classifier.py")
     text = path.read_text()
     assert text.count(old) == 1
     path.with_suffix(".new").write_text(text.replace(old, new))

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from small import ROOT
 
-from ablations.cell import Cell
-from ablations.plan import compose, make_cell
+from ablations.sweep.compose import compose, make_cell
+from lightning_module.cell.identity import Cell
 from slurm import cluster, store
 from slurm.after import after
 from slurm.options import Options

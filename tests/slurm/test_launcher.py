@@ -14,7 +14,7 @@ import pytest
 from cluster import Cluster
 from sweeps import ROOT, Sweep, job_of, metrics, run, submit, usr2
 
-from lightning_module import record
+from lightning_module.cell import record
 from slurm import store
 
 SHORT = ("recipe.steps=24", "recipe.drops=[12]")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ablations.cell import ConfigError
-from slurm.options import Options, gigabytes, gpu_count, minutes, parse
+from lightning_module.support.errors import ConfigError
+from slurm.options import Options, gigabytes, gpu_count, minutes, parse_options
 from slurm.resources import Limits, Task, arrays, correction, resources, seconds_per_step, throttles
 
 ANY = Limits(minutes=None, cpus=64, mem_gb=256, gpus=8)
@@ -72,7 +72,9 @@ def test_memory_grows_with_the_network_where_activations_live_in_it() -> None:
 
 
 def test_the_user_decides_for_the_sweep_and_for_one_cell() -> None:
-    options = parse({"time": "2:00:00", "mem": "20G", "cells": ["model.depth=1202 time=2-00 mem=9000"]})
+    options = parse_options(
+        {"time": "2:00:00", "mem": "20G", "cells": ["model.depth=1202 time=2-00 mem=9000"]}
+    )
     assert resources(task(20), options, ANY).minutes == 120
     assert resources(task(1202), options, ANY).minutes == 2880
     assert (resources(task(20), options, ANY).mem, resources(task(1202), options, ANY).mem) == ("20G", "9000")
@@ -81,7 +83,7 @@ def test_the_user_decides_for_the_sweep_and_for_one_cell() -> None:
 @pytest.mark.parametrize("entry", ["a.flag=true", "a.rate=0.10", "a.rate=1e-1", "a.word=A", "a.list=[1,2]"])
 def test_an_entry_for_some_cells_is_read_as_hydra_reads_the_configuration(entry: str) -> None:
     config = {"a": {"flag": True, "rate": 0.1, "word": "A", "list": [1, 2]}}
-    options = parse({"cells": [f"{entry} time=7"]})
+    options = parse_options({"cells": [f"{entry} time=7"]})
     options.check_cells([{"a": {}}, config])
     assert options.of(config).time == "7"
     assert options.of({"a": {"flag": False}}).time is None
@@ -93,11 +95,11 @@ def test_an_entry_for_some_cells_is_read_as_hydra_reads_the_configuration(entry:
 )
 def test_an_entry_that_no_cell_is_meant_by_is_refused(entry: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        parse({"cells": [f"{entry} time=7"]}).check_cells([task(20).config, task(56).config])
+        parse_options({"cells": [f"{entry} time=7"]}).check_cells([task(20).config, task(56).config])
 
 
 def test_generic_resources_other_than_gpus_are_the_user_s() -> None:
-    assert parse({"sbatch": ["gres=nvme:1"]}).more_sbatch == {"gres": "nvme:1"}
+    assert parse_options({"sbatch": ["gres=nvme:1"]}).more_sbatch == {"gres": "nvme:1"}
 
 
 def test_a_long_cell_takes_the_partition_s_limit_and_resumes() -> None:
@@ -118,7 +120,7 @@ def test_a_long_cell_takes_the_partition_s_limit_and_resumes() -> None:
 )
 def test_what_cannot_run_is_refused(options: dict[str, Any], trainer: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        resources(task(**trainer), parse(options), Limits(minutes=60, cpus=64, mem_gb=256, gpus=2))
+        resources(task(**trainer), parse_options(options), Limits(minutes=60, cpus=64, mem_gb=256, gpus=2))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def test_what_cannot_run_is_refused(options: dict[str, Any], trainer: dict[str, 
 )
 def test_bad_parameters_are_named(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        parse(values)
+        parse_options(values)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lightning_module.record import Record
+from lightning_module.cell.record import Record
 from slurm.cluster import Job, merge, parse_partitions, parse_sacct, parse_squeue, unresolvable
 from slurm.resources import Limits
 from slurm.status import Row, state, table, time_left

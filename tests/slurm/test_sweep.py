@@ -39,7 +39,7 @@ from sweeps import (
     usr2_to_batch,
 )
 
-from lightning_module import record
+from lightning_module.cell import record
 from slurm import status, store
 
 SEEDS = "seed=" + ",".join(map(str, range(11)))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sweeps import TINY, run
 
-from lightning_module import record
+from lightning_module.cell import record
 
 CELL = (
     *(word for word in TINY if not word.startswith("trainer=")),

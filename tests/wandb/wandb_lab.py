@@ -10,7 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+import pandas as pd
+from small import ROOT
+from wandb_worker import make_cell
+
+from ablations.sweep.manifest import Manifest
+from reports.sources import Frames
 
 ATTEMPTS = [
     {"seed": 0, "last": 5},
@@ -55,4 +60,26 @@ def push(folders: Iterable[Path], **environment: str) -> None:
         check=True,
         capture_output=True,
         timeout=100,
+    )
+
+
+OWN = ["checksum", "url"]
+"""What each source says for itself."""
+
+
+def same(one: Frames, other: Frames) -> None:
+    """Every value of the frames, but for OWN."""
+    pd.testing.assert_frame_equal(one.runs.drop(columns=OWN), other.runs.drop(columns=OWN), check_exact=True)
+    pd.testing.assert_frame_equal(one.history, other.history, check_exact=True)
+    assert dict(one.events) == dict(other.events)
+
+
+def manifest(runs: Path, *names: str) -> Manifest:
+    """A sweep that asked for these cells, or for all that have a record and one that has none."""
+    cells = [json.loads(path.read_text().splitlines()[0]) for path in sorted(runs.glob("*/record.jsonl"))]
+    chosen = [cell for cell in cells if not names or cell["identity"] in names]
+    lost = [] if names else [make_cell(99).to_json()]
+    factors = ("model.depth", "seed")
+    return Manifest(
+        "depth", None, ("model.depth=20,32",), factors, (*chosen, *lost), (), "python run.py -m …"
     )

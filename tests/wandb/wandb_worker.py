@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ablations.cell import Cell
-from lightning_module import tracking
-from lightning_module.record import Lock, Writer
-from lightning_module.tracking import Tracker
+from lightning_module.cell.identity import Cell
+from lightning_module.cell.record import Lock, Writer
+from lightning_module.tracking import wandb_run as tracking
+from lightning_module.tracking.wandb_run import Tracker
 
 
 def make_cell(seed: int, depth: int = 20) -> Cell:

@@ -1,0 +1,172 @@
+"""The cells of a sweep on this machine, one after another in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ablations.sweep.plan import Sweep
+    from lightning_module.cell.identity import Cell
+    from lightning_module.cell.record import Record
+    from lightning_module.training.interruption import Interruption
+
+
+def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
+    """Run what is left of a sweep, `jobs` cells at a time, and return the records of all its cells.
+
+    A cell that fails does not stop the others. Ends with SystemExit 1 if a cell has no result and is not being
+    run by another process, and with 130 after Ctrl-C, which saves a checkpoint first.
+    """
+    from ablations.sweep.plan import announce, decide
+    from lightning_module.cell import record
+    from lightning_module.support.errors import ConfigError
+    from lightning_module.training.interruption import Interruption
+
+    records = {cell.identity: record.read(sweep.runs / cell.identity) for cell in sweep.cells}
+    check_records(records.values())
+    todo = [cell for cell in sweep.cells if decide(records[cell.identity]) in ("run", "resume", "retry")]
+    if todo:
+        check_machine(todo)
+    check_data(todo)
+    try:
+        announce(sweep, device_kind(todo[0]) if todo else "cpu")
+    except OSError as error:
+        raise ConfigError(
+            f"runs={sweep.runs} is not a folder one can write to ({error.strerror}); choose another with runs=FOLDER"
+        ) from error
+    _announce(sweep, records, todo)
+    interruption = Interruption()
+    if jobs > 1 and todo:
+        from ablations.sweep.pool import run_pool
+
+        records |= run_pool(todo, sweep.runs, jobs, interruption)
+        todo = []
+    for number, cell in enumerate(todo, start=1):
+        print(
+            f"[{number}/{len(todo)}] {cell.name}: {decide(records[cell.identity])}  {sweep.runs / cell.identity}",
+            flush=True,
+        )
+        _run(cell, interruption)
+        records[cell.identity] = record.read(sweep.runs / cell.identity)
+        if interruption:
+            break
+    for identity, found in records.items():
+        if found.state not in record.FINAL:  # another process may have gone on with it
+            records[identity] = record.read(sweep.runs / identity)
+    _table(sweep, records)
+    if interruption:
+        print(f"Interrupted; the same command goes on from there:  {sweep.manifest.command}")
+        raise SystemExit(130)
+    print(f"Report:  python -m reports {sweep.manifest.name}")
+    dead = [cell for cell in sweep.cells if records[cell.identity].state not in (*record.FINAL, "running")]
+    if dead:
+        for cell in dead if jobs > 1 else []:
+            print(f"{cell.name} has no result; its output:  {sweep.runs / cell.identity / 'output.log'}")
+        raise SystemExit(1)
+    return [records[cell.identity] for cell in sweep.cells]
+
+
+def check_records(records: Iterable[Record]) -> None:
+    """Whether none of them was written by a newer version: whoever goes on would mix the two."""
+    from lightning_module.support.errors import ConfigError
+
+    for found in records:
+        if found.newer:
+            raise ConfigError(found.damage)
+
+
+def device_kind(cell: Cell) -> str:
+    """ "gpu" or "cpu": what a cell runs on here."""
+    import torch
+
+    on_gpu = cell.config["trainer"]["accelerator"] != "cpu" and torch.cuda.is_available()
+    return "gpu" if on_gpu else "cpu"
+
+
+def check_data(cells: Sequence[Cell]) -> None:
+    """Read the data sets of these cells, so that missing files are said before the first of them runs."""
+    from lightning_module.cell.config import parse_config
+    from lightning_module.data.images import load
+
+    for data in dict.fromkeys(parse_config(cell.config).data for cell in cells):
+        load(data)
+
+
+def check_machine(cells: Sequence[Cell]) -> None:
+    """Whether this machine has the devices that these cells ask for."""
+    import torch
+
+    from lightning_module.cell.config import parse_config
+    from lightning_module.support.errors import ConfigError
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for trainer in dict.fromkeys(parse_config(cell.config).trainer for cell in cells):
+        if trainer.nodes > 1:
+            raise ConfigError(
+                f"trainer.nodes={trainer.nodes} needs hydra/launcher=slurm; on this machine it is 1"
+            )
+        if trainer.accelerator == "gpu" and not gpus:
+            raise ConfigError(
+                f"trainer.accelerator=gpu, but PyTorch {torch.__version__} finds no GPU here; "
+                "use trainer.accelerator=auto or cpu"
+            )
+        if trainer.accelerator != "cpu" and gpus and trainer.devices > gpus:
+            raise ConfigError(
+                f"trainer.devices={trainer.devices}, but this machine has {gpus} GPUs; "
+                f"use at most {gpus}, or trainer.accelerator=cpu"
+            )
+
+
+def _run(cell: Cell, interruption: Interruption) -> None:
+    from lightning_module import train  # Lightning: only when there is something to train
+    from lightning_module.cell import record  # Lightning: only when there is something to train
+
+    try:
+        interruption.install()
+        train.run(cell, interruption)
+    except (record.Busy, record.RecordError) as error:
+        print(f"  {error}")
+
+
+def _announce(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) -> None:
+    done = sum(found.state in ("finished", "diverged") for found in records.values())
+    excluded = sweep.manifest.excluded
+    cells = "1 cell" if len(sweep.cells) == 1 else f"{len(sweep.cells)} cells"
+    print(
+        f"{sweep.manifest.name}: {cells}, {done} finished before, {len(todo)} to train"
+        + (f", {len(excluded)} impossible combinations left out" if excluded else "")
+    )
+    for item in excluded:
+        print(f"  left out: {item['reason']}")
+    for cell in sweep.cells:
+        found = records[cell.identity]
+        if found.state == "running":
+            print(f"  {cell.name}: another process is training it; left to it")
+        if found.damage:
+            print(f"  {cell.name}: {found.damage}")
+
+
+def _table(sweep: Sweep, records: dict[str, Record]) -> None:
+    """Cells, states, errors or speeds, and times, as the last thing one sees."""
+    errors = {"test error": ("test/error", "{:.2f} %"), "train error": ("train/error", "{:.2f} %")}
+    speeds = {"ms per step": ("step_ms", "{:.3f}"), "images/s": ("images_per_second", "{:,.0f}")}
+    lasts = [records[cell.identity].last for cell in sweep.cells]
+    trained, timed = (any(key in last for last in lasts) for key in ("test/error", "step_ms"))
+    shown = (errors if trained or not timed else {}) | (speeds if timed else {})
+    rows: list[tuple[str, ...]] = [("cell", "state", *shown, "time", "run")]
+    for cell, last in zip(sweep.cells, lasts, strict=True):
+        found = records[cell.identity]
+        values = [text.format(last[key]) if key in last else "–" for key, text in shown.values()]
+        seconds = sum(epoch["seconds"] for epoch in found.epochs)
+        took = time.strftime("%H:%M:%S", time.gmtime(seconds)) if found.epochs else "–"
+        rows.append((cell.name, found.state, *values, took, cell.identity))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    print()
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    for cell in sweep.cells:
+        if reason := records[cell.identity].status.get("error"):
+            print(f"{cell.name}: {reason}")
+    print()

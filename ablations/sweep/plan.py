@@ -1,0 +1,235 @@
+"""From a request to its cells and its manifest, and from cells and records to what is left to do."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ablations.study import Study
+from ablations.sweep import estimate, studies
+from ablations.sweep import manifest as manifests
+from ablations.sweep.compose import check_choices, compose, expand, groups, make_cell, parse_overrides
+from ablations.sweep.manifest import Manifest, slug
+from ablations.sweep.request import Request, request, study_request
+from lightning_module.cell.identity import Cell, canonical, difference
+from lightning_module.cell.record import FILE, FINAL, Record
+from lightning_module.support.errors import ConfigError
+
+__all__ = [
+    "Request",
+    "Sweep",
+    "announce",
+    "check_choices",
+    "compose",
+    "decide",
+    "expand",
+    "groups",
+    "make_cell",
+    "parse_overrides",
+    "request",
+    "study_manifest",
+    "study_of",
+    "study_request",
+    "sweep",
+]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A request that has been composed, checked and costed: its cells and its manifest."""
+
+    cells: tuple[Cell, ...]
+    manifest: Manifest
+    runs: Path
+
+
+def sweep(request: Request, command: Sequence[str]) -> Sweep:
+    """Compose and check every cell of a request before any work.
+
+    An impossible cell of a plain grid is an error; of a study, an exclusion with its reason. Cells that are
+    the same run count once.
+    """
+    cells: dict[str, Cell] = {}
+    own: dict[str, tuple[str, ...]] = {}
+    excluded = []
+    for index, overrides in enumerate(request.overrides):
+        try:
+            cell = make_cell(compose(overrides), overrides)
+        except ConfigError as error:
+            if request.study is None or len(request.overrides) == 1:
+                raise
+            excluded.append({"overrides": list(overrides), "reason": str(error)})
+            continue
+        if cell.identity not in cells:
+            cells[cell.identity] = cell
+            own[cell.identity] = request.own[index] if request.own else ()
+    if not cells:
+        raise ConfigError(f"{' '.join(request.typed)} leaves no cell to run: {excluded[0]['reason']}")
+    found = named(tuple(cells.values()))
+    typed = tuple(text for text in request.typed if not text.startswith("hydra"))
+    manifest = Manifest(
+        name=slug([text.removeprefix("ablation=") for text in _that_say_what(typed, found)]),
+        study=request.study,
+        overrides=tuple(text for text in typed if not text.startswith("ablation=")),
+        factors=_factors(request, found),
+        cells=tuple(cell.to_json() for cell in found),
+        excluded=tuple(excluded),
+        command=shlex.join(command),
+        narrowed=request.narrowed,
+        departures=_departures(found, [own[cell.identity] for cell in found]) if request.study else (),
+    )
+    return Sweep(found, manifest, Path(found[0].config["runs"]))
+
+
+def _that_say_what(typed: Sequence[str], cells: Sequence[Cell]) -> list[str]:
+    """The overrides that say what is trained: they make the sweep's name, and where and how fast is no part of it.
+
+    Of the trainer those whose key is part of an identity, and a choice of the group without which the
+    identities would be others.
+    """
+    kinds = {tuple(text for text in cell.overrides if text.startswith("trainer")): cell for cell in cells}
+    counted = {key for cell in kinds.values() for key in cell.canonical} | {"trainer.precision"}
+    if "trainer.batch_norm_devices" in counted:
+        counted |= {"trainer.devices", "trainer.nodes", "trainer.sync_batch_norm"}
+
+    def says(text: str) -> bool:
+        key = text.partition("=")[0]
+        if key == "trainer":
+            return any(_matters(key, cell) for cell in kinds.values())
+        return key in counted or key.partition(".")[0] not in ("runs", "logger", "trainer")
+
+    return [text for text in typed if says(text)]
+
+
+def _matters(group: str, cell: Cell) -> bool:
+    """Whether the cell would be another without its choice of this group."""
+    rest = [text for text in cell.overrides if text.partition("=")[0] != group]
+    return canonical(compose(rest)) != cell.canonical
+
+
+def named(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """The cells with names that tell them apart.
+
+    A name begins with network and seed, which say everything of `model`. What else the cells differ in is
+    added to it: the choice of a group ("recipe=akamaster") or, where it says no more, the value of a key
+    ("learning_rate=0.03").
+    """
+    chosen = [_choices(cell) for cell in cells]
+    varying = [group for group in ("data", "recipe") if len({choices.get(group) for choices in chosen}) > 1]
+    alike: dict[tuple[str | None, ...], list[Cell]] = {}
+    for cell, choices in zip(cells, chosen, strict=True):
+        alike.setdefault(tuple(choices.get(group) for group in varying), []).append(cell)
+    keys = sorted(
+        {
+            key
+            for same in alike.values()
+            for key in _varying(same)
+            if key != "seed" and not key.startswith("model.")
+        }
+    )
+    if not varying and not keys:
+        return tuple(cells)
+    found = []
+    for cell, choices in zip(cells, chosen, strict=True):
+        words = [f"{group}={choices[group]}" for group in varying if group in choices]
+        words += [
+            f"{key.rpartition('.')[2]}={_word(cell.canonical[key])}" for key in keys if key in cell.canonical
+        ]
+        found.append(replace(cell, name=", ".join([cell.name, *words])))
+    return tuple(found)
+
+
+def _choices(cell: Cell) -> dict[str, str]:
+    """What its overrides choose of the groups."""
+    pairs = (text.partition("=") for text in cell.overrides)
+    return {key: value for key, _, value in pairs if key in groups()}
+
+
+def _word(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return "[" + ",".join(map(_word, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _varying(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Keys in which cells differ from the first, in order of appearance."""
+    return tuple(
+        dict.fromkeys(key for cell in cells[1:] for key in difference(cells[0].canonical, cell.canonical))
+    )
+
+
+def _factors(request: Request, cells: Sequence[Cell]) -> tuple[str, ...]:
+    """What the cells differ in: what the study or the command line names first, seeds last."""
+    varying = _varying(cells)
+    study = studies.load(request.study) if request.study else None
+    if study:
+        named = [key for key in (study.rows, study.columns) if key]
+    else:
+        named = [
+            override.key_or_group
+            for override in parse_overrides(request.typed)
+            if override.is_sweep_override()
+        ]
+    order = [key for key in named if key in varying or study] + [key for key in varying if key not in named]
+    return tuple(sorted(order, key=lambda key: key == "seed")) or ("model.depth",)
+
+
+def _departures(cells: Sequence[Cell], own: Sequence[tuple[str, ...]]) -> tuple[dict[str, Any], ...]:
+    """Where the cells are not the study's own: key -> values that the study has, and values that stand there."""
+    found: dict[str, tuple[list[Any], list[Any]]] = {}
+    theirs = {overrides: canonical(compose(overrides)) for overrides in dict.fromkeys(own)}
+    for cell, overrides in zip(cells, own, strict=True):
+        if cell.overrides == overrides:
+            continue
+        for key, pair in difference(theirs[overrides], cell.canonical).items():
+            for values, value in zip(found.setdefault(key, ([], [])), pair, strict=True):
+                if value not in values:
+                    values.append(value)
+    return tuple({"key": key, "study": found[key][0], "here": found[key][1]} for key in sorted(found))
+
+
+def announce(sweep: Sweep, kind: str) -> Path:
+    """Write the manifest of a sweep before its cells run, with the time that they are expected to take.
+
+    kind: of the device, "gpu" or "cpu". A cell that ran before keeps what was expected of it then: from its
+    own record anything can be predicted.
+    """
+    before = manifests.earlier(sweep.runs, sweep.manifest.name)
+    expected = dict(before.expected) if before else {}
+    source = before.expected_from if before else ""
+    new = [cell for cell in sweep.cells if cell.identity not in expected]
+    new = [cell for cell in new if not (sweep.runs / cell.identity / FILE).exists()]
+    if new:
+        speed = estimate.of_device(estimate.measured(sweep.runs), kind)
+        source = speed.source
+        for cell in new:
+            trainer = cell.config["trainer"]
+            expected[cell.identity] = speed.hours(cell.to_json(), trainer["devices"] * trainer["nodes"])
+    kept = {cell.identity: expected[cell.identity] for cell in sweep.cells if cell.identity in expected}
+    told = replace(sweep.manifest, expected=kept, expected_from=source)
+    return manifests.write(sweep.runs, told)
+
+
+def study_manifest(name: str, overrides: Sequence[str] = ()) -> Manifest:
+    """The manifest that running a study would write."""
+    command = ["python", "run.py", "-m", f"ablation={name}", *overrides]
+    return sweep(study_request(name, overrides), command).manifest
+
+
+def study_of(manifest: Manifest) -> Study | None:
+    """The study that a sweep belongs to."""
+    return studies.load(manifest.study) if manifest.study else None
+
+
+def decide(record: Record) -> str:
+    """What to do with a cell: "run", "resume", "retry", or "done", "busy", "damaged" and then nothing."""
+    if record.state in FINAL:
+        return "done"
+    return {"planned": "run", "killed": "resume", "failed": "retry", "running": "busy"}.get(
+        record.state, "damaged"
+    )

@@ -1,0 +1,154 @@
+"""Several cells at a time on this machine: `hydra/launcher=local hydra.launcher.jobs=N`.
+
+Each cell is a process of its own, which saves and leaves when it is told to, or when this one dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_module.cell import record
+from lightning_module.support.disk import ROOT
+
+if TYPE_CHECKING:
+    from lightning_module.cell.identity import Cell
+    from lightning_module.training.interruption import Interruption
+
+REFRESH = 1.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of the machine that one of several cells gets."""
+
+    cpus: tuple[int, ...]
+    gpus: tuple[str, ...]
+
+
+def shares(jobs: int, devices: int, cpus: Sequence[int], gpus: Sequence[str]) -> list[Share]:
+    """Devices for `jobs` cells of `devices` processes each; they take turns where there are not enough.
+
+    A GPU is shared rather than left out: small networks leave most of it idle.
+    """
+    each = max(1, len(cpus) // jobs)
+    found = []
+    for job in range(jobs):
+        first = job * each % len(cpus)
+        own = [gpus[(job * devices + index) % len(gpus)] for index in range(devices)] if gpus else []
+        found.append(Share(tuple(cpus[first : first + each]), tuple(dict.fromkeys(own))))
+    return found
+
+
+def visible_gpus() -> list[str]:
+    """GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
+    import torch
+
+    return [str(index) for index in range(torch.cuda.device_count())]
+
+
+def start(cell: Cell, run: Path, share: Share) -> subprocess.Popen[bytes]:
+    """A process that trains one cell on its share; what it says goes to output.log in the run folder."""
+    run.mkdir(parents=True, exist_ok=True)
+    config = {**cell.config, "trainer": {**cell.config["trainer"], "progress": False}}
+    path = run / "cell.json"
+    path.write_text(json.dumps({**asdict(cell), "config": config}))
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    if share.gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
+    with (run / "output.log").open("ab") as log:
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "ablations.sweep.pool",
+                str(path),
+                ",".join(map(str, share.cpus)),
+                str(os.getpid()),
+            ],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C comes to the parent, which tells the children once
+        )
+
+
+def run_pool(
+    todo: Sequence[Cell], runs: Path, jobs: int, interruption: Interruption
+) -> dict[str, record.Record]:
+    """Train cells, `jobs` at a time, under a live table; the records of all that were started.
+
+    When asked to stop it starts no more, tells the running ones, and waits until they have saved.
+    """
+    from slurm import status
+
+    interruption.install()
+    devices = max(int(cell.config["trainer"]["devices"]) for cell in todo)
+    gpu = any(cell.config["trainer"]["accelerator"] != "cpu" for cell in todo)
+    parts = shares(jobs, devices, sorted(os.sched_getaffinity(0)), visible_gpus() if gpu else [])
+    queue, running = list(todo), dict[int, tuple["Cell", subprocess.Popen[bytes]]]()
+    over: dict[str, record.Record] = {}
+    live, told = status.Live(), False
+    while running or (queue and not interruption):
+        for slot in range(jobs):
+            if slot not in running and queue and not interruption:
+                cell = queue.pop(0)
+                running[slot] = cell, start(cell, runs / cell.identity, parts[slot])
+        if interruption and not told:
+            told = True
+            print("Stopping: the running cells save a checkpoint first.", flush=True)
+            for _, process in running.values():
+                process.terminate()
+        for slot, (cell, process) in list(running.items()):
+            if process.poll() is not None:
+                del running[slot]
+                over[cell.identity] = record.read(runs / cell.identity)
+                if not live.terminal:
+                    print(f"[{len(over)}/{len(todo)}] {cell.name}: {over[cell.identity].state}", flush=True)
+        if live.terminal:
+            going = {cell.identity for cell, _ in running.values()}
+            rows = []
+            for cell in todo:
+                found = over.get(cell.identity) or record.read(runs / cell.identity)
+                waiting = cell.identity not in over and cell.identity not in going
+                word = "queued" if waiting else "running" if cell.identity in going else str(found.state)
+                steps = int(cell.config["recipe"]["steps"])
+                left = status.time_left(found, steps) if word == "running" else None
+                error = str(found.status.get("error", ""))
+                rows.append(status.Row(cell.identity, cell.name, word, error, found, left=left))
+            live.show(status.table(sorted(rows, key=status.order), runs))
+        time.sleep(REFRESH if live.terminal else 0.1)
+    return over
+
+
+def main(path: str, cpus: str, parent: str) -> None:
+    """Train one cell on these cores."""
+    from lightning_module.cell.identity import Cell
+    from lightning_module.training.interruption import Interruption, leave_with_parent
+
+    interruption = Interruption()
+    interruption.install()
+    leave_with_parent(int(parent))  # this cell saves; the same command then goes on from there
+    os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
+    from lightning_module import train
+
+    data = json.loads(Path(path).read_text())
+    try:
+        train.run(Cell(**{**data, "overrides": tuple(data["overrides"])}), interruption)
+    except (record.Busy, record.RecordError) as error:
+        print(error)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

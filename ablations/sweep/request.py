@@ -1,0 +1,110 @@
+"""From what was typed to lists of overrides, one per cell: the values listed, or the cells of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ablations.sweep.check_study import checked, override, overrides_of
+from ablations.sweep.compose import compose, expand, groups, parse_overrides, plain_value, values_of
+from lightning_module.cell.identity import plain
+from lightning_module.support.errors import ConfigError, nearest
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asked for: lists of overrides, one per cell, and the study they come from.
+
+    own: for each of them, the overrides of the study's own cell that it comes from; () without a study.
+    narrowed: what was typed that took a part of the study's cells.
+    """
+
+    overrides: tuple[tuple[str, ...], ...]
+    typed: tuple[str, ...]
+    study: str | None = None
+    own: tuple[tuple[str, ...], ...] = ()
+    narrowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A cell on its way from the study's own to what was asked for; both key -> override."""
+
+    own: dict[str, str]
+    asked: dict[str, str]
+    config: dict[str, Any]
+
+    def value(self, key: str) -> Any:
+        """What the study's own cell has of a key, or of a group (None: the default choice)."""
+        if key in groups():
+            return plain_value(self.own[key]) if key in self.own else None
+        node: Any = self.config
+        for step in key.split("."):
+            node = node.get(step) if isinstance(node, dict) else None
+        return node
+
+
+def study_request(name: str, overrides: Sequence[str]) -> Request:
+    """A study, narrowed and changed by overrides.
+
+    Values that cells of the study have take the part of the study that has them. Other values change the
+    study: they stand in place of its own in every cell, and cells that become the same count once. Only of
+    a factor of the model nothing but its levels is accepted: another level would be another question.
+    """
+    study = checked(name)
+    parts = []
+    for levels in study.cells.cells:
+        own = overrides_of(study, levels)
+        parts.append(_Part(own, dict(own), compose(list(own.values()))))
+    kept = list(range(len(parts)))
+    changes: dict[str, list[str]] = {}
+    narrowed: list[str] = []
+    for typed in parse_overrides(overrides):
+        key, text = typed.key_or_group, str(typed.input_line)
+        if typed.is_add() or typed.is_delete() or typed.is_force_add():
+            compose([text])  # says what is wrong with it
+        wanted = [f"{key}={value}" for value in values_of(typed)]
+        spelled = {_comparable(plain_value(value)): value for value in wanted}
+        owns = [_comparable(part.value(key)) for part in parts]
+        if set(spelled) <= set(owns):
+            fewer = [index for index in kept if owns[index] in spelled]
+            if not fewer:
+                raise ConfigError(f"{text} and {' '.join(narrowed)} leave no cell of study {name}")
+            if set(owns) - set(spelled):
+                narrowed.append(text)
+            kept = fewer
+            for index in kept:
+                parts[index].asked[key] = spelled[owns[index]]
+        elif key.partition(".")[0] == "model" and len(set(owns)) > 1:
+            wrong = next(value for level, value in spelled.items() if level not in owns)
+            levels_known = [override(key, value).partition("=")[2] for value in dict.fromkeys(owns)]
+            raise ConfigError(
+                f"{wrong} is not a level of study {name}; {nearest(wrong.partition('=')[2], levels_known)}"
+            )
+        else:
+            changes[key] = [text]
+    asked: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for index in kept:
+        mine = (*parts[index].own.values(), f"ablation={name}")
+        for combination in expand([text for texts in changes.values() for text in texts]):
+            merged = parts[index].asked | {text.partition("=")[0]: text for text in combination}
+            asked.setdefault((*merged.values(), f"ablation={name}"), mine)
+    return Request(
+        tuple(asked), (f"ablation={name}", *overrides), name, tuple(asked.values()), tuple(narrowed)
+    )
+
+
+def _comparable(value: Any) -> Any:
+    """One spelling per value that can stand in a set."""
+    spelled = plain(value)
+    return tuple(spelled) if isinstance(spelled, list) else spelled
+
+
+def request(overrides: Sequence[str]) -> Request:
+    """What the overrides of one command ask for: a study if they name one, else the product of their values."""
+    chosen = [text for text in overrides if text.startswith("ablation=") and text != "ablation=none"]
+    rest = [text for text in overrides if not text.startswith(("ablation=", "hydra"))]
+    if not chosen:
+        return Request(tuple(expand(rest)), tuple(overrides))
+    return study_request(chosen[-1].removeprefix("ablation="), rest)

@@ -1,0 +1,1 @@
+"""How fast a cell trains, and how fast its device could."""

@@ -1,0 +1,1 @@
+"""What a cell is: its configuration, identity, price and record. Needs no torch."""

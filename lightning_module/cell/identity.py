@@ -1,0 +1,130 @@
+"""A cell: one training run, named by everything that can change its result and by nothing else.
+
+The identity is a hash of the *resolved* configuration, never of a difference from defaults: a changed
+default is a different run. Paths, devices, workers, logger and launcher are not part of it, so the same
+cell run on a laptop and on a cluster, or asked for by two studies, is one run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+SCHEMA = 1
+"""Version of the identity. Raise it when the meaning of an unchanged configuration changes."""
+
+RESULT_KEYS = ("model", "data", "recipe", "seed", "trainer.precision")
+"""What can change a result. Everything else in a configuration says where and how fast, not what."""
+
+NOT_RESULT_KEYS = frozenset({"data.root", "data.download", "data.workers"})
+"""Exceptions below RESULT_KEYS."""
+
+
+NOT_SPEED_KEYS = frozenset({"progress", "checkpoint_every", "evaluation_batch_size"})
+"""Choices of the trainer without effect on a benchmark."""
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mapping -> {"model.depth": 20, ...}, keys sorted; empty mappings vanish."""
+    return dict(sorted(_leaves(tree, prefix)))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):  # a Mapping is slow to tell, and a sweep has many cells
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def plain(value: Any) -> Any:
+    """One spelling per value: 1.0 and 1 are the same number, tuples and lists the same sequence."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved configuration that can change the result, flat and in canonical form.
+
+    Batch normalisation that is not synchronised sees the images of one device only, so then (and only
+    then) the number of devices is part of what is trained: `trainer.batch_norm_devices`. What a benchmark
+    (`mode=benchmark`) finds depends on every choice of the trainer.
+    """
+    kept: dict[str, Any] = {}
+    for part in RESULT_KEYS:  # only these branches: a sweep may have ten thousand cells
+        node: Any = config
+        for step in part.split("."):
+            node = node.get(step, {}) if isinstance(node, Mapping) else {}
+        kept.update(_leaves(node, part + ".") if isinstance(node, Mapping) else [(part, node)])
+    kept = {key: plain(kept[key]) for key in sorted(kept.keys() - NOT_RESULT_KEYS)}
+    if "trainer.precision" in kept:  # a word, though Hydra reads 32 as a number
+        kept["trainer.precision"] = str(kept["trainer.precision"])
+    trainer = config.get("trainer", {})
+    devices = int(trainer.get("devices", 1)) * int(trainer.get("nodes", 1))
+    if devices > 1 and not trainer.get("sync_batch_norm", True):
+        kept["trainer.batch_norm_devices"] = devices
+    if config.get("mode", "train") != "train":
+        # Another kind of run, whose result is speed: there everything that makes it fast counts.
+        kept |= {f"trainer.{key}": plain(trainer[key]) for key in trainer.keys() - NOT_SPEED_KEYS}
+        kept = dict(sorted({**kept, "mode": config["mode"]}.items()))
+    return kept
+
+
+def identity(config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that name the run of this resolved configuration."""
+    return _digest(canonical(config))
+
+
+def _digest(canonical_config: Mapping[str, Any]) -> str:
+    text = json.dumps([SCHEMA, canonical_config], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys in which two canonical configurations differ -> (value in a, value in b); absent is None."""
+    return {key: (a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run that somebody asked for.
+
+    config: the whole resolved configuration, as nested plain data.
+    overrides: what was typed to get it, for the command that runs it again.
+    name: for people, such as "ResNet-110 B seed 3".
+    parameters, multiply_adds: of the network; multiply-adds of one forward pass of one image.
+    """
+
+    config: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    name: str
+    parameters: int
+    multiply_adds: int
+
+    @cached_property
+    def canonical(self) -> dict[str, Any]:
+        """What can change the result, flat: see `canonical`. Not to be changed."""
+        return canonical(self.config)
+
+    @cached_property
+    def identity(self) -> str:
+        """Name of the run folder, of the W&B run and of the job."""
+        return _digest(self.canonical)
+
+    def to_json(self) -> dict[str, Any]:
+        """The cell as a line of a sweep manifest or of a record."""
+        return {
+            "identity": self.identity,
+            "name": self.name,
+            "overrides": list(self.overrides),
+            "config": self.canonical,
+            "parameters": self.parameters,
+            "multiply_adds": self.multiply_adds,
+        }

@@ -1,0 +1,17 @@
+"""Bad input, said in one sentence."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """Bad input. Its text is one sentence: key, value, what is allowed, the nearest valid choice."""
+
+
+def nearest(value: object, allowed: Iterable[object]) -> str:
+    """The tail of an error sentence: what is allowed and, when one is close, which was probably meant."""
+    names = [str(item) for item in allowed]
+    close = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    return f"allowed are {', '.join(names)}" + (f"; did you mean {close[0]}?" if close else "")

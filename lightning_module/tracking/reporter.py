@@ -1,0 +1,88 @@
+"""What a cell tells while it trains: to its record, to W&B and to whoever watches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning_module.benchmark.measure import Benchmark
+from lightning_module.cell import record
+from lightning_module.cell.config import Config
+from lightning_module.cell.identity import Cell
+from lightning_module.tracking.progress import Progress
+from lightning_module.tracking.provenance import provenance
+from lightning_module.tracking.wandb_run import Tracker
+
+
+class Reporter:
+    """Record, W&B and progress of a cell on rank 0; silent on the others."""
+
+    def __init__(self, cell: Cell, config: Config, folder: Path, writer: record.Writer | None) -> None:
+        self.cell, self.config, self.folder, self.writer = cell, config, folder, writer
+        self.step = 0
+        self.tracker = Tracker()
+        self.progress: Progress | None = None
+
+    def start(self, device: str, found: Mapping[str, Any]) -> None:
+        """A new attempt begins at `self.step`; `found` is what it really is (realised.py)."""
+        if not self.writer:
+            return
+        trainer, logger = self.config.trainer, self.config.logger
+        about = {"devices": trainer.processes, "precision": trainer.precision, **provenance(device)}
+        about |= {"activation_checkpoint": trainer.activation_checkpoint, "realised": found}
+        about["batch_norm_images"] = self.config.recipe.batch_size // (
+            1 if trainer.sync_batch_norm else trainer.processes
+        )
+        self.writer.start(self.step, about)
+        self.tracker = Tracker.open(
+            logger.mode,
+            self.cell,
+            self.folder,
+            project=logger.project,
+            entity=logger.entity,
+            study=self.cell.config.get("study"),
+            attempt=self.writer.attempt,
+            base_url=logger.base_url,
+        )
+        if self.tracker.url:
+            self.event("wandb", url=self.tracker.url)
+        recipe = self.config.recipe
+        self.progress = Progress(self.cell.name, self.step, recipe.steps, recipe.batch_size, trainer.progress)
+
+    def call(self, step: int) -> None:
+        """After each call."""
+        self.step = step
+        if self.progress:
+            self.progress.at(step)
+
+    def epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
+        """After each epoch."""
+        if self.writer:
+            self.writer.epoch(epoch, step, metrics)
+        self.tracker.log(epoch, step, metrics)
+        if self.progress:
+            self.progress.epoch(epoch, step, metrics)
+
+    def event(self, kind: str, **content: Any) -> None:
+        """Anything else worth keeping."""
+        if self.writer:
+            self.writer.event(kind, step=self.step, **content)
+        self.tracker.event(kind, step=self.step, **content)
+
+    def benchmark(self, module: Benchmark) -> None:
+        """What was measured, as the only epoch of the run, and what goes with it."""
+        if self.writer:
+            self.writer.epoch(1, module.step, module.metrics)
+        self.tracker.log(1, module.step, module.metrics)
+        self.step = module.step
+        self.event("benchmark", **module.about)
+        self.end("finished")
+
+    def end(self, status: Literal["finished", "diverged", "failed"] | None, **content: Any) -> None:
+        """The end of the attempt; None if it was interrupted, and the cell goes on another time."""
+        if self.progress:
+            self.progress.close()
+        if self.writer and status:
+            self.writer.finish(status, self.step, **content)
+        self.tracker.finish(status or "killed", {key: content[key] for key in content if key != "traceback"})

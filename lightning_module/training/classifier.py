@@ -1,0 +1,302 @@
+"""The LightningModule: the hot loop, and what is measured around it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from lightning_module.cell.config import Config
+from lightning_module.data.images import Source
+from lightning_module.data.stream import TrainStream
+from lightning_module.training import recipe
+from lightning_module.training.step import Graphed, Step, autocast, counted_together
+
+EpochEnd = Callable[[int, int, dict[str, float]], None]
+
+
+TOP = 5
+"""Guesses of the second error that is usual on ImageNet."""
+
+
+class Classifier(LightningModule):
+    """Trains a network by the recipe, several optimizer steps per Lightning call.
+
+    Everything that depends on the step (batch, augmentation, learning rate) is a function of it, so the whole
+    state is: weights, optimizer, `step`, `warm_up_ends`, and the sums over the epoch so far. Nothing is read
+    back from the device within an epoch. An epoch ends with the first step that completes it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        network: nn.Module,
+        data: Source,
+        on_epoch: EpochEnd,
+        on_call: Callable[[], None],
+    ) -> None:
+        """on_epoch(epoch, step, metrics) is called on every rank after each epoch, on_call after each call."""
+        super().__init__()
+        self.automatic_optimization = False
+        self.config, self.network, self.data = config, network, data
+        self.on_epoch, self.on_call = on_epoch, on_call
+        self.step = 0
+        self.warm_up_ends = recipe.warm_up_end(config.recipe, config.model.depth)
+        self.seconds = 0.0
+        self.interrupted = False
+        self.diverged = ""
+        self.evaluation: dict[str, float] = {}
+        self._optimizer_state: dict[str, Any] | None = None
+        self._sums = torch.zeros(3, dtype=torch.float64)
+        self._window = torch.zeros((), dtype=torch.int64)
+
+    # The schedule of calls
+
+    @property
+    def epoch(self) -> int:
+        """Epochs completed; the last one may be a part of one."""
+        seen, images = self.step * self.config.recipe.batch_size, self.data.train_images
+        return -(-seen // images) if self.step == self.config.recipe.steps else seen // images
+
+    @property
+    def epoch_is_over(self) -> bool:
+        """Whether the last step completed an epoch, of which the record does not know yet."""
+        batch, images = self.config.recipe.batch_size, self.data.train_images
+        last = self.step == self.config.recipe.steps
+        return last or self.step * batch // images > (self.step - 1) * batch // images
+
+    def calls(self) -> Iterator[tuple[int, int]]:
+        """(first step, step after the last) of each call up to the end of the epoch.
+
+        A call ends where something looks at the state: there the results cannot depend on its length.
+        """
+        trainer = self.config.trainer
+        batch, images = self.config.recipe.batch_size, self.data.train_images
+        end = min(self.config.recipe.steps, -(-(self.step * batch // images + 1) * images // batch))
+        start = self.step
+        while start < end:
+            marks = (trainer.steps_per_call, trainer.checkpoint_every, recipe.WINDOW)
+            stop = min(end, *(start - start % mark + mark for mark in marks))
+            yield start, stop
+            start = stop
+
+    def train_dataloader(self) -> _Calls:
+        """The calls of the next epoch."""
+        return _Calls(self)
+
+    def val_dataloader(self) -> list[list[str]]:
+        """The names of what is tested, one loader each."""
+        return [[name] for name in self.held_out]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Nothing to move: a call is two numbers, a test a name."""
+        return batch
+
+    # Training
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The recipe's, where it stopped."""
+        optimizer = recipe.optimizer(self.config.recipe, self.network, fused=True)
+        if self._optimizer_state is not None:
+            optimizer.load_state_dict(self._optimizer_state)
+        self._rate = math.nan
+        if self._graphed:
+            # A graph reads the learning rate from the device's memory, where it can change.
+            rate = torch.zeros((), device=self.device)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        return optimizer
+
+    @property
+    def _graphed(self) -> bool:
+        trainer = self.config.trainer
+        alone = trainer.processes == 1 and not trainer.activation_checkpoint
+        return trainer.cuda_graph and alone and self.device.type == "cuda"
+
+    def on_fit_start(self) -> None:
+        """Data, sums and the step on their device."""
+        self.stream = self.data.stream(
+            batch_size=self.config.recipe.batch_size,
+            seed=self.config.seed,
+            rank=self.global_rank,
+            processes=self.trainer.world_size,
+            device=self.device,
+        )
+        self.held_out = self.data.tests(
+            batch_size=self.config.trainer.evaluation_batch_size,
+            rank=self.global_rank,
+            processes=self.trainer.world_size,
+            device=self.device,
+        )
+        self._sums, self._window = self._sums.to(self.device), self._window.to(self.device)
+        # Lightning's own optimizer does bookkeeping at each step that nothing here looks at.
+        self._optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
+        self.one_step = self._step()
+        self._make_step: Callable[..., None] = self.one_step
+        if self._graphed:
+            self._make_step = Graphed(self.one_step, self.device)
+        on_gpu = self.device.type == "cuda"
+        self._random: torch.Generator = (
+            torch.cuda.default_generators[self.device.index] if on_gpu else torch.default_generator
+        )
+        self._clock = time.perf_counter()
+
+    def _step(self) -> Step:
+        # What comes before a step is little: places in the data set, or a batch that was decoded elsewhere.
+        stream = self.stream
+        self.inputs: Callable[[int], tuple[Tensor, ...]]
+        self.inputs = (
+            (lambda step: (stream.places(step),)) if isinstance(stream, TrainStream) else stream.batch
+        )
+        return Step(
+            stream.augmented if isinstance(stream, TrainStream) else lambda images, labels: (images, labels),
+            self.network,
+            self._optimizer,
+            self.manual_backward if self.trainer.world_size > 1 else Tensor.backward,
+            self.config.trainer.precision,
+            torch.channels_last if self.config.trainer.channels_last else torch.contiguous_format,
+            self._sums,
+            self._window,
+        )
+
+    def prepare(self, step: int) -> None:
+        """Learning rate and random numbers of a step; dropout is a function of it too, another in each process."""
+        rate = recipe.learning_rate(self.config.recipe, step, self.warm_up_ends)
+        if rate != self._rate:
+            self._rate = rate
+            for group in self._optimizer.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
+        # Not torch.manual_seed, which takes longer than all else here.
+        self._random.manual_seed(hash((self.config.seed, step, self.global_rank)))
+
+    def training_step(self, call: tuple[int, int], _: int) -> None:
+        """Optimizer steps call[0] to call[1] - 1."""
+        steps = call[1] - call[0]
+        with counted_together(self.network, steps):
+            for step in range(*call):
+                self.prepare(step)
+                self._make_step(*self.inputs(step))
+        self._sums[2] += steps * self.config.recipe.batch_size // self.trainer.world_size
+        self.step = call[1]
+        if self.step % recipe.WINDOW == 0:
+            self._look_at_warm_up()
+        self.on_call()
+
+    def _look_at_warm_up(self) -> None:
+        if self.warm_up_ends is None:
+            wrong = int(self._over_processes(self._window))
+            error = 100 * wrong / (recipe.WINDOW * self.config.recipe.batch_size)
+            if error < self.config.recipe.warm_up_error:
+                self.warm_up_ends = self.step
+        self._window.zero_()
+
+    def _over_processes(self, value: Tensor) -> Tensor:
+        total = value.clone()
+        if self.trainer.world_size > 1:
+            dist.all_reduce(total)
+        return total
+
+    # Evaluation, with running statistics, each image once
+
+    def on_validation_start(self) -> None:
+        """Training pauses: its time, and statistics that are the same everywhere."""
+        self.seconds_training = self.seconds + time.perf_counter() - self._clock
+        torch.backends.cudnn.benchmark = (
+            False  # whole images come in many shapes, each of which would be tried out
+        )
+        if self.trainer.world_size > 1 and not self.config.trainer.sync_batch_norm:
+            for buffer in self.network.buffers():
+                dist.broadcast(buffer, 0)
+
+    def validation_step(self, name: str, _: int, dataloader_idx: int = 0) -> None:
+        """Loss and error over a whole held-out part, by the mean probabilities of each image's views."""
+        last = self.step == self.config.recipe.steps
+        if self.interrupted or (name in self.data.final_tests and not last):
+            return
+        sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+        for views, labels in self.held_out[name]:
+            with autocast(self.device, self.config.trainer.precision):
+                logits = [
+                    self.network(view.flatten(0, 1)).float().unflatten(0, view.shape[:2]) for view in views
+                ]
+            each = torch.cat(logits, dim=1).log_softmax(2)
+            scores = each.logsumexp(1) - math.log(each.shape[1])
+            loss = F.nll_loss(scores, labels, reduction="sum")
+            best = scores.topk(min(TOP, scores.shape[1])).indices == labels[:, None]
+            count = torch.full_like(labels[0], len(labels))
+            sums += torch.stack([loss.double(), (~best[:, 0]).sum(), (~best.any(1)).sum(), count])
+        loss_sum, wrong, far_off, count = self._over_processes(sums).tolist()
+        self.evaluation |= {f"{name}/loss": loss_sum / count, f"{name}/error": 100 * wrong / count}
+        if self.config.data.name == "imagenet":
+            self.evaluation[f"{name}/top5_error"] = 100 * far_off / count
+
+    def on_validation_end(self) -> None:
+        """Training goes on."""
+        torch.backends.cudnn.benchmark = True
+
+    def on_train_epoch_end(self) -> None:
+        """Read the sums of the epoch and tell them."""
+        if self.interrupted:
+            return
+        loss, wrong, count = self._over_processes(self._sums).tolist()
+        self.seconds += time.perf_counter() - self._clock
+        metrics = {
+            "train/loss": loss / count,
+            "train/error": 100 * wrong / count,
+            **self.evaluation,
+            "learning_rate": recipe.learning_rate(self.config.recipe, self.step - 1, self.warm_up_ends),
+            "seconds": self.seconds,
+            "images_per_second": count / self.seconds_training,
+        }
+        self._sums.zero_()
+        self.seconds, self._clock = 0.0, time.perf_counter()
+        if not math.isfinite(metrics["train/loss"]):
+            self.diverged = f"training loss {metrics['train/loss']} in epoch {self.epoch}"
+        self.on_epoch(self.epoch, self.step, metrics)
+        if self.diverged or self.step == self.config.recipe.steps:
+            self.trainer.should_stop = True
+
+    # State
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs, as tensors and plain values; the same on every rank."""
+        optimizer = self._optimizer.state_dict()
+        for group in optimizer["param_groups"]:
+            group["lr"] = self._rate
+        return {
+            "step": self.step,
+            "warm_up_ends": self.warm_up_ends,
+            "seconds": self.seconds + time.perf_counter() - self._clock,
+            "sums": self._over_processes(self._sums).cpu(),
+            "window": self._over_processes(self._window).cpu(),
+            "network": self.network.state_dict(),
+            "optimizer": optimizer,
+        }
+
+    def restore(self, state: dict[str, Any], rank: int) -> None:
+        """Continue from a state, before fit; sums over processes are carried on by rank 0."""
+        self.step, self.warm_up_ends, self.seconds = state["step"], state["warm_up_ends"], state["seconds"]
+        if rank == 0:
+            self._sums, self._window = state["sums"], state["window"]
+        self.network.load_state_dict(state["network"])
+        self._optimizer_state = state["optimizer"]
+
+
+class _Calls:
+    """The training "data loader": which steps each call makes; the images are on the device already."""
+
+    def __init__(self, module: Classifier) -> None:
+        self.module = module
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return self.module.calls()

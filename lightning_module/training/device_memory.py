@@ -1,0 +1,60 @@
+"""Memory: what a device has, what a cell has used of it, and whether the cell needs activation checkpointing."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import resource
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from lightning_module.cell.config import Config
+from lightning_module.networks.cost import cost
+
+SHARE = 0.5
+"""Of the memory, for activations that the backward pass needs; there are gradients and workspaces as well."""
+
+
+def with_activation_checkpoint(config: Config, memory: int) -> Config:
+    """The configuration with `trainer.activation_checkpoint` decided if it is null.
+
+    No network is checkpointed whose activations of one batch fit; a deeper one, about every square root of its
+    units, which saves most. Results are the same either way.
+    """
+    if config.trainer.activation_checkpoint is not None:
+        return config
+    share = config.recipe.batch_size // config.trainer.processes
+    needed = cost(config.model, config.data.classes, config.data.image_size, share).activation_bytes
+    every = round(math.sqrt(sum(config.model.units_per_stage))) if needed > SHARE * memory else 0
+    return replace(config, trainer=replace(config.trainer, activation_checkpoint=every))
+
+
+def device_memory(config: Config, gpu: bool) -> int:
+    """Bytes that one process may fill: its GPU's, or its part of the machine's."""
+    if gpu:
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // config.trainer.devices
+
+
+def reset_peak_memory(gpu: bool) -> None:
+    """Forget what earlier cells of this process have used."""
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # Linux alone can
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> float:
+    """Bytes: of tensors on the GPU, or of the whole process on the CPU, at most, since the last reset."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    with contextlib.suppress(OSError):
+        if peak := re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text()):
+            return 1024.0 * int(peak[1])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

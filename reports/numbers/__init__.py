@@ -1,0 +1,1 @@
+"""Declared cells joined with the runs that exist, and what their numbers say."""

@@ -1,0 +1,140 @@
+"""The model of a report: sections of text, tables and figures. Renderers turn it into files.
+
+Text may hold `code`, **bold** and [links](address), nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reports.numbers.statistics import Estimate
+
+HOLE = "–"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph. kind: "lead" is the answer, "warning" is boxed, "note" is small."""
+
+    text: str
+    kind: Literal["", "lead", "warning", "note"] = ""
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list of short paragraphs."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Shell lines to copy."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table column. decimals: of its numbers, None for whole numbers and text; left: align text left."""
+
+    label: str
+    decimals: int | None = None
+    left: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table. Values in rows are None (a hole), text, numbers or Estimates; `name` names its files."""
+
+    name: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels side by side under a legend, from reports.pages.svg.
+
+    panels: SVG content of one size; height: theirs in px, None for the usual one. legend: (label, key from
+    svg.swatch). The caption also serves those who cannot see the figure.
+    """
+
+    name: str
+    caption: str
+    panels: tuple[str, ...]
+    legend: tuple[tuple[str, str], ...] = ()
+    height: int | None = None
+
+
+Block = Text | Items | Commands | Table | Figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it; folded: closed at first in HTML."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole report; `draft` while any cell is open."""
+
+    name: str
+    title: str
+    status: str
+    draft: bool
+    sections: tuple[Section, ...] = field(default=())
+
+    @property
+    def blocks(self) -> list[Block]:
+        """All blocks in order."""
+        return [block for section in self.sections for block in section.blocks]
+
+
+def number(value: float, decimals: int | None) -> str:
+    """A number for people: fixed decimals, or a whole number with thin groups; a true minus sign."""
+    if math.isnan(value):
+        return HOLE
+    text = f"{value:.{decimals}f}" if decimals is not None else f"{value:,.0f}"
+    if float(text.replace(",", "")) == 0:
+        text = text.lstrip("-")  # no "-0.00"
+    return text.replace("-", "−")
+
+
+def spread(e: Estimate, decimals: int) -> str:
+    """An estimate for people: mean ± sd; ‡ if more diverged, † if some are still to come."""
+    if e.n == 0:
+        return f"diverged ×{e.diverged}" if e.diverged else HOLE
+    text = number(e.mean, decimals)
+    if e.n > 1:
+        text += f" ± {number(e.sd, decimals)}"
+    return text + ("‡" if e.diverged else "") + ("†" if e.planned > e.n + e.diverged else "")
+
+
+def interval(e: Estimate, decimals: int) -> str:
+    """[low, high], or a hole below two values."""
+    if math.isnan(e.low):
+        return HOLE
+    return f"[{number(e.low, decimals)}, {number(e.high, decimals)}]"
+
+
+def cell(value: Any, column: Column) -> str:
+    """A value as it is printed in its column."""
+    if value is None:
+        return HOLE
+    if isinstance(value, Estimate):
+        return spread(value, 2 if column.decimals is None else column.decimals)
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int | float):
+        return number(value, column.decimals)
+    return str(value)

@@ -1,0 +1,73 @@
+"""The index page: every study and sweep with its question, verdicts, progress and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ablations.study import Study
+from reports.choose import departed
+from reports.numbers.join import Collected
+from reports.numbers.verdicts import judge
+from reports.pages.document import Column, Report, Section, Table, Text
+from reports.sections import tables
+from reports.sections.tables import listed
+
+
+def index(reported: Sequence[Collected], not_started: Sequence[tuple[str, Study]], command: str) -> Report:
+    """The index of these reports, each in the folder of its name, and of studies that nobody has started."""
+    studies = [c for c in reported if c.study]
+    sweeps = [c for c in reported if not c.study]
+    sections = []
+    if studies or not_started:
+        columns = (
+            Column("study", left=True),
+            Column("question", left=True),
+            Column("protocol", left=True),
+            Column("verdicts", left=True),
+            Column("finished"),
+            Column("device-hours", 2),
+        )
+        rows = [
+            [_link(c), c.study.question if c.study else "", protocol(c), verdicts(c), *_progress(c)]
+            for c in studies
+        ]
+        rows += [[name, study.question, "", "not started", None, None] for name, study in not_started]
+        sections.append(Section("Studies", (Table("studies", "", columns, rows),)))
+    if sweeps:
+        head = [Column("sweep", left=True), Column("command", left=True), Column("finished")]
+        head.append(Column("device-hours", 2))
+        rows = [[_link(c), f"`{c.manifest.command}`", *_progress(c)] for c in sweeps]
+        sections.append(Section("Sweeps", (Table("sweeps", "", tuple(head), rows),)))
+    sections.append(Section("", (Text(f"Made by `{command}`.", "note"),)))
+    cells = sum(len(c.cells) for c in reported)
+    finished = sum(int(c.cells["state"].eq("finished").sum()) for c in reported)
+    status = f"{len(reported)} reports, {finished:,} of {cells:,} cells finished"
+    return Report("index", "Reports", status, any(c.is_open for c in reported), tuple(sections))
+
+
+def protocol(c: Collected) -> str:
+    """Whether the cells are the study's own, in a few words: verdicts on other cells are not the study's."""
+    part = " (a part)" if c.manifest.narrowed else ""
+    if keys := departed(c.manifest):
+        return f"**not the study's:** other {listed(keys)}{part}"
+    return f"the study's{part}"
+
+
+def verdicts(c: Collected) -> str:
+    """The verdicts of a study in a few words: "supported: 2, undecided: 1"."""
+    words = [verdict.word for verdict in judge(c, c.study.claims)] if c.study else []
+    counted = {word: words.count(word) for word in ("supported", "contradicted", "undecided", "untested")}
+    text = ", ".join(f"{count} {word}" for word, count in counted.items() if count) or "no claims"
+    return text + (" (draft)" if c.is_open else "")
+
+
+def _link(c: Collected) -> str:
+    return f"[{c.manifest.name}]({c.manifest.name}/report.PAGE)"
+
+
+def _progress(c: Collected) -> list[object]:
+    finished = int(c.cells["state"].eq("finished").sum())
+    diverged = int(c.cells["state"].eq("diverged").sum())
+    text = f"{finished:,} of {len(c.cells):,}" + (f", {diverged} diverged" if diverged else "")
+    spent = c.cells["seconds"] * c.cells["devices"].fillna(1)
+    return [text, float(spent.sum()) / tables.HOUR]

@@ -1,0 +1,128 @@
+"""What benchmarks (`mode=benchmark`) measured, as tables of speeds. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from reports.numbers.join import Collected
+from reports.numbers.statistics import Estimate
+from reports.pages.document import Block, Column, Section, Table, Text, number
+from reports.sections import dots
+from reports.sections.tables import place_cells, place_columns, place_text, seeds_cell, state_text
+
+IMAGES = "images_per_second"
+
+PARTS = ("data_ms", "forward_ms", "backward_ms", "optimizer_ms", "communication_ms")
+"""Of a step, taken apart."""
+
+
+def measured(c: Collected) -> Collected:
+    """The same, with everything that each benchmark measured as a column of its cell."""
+    last = c.history.drop_duplicates("identity", keep="last").astype({"identity": object})
+    names = [name for name in last.columns if name == "identity" or name not in c.cells]
+    cells = c.cells.merge(last[names], on="identity", how="left")
+    for name in (*PARTS, "step_ms", "step_ms_p95", "flops_per_second", "share_of_peak", "joules_per_image"):
+        if name not in cells:
+            cells[name] = math.nan
+    events = {
+        identity: event
+        for identity in cells["identity"]
+        for event in c.events.get(identity, ())
+        if event.get("event") == "benchmark"
+    }
+    floors = [_floor(events[name]) if name in events else math.nan for name in cells["identity"]]
+    cells["floor_ms"] = floors
+    cells["over_floor"] = cells["step_ms"] / cells["floor_ms"]
+    cells["steady"] = [events[name].get("steady") if name in events else None for name in cells["identity"]]
+    return replace(c, cells=cells)
+
+
+def _floor(event: Mapping[str, Any]) -> float:
+    """Milliseconds that a step cannot go below: the longest of its floors."""
+    known = [value for value in event.get("floor_seconds", {}).values() if value is not None]
+    return 1000 * max(known, default=math.nan)
+
+
+def answer(c: Collected) -> Text:
+    """The fastest and the slowest place."""
+    found = {place: e for place, e in c.estimates(IMAGES).items() if e.n}
+    if not found:
+        return Text("No cell has finished.", "lead")
+    fastest, slowest = (choose(found, key=lambda place: found[place].mean) for choose in (max, min))
+    text = f"The fastest ({place_text(c, fastest) or 'the only one'}) trains "
+    text += f"{number(found[fastest].mean, None)} images/s"
+    if fastest != slowest:
+        times = number(found[fastest].mean / found[slowest].mean, 2)
+        text += f", {times} times as many as the slowest ({place_text(c, slowest)})"
+    return Text(text + ".", "lead")
+
+
+def speeds(c: Collected, drawn: bool) -> Section:
+    """Every place: how fast, how near the device's limit, where a step's time goes; drawn: as a figure too."""
+    m = measured(c)
+    columns: list[tuple[Column, str, float]] = [
+        (Column("images/s", 0), IMAGES, 1),
+        (Column("step, ms", 1), "step_ms", 1),
+        (Column("95th percentile", 1), "step_ms_p95", 1),
+        (Column("floor, ms", 1), "floor_ms", 1),
+        (Column("step / floor", 2), "over_floor", 1),
+        (Column("GFLOP/s", 1), "flops_per_second", 1e-9),
+        (Column("of the peak, %", 1), "share_of_peak", 100),
+        (Column("peak memory, GiB", 2), "peak_memory", 2**-30),
+        (Column("mJ per image", 2), "joules_per_image", 1000),
+    ]
+    parts = [(Column(name.removesuffix("_ms"), 2), name, 1.0) for name in PARTS]
+    steady = "Steady: how many cells had three windows of steps in a row that agree within 5 %."
+    text = (
+        "Mean over seeds of what each measured (± standard deviation); a step is the median one. Floor: the "
+        f"longest of the times that arithmetic, memory and launches take at the device's measured limits. {steady}"
+    )
+    apart = (
+        "Milliseconds of the parts of a step made one by one, so on a GPU their sum is more than a step; "
+        "communication is what the exchange of gradients adds to the backward pass."
+    )
+    blocks: list[Block] = [_table(m, "speed", text, columns, True), _table(m, "parts", apart, parts, False)]
+    if drawn and m.cells[IMAGES].notna().any() and m.row_keys:
+        blocks.append(dots.by_row(m))
+    return Section("Speed", tuple(blocks))
+
+
+def _table(
+    m: Collected, name: str, caption: str, columns: Sequence[tuple[Column, str, float]], counted: bool
+) -> Table:
+    """A line per place; columns that nothing was measured for are left out."""
+    kept = [each for each in columns if each[1] in m.cells and m.cells[each[1]].notna().any()]
+    head = [*place_columns(m), Column("runs")] + [column for column, _, _ in kept]
+    rows = []
+    for place in m.places:
+        group = m.groups[place]
+        found = [_scaled(m.estimates(key)[place], factor) for _, key, factor in kept]
+        first = m.estimates(IMAGES)[place]
+        spread = (IMAGES, "step_ms", *PARTS)
+        values: list[object] = [
+            (e if key in spread else e.mean) if e.n else None
+            for e, (_, key, _) in zip(found, kept, strict=True)
+        ]
+        if not first.n and values:
+            values[0] = state_text(group)
+        steady = [f"{sum(value is True for value in group['steady'])} of {len(group)}"] * counted
+        rows.append([*place_cells(m, *place), seeds_cell(group, first), *values, *steady])
+    return Table(name, caption, (*head, *[Column("steady")] * counted), rows)
+
+
+def _scaled(e: Estimate, factor: float) -> Estimate:
+    """In another unit."""
+    return replace(e, mean=e.mean * factor, sd=e.sd * factor, low=e.low * factor, high=e.high * factor)
+
+
+def threats(c: Collected) -> list[str]:
+    """What could be wrong with the speeds."""
+    steady = measured(c).cells["steady"]
+    shaky = int((steady == False).sum())  # noqa: E712 (neither None)
+    found = [f"{shaky} of {len(steady)} benchmarks had not become steady when they were measured."] * (
+        shaky > 0
+    )
+    return [*found, "Whatever else ran on the machine is part of the speeds; nothing here can tell it."]

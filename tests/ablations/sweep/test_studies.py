@@ -1,0 +1,149 @@
+"""The studies of the folder are right, and a mistake in one is a sentence that names file and field."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from small import ROOT
+
+import ablations
+from ablations.study import Claim, Published, Study, grid
+from ablations.sweep import check_study as check
+from ablations.sweep import studies
+from ablations.sweep.plan import study_manifest
+from lightning_module.support.errors import ConfigError
+
+DOC = ROOT / "docs" / "studies.md"
+BASE = ["model=resnet_cifar", "data=digits", "recipe=quick"]
+EXPECTED = {
+    "depth", "degradation", "layer_responses", "shortcut_options", "shortcut_options_imagenet", "depth_imagenet",
+    "block_types", "shortcut_types", "activation_placement", "preactivation_depth", "implementations",
+    "downsampling", "warm_up", "last_bn_gamma",
+}  # fmt: skip
+
+
+def small(**changed: object) -> Study:
+    fields: dict[str, object] = {
+        "question": "Does it?",
+        "source": "a test",
+        "base": BASE,
+        "cells": grid(model__depth=[8, 14], model__shortcut=["A", "B"], seed=[0, 1]),
+        "rows": "model.depth",
+        "columns": "model.shortcut",
+        "baseline": "A",
+    }
+    return Study(**{**fields, **changed})  # type: ignore[arg-type]
+
+
+def claim(**levels: object) -> Claim:
+    return Claim("it is", levels, {"model.shortcut": "A"}, below=0)  # type: ignore[arg-type]
+
+
+def test_every_study_is_there():
+    assert set(studies.names()) >= EXPECTED
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_study_of_the_folder_has_no_mistake(name):
+    study = check.checked(name)
+    assert study.question.endswith("?")
+    assert study.claims
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: small(rows="model.dpth"), "rows: model.dpth is not one of model.depth"),
+        (lambda: small(columns="model.depth"), "columns: model.depth is not one of"),
+        (lambda: small(baseline="D"), "baseline: D is not one of A, B"),
+        (lambda: small(baseline={"model.shortcut": "D"}), "baseline: model.shortcut: D is not one of A, B"),
+        (lambda: small(baseline={"model.width": 16}), "baseline: model.width is not one of model.depth"),
+        (lambda: grid(seed=[0, 1, 0]), "cells: seed=0 stands twice"),
+        (lambda: Claim("x", {"seed": 0}, {"seed": 1}), "exactly one of below, above and within"),
+        (lambda: Claim("x", {"seed": 0}, {"seed": 0}, below=0), "the same cells"),
+        (lambda: Claim("x", {"seed": 0}, {"seed": 1}, below=0, metric="test/eror"), "metric: test/eror is not"),
+        (lambda: Published({"seed": 0}, 6.61, "Table 6", metric="test/eror"), "metric: test/eror is not"),
+        (lambda: small(metric="layer_response/rank 0"), "metric: layer_response/rank 0 is not one of test/error"),
+        (lambda: check._check(small(base=["model=resnet_cifr"])), "base: .*did you mean resnet_cifar"),
+        (lambda: check._check(small(cells=grid(model__depth=[8, 57], model__shortcut="A"))), "model.depth=57 .*56"),
+        (
+            lambda: check._check(small(base=[*BASE, "model.dpth=8"])),
+            "base: model.dpth is not a key.*did you mean model.depth",
+        ),
+        (lambda: check._check(small(claims=[claim(**{"model.depth": 20})])), r"claims\[0\].of: no cell"),
+        (lambda: check._check(small(claims=[claim(**{"model.dpth": 8})])), r"claims\[0\].of: model.dpth is not a key"),
+        (
+            lambda: check._check(
+                small(
+                    cells=grid(model=["resnet_cifar", "fb_resnet_torch"], model__depth=8),
+                    rows="model",
+                    columns=None,
+                    baseline=None,
+                )
+            ),
+            "are the same run",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_said_with_its_field(make: Callable[[], object], says: str):
+    with pytest.raises(ConfigError, match=says):
+        make()
+
+
+@pytest.mark.parametrize("name", studies.names())
+def test_every_number_of_a_paper_says_how_its_protocol_differs(name):
+    for number in studies.load(name).published:
+        assert "batch normalisation saw" in number.differs, number
+
+
+def test_an_impossible_combination_is_no_mistake():
+    check._check(
+        small(cells=grid(model__downsampling=["stride", "max_pool"], model__shortcut_pooling=["subsample", "max"],
+                         model__depth=8), columns=None, baseline=None)
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of studies beside the real one."""
+    from ablations.sweep import compose as composition
+
+    def forget() -> None:
+        for cached in (studies.names, studies.load, check.checked, composition.groups):
+            cached.cache_clear()
+
+    monkeypatch.setattr(studies, "FOLDER", tmp_path)
+    monkeypatch.setattr(ablations, "__path__", [*ablations.__path__, str(tmp_path)])
+    forget()
+    yield tmp_path
+    forget()
+    for path in tmp_path.glob("*.py"):
+        sys.modules.pop(f"ablations.{path.stem}", None)
+
+
+def test_a_new_study_is_the_file_that_the_document_shows(folder):
+    code = DOC.read_text().split("```python\n")[1].split("```")[0]
+    assert len(code.splitlines()) <= 30
+    (folder / "width.py").write_text(code)
+    studies.register()  # as a new process does
+    manifest = study_manifest("width", ["data=digits", "recipe=quick"])
+    assert len(manifest.cells) == 15
+    assert {cell["config"]["model.width"] for cell in manifest.cells} == {8, 16, 32}
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("STUDY = Study(", "ablations/broken.py, line 1: SyntaxError"),
+        ("from ablations.study import Study\nSTUDY = Study(rws='x')", "broken.py, line 2: TypeError.*rws"),
+        ("from ablations.study import grid\nSTUDY = grid(seed=[0, 0])", "ablations/broken.py: cells: seed=0"),
+        ("STUDY = 1", "ablations/broken.py: STUDY is not a Study"),
+    ],
+)
+def test_a_broken_file_is_named(folder, code, says):
+    (folder / "broken.py").write_text(code)
+    with pytest.raises(ConfigError, match=says):
+        studies.load("broken")

@@ -1,0 +1,132 @@
+"""python -m ablations: list, plan, why."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small import ROOT
+
+from ablations.__main__ import main
+from ablations.sweep import estimate, show
+from ablations.sweep.compose import compose, make_cell
+from lightning_module.cell import record
+
+OVERRIDES = ("model.depth=20", "seed=0")
+
+
+def finish(runs: Path, overrides: tuple[str, ...] = OVERRIDES, status: str | None = "finished") -> str:
+    cell = make_cell(compose(overrides), overrides)
+    folder = runs / cell.identity
+    folder.mkdir(parents=True)
+    with record.Lock(folder):
+        writer = record.Writer(folder, cell)
+        writer.start(0, {"hardware": "1 x Example GPU", "devices": 1})
+        writer.epoch(1, 200, {"seconds": 100.0, "test/error": 9.0})
+        if status:
+            writer.finish(status, 400)  # type: ignore[arg-type]
+        writer.close()
+    return cell.identity
+
+
+def planned(capsys: pytest.CaptureFixture[str], runs: Path, *wanted: str) -> dict:
+    assert main(["plan", *wanted, "--json", "--runs", str(runs)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_plan_says_cost_state_and_what_would_run(tmp_path, capsys):
+    finish(tmp_path)
+    finish(tmp_path, ("model.depth=20", "seed=1"), status=None)
+    told = planned(capsys, tmp_path, "model.depth=20,32", "seed=0,1")
+    by_name = {cell["name"]: cell for cell in told["cells"]}
+    assert [cell["action"] for cell in told["cells"]] == ["done", "resume", "run", "run"]
+    assert by_name["ResNet-20 seed 0"]["state"] == "finished"
+    assert by_name["ResNet-20 seed 0"]["parameters"] == 269_722
+    assert told["totals"]["to_run"] == 3
+    # 100 s for 200 steps: half a second each, 400 of them
+    assert by_name["ResNet-20 seed 1"]["expected_device_hours"] == pytest.approx(200 / 3600)
+    assert by_name["ResNet-32 seed 0"]["expected_device_hours"] > 1.3 * 200 / 3600
+    assert "Example GPU" in told["expected_from"]
+
+
+def test_a_plan_for_people_names_the_source_and_the_excluded(tmp_path, capsys):
+    assert main(["plan", "downsampling", "seed=0", "data=digits", "--runs", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "nothing measured yet; assumed" in text
+    assert "8 combinations are impossible" in text
+    assert "needs model.downsampling=stride" in text
+    assert "data.name: digits instead of cifar10" in text
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu", "Example"])
+def test_the_device_of_the_estimate_can_be_chosen(device):
+    work = estimate.Work(20, 1, 10**6, 64, "32")
+    found = [
+        estimate.Measured("Example GPU", "gpu", work, 0.5),
+        estimate.Measured("A core", "cpu", work, 9.0),
+    ]
+    cell = {"config": {"model.depth": 20, "recipe.batch_size": 64, "trainer.precision": "32", "recipe.steps": 3600},
+            "parameters": 1, "multiply_adds": 10**6}  # fmt: skip
+    assert estimate.of_device(found, device).hours(cell, 1) == {"cpu": 9.0}.get(device, 0.5)
+
+
+def test_a_benchmark_takes_a_minute_however_long_its_recipe(tmp_path, capsys):
+    told = planned(capsys, tmp_path, "scaling", "trainer.devices=1,2")
+    assert [cell["expected_device_hours"] for cell in told["cells"]] == pytest.approx(
+        [1 / 60] * 3 + [2 / 60] * 6
+    )
+
+
+def test_a_benchmark_tells_the_seconds_of_a_step_and_not_of_itself():
+    head = make_cell(compose(("mode=benchmark",)), ("mode=benchmark",)).to_json()
+    attempt = {"hardware": "1 x Example GPU", "devices": 1}
+    epoch = {"event": "epoch", "epoch": 1, "step": 100, "step_ms": 2.0, "seconds": 40.0}
+    found = record.Record(Path(), head, (attempt,), (epoch,), state="finished")
+    assert estimate.speed(found).seconds == pytest.approx(0.002)
+
+
+def test_the_glance_at_a_record_agrees_with_reading_it(tmp_path):
+    for overrides, status in [(OVERRIDES, "finished"), (("seed=5",), "failed"), (("seed=6",), None)]:
+        folder = tmp_path / finish(tmp_path, overrides, status)
+        assert show.state(folder).state == record.read(folder).state
+    assert show.state(tmp_path / "nothing").state == "planned"
+
+
+def test_why_names_the_keys(tmp_path, capsys):
+    identity = finish(tmp_path)
+    assert main(["why", identity[:6], "model.depth=20 seed=3", "--runs", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[1:]] == [["seed", "0", "3"]]
+    assert main(["why", "model.depth=20 seed=4", "--runs", str(tmp_path)]) == 0
+    assert identity in capsys.readouterr().out
+    assert main(["why", identity, "model.depth=20", "--runs", str(tmp_path)]) == 0
+    assert "are the same cell" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["plan", "dpth"], "did you mean depth"),
+        (["plan", "depth", "model.depth=57"], "not a level"),
+        (["why", "abc123"], "no such record"),
+        (["why", "model.depth=20"], "no other finished cell"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, says, tmp_path, capsys):
+    assert main([*arguments, "--runs", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+def test_no_lightning_is_imported(tmp_path):
+    code = (
+        "import sys; from ablations.__main__ import main; "
+        f"main(['plan', 'degradation', 'seed=0', '--runs', {str(tmp_path)!r}]); "
+        "sys.exit('pytorch_lightning' in sys.modules or 'lightning_fabric' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

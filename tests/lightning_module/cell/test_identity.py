@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from ablations.sweep.compose import compose
+from lightning_module.cell.identity import canonical, difference, identity
+
+
+@pytest.fixture
+def config():
+    return compose([])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.depth=32",
+        "model.shortcut=B",
+        "data.padding=0",
+        "recipe.steps=401",
+        "seed=1",
+        "trainer.precision=bf16",
+        "data=cifar10",
+        "recipe.weight_decay_on=weights",
+    ],
+)
+def test_whatever_can_change_the_result_changes_the_identity(config, override):
+    assert identity(compose([override])) != identity(config)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "trainer.devices=2",
+        "trainer.steps_per_call=3",
+        "trainer.checkpoint_every=7",
+        "logger=none",
+        "runs=elsewhere",
+        "trainer=cpu",
+        "trainer.threads=1",
+        "trainer.activation_checkpoint=2",
+    ],
+)
+def test_where_and_how_fast_does_not(config, override):
+    assert identity(compose([override])) == identity(config)
+
+
+def test_the_data_root_is_not_part_of_it():
+    assert identity(compose(["data=cifar10"])) == identity(compose(["data=cifar10", "data.root=/elsewhere"]))
+
+
+def test_unsynchronised_batch_norm_makes_the_number_of_devices_part_of_it(config):
+    one = ["trainer.sync_batch_norm=false"]
+    assert identity(compose(one)) == identity(config)
+    assert identity(compose([*one, "trainer.devices=2"])) != identity(config)
+
+
+def test_a_changed_default_changes_the_identity_of_a_run_that_did_not_name_it(config):
+    changed = copy.deepcopy(config)
+    changed["recipe"]["momentum"] = 0.8
+    assert identity(changed) != identity(config)
+
+
+def test_spelling_does_not_matter(config):
+    respelt = {key: config[key] for key in reversed(config)}
+    respelt["recipe"] = {**config["recipe"], "steps": 400.0, "drops": tuple(config["recipe"]["drops"])}
+    assert identity(respelt) == identity(config)
+    assert identity(compose(["trainer.precision=32"])) == identity(config)  # Hydra reads a number
+
+
+def test_a_choice_and_its_values_typed_out_are_the_same_cell():
+    assert identity(compose(["model=plain_cifar"])) == identity(compose(["model.shortcut=none"]))
+
+
+def test_difference_names_the_keys():
+    a, b = (canonical(compose([text])) for text in ("seed=0", "model.depth=56"))
+    assert difference(a, b) == {"model.depth": (20, 56)}

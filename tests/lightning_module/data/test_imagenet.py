@@ -1,0 +1,331 @@
+"""Photographs in folders: real ones, cut from the two that scikit-learn bundles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_sample_images
+
+from ablations.sweep.compose import compose, make_cell
+from lightning_module.cell.config import parse_config
+from lightning_module.cell.record import Record, read
+from lightning_module.data import photographs
+from lightning_module.data.config import ImageNetConfig
+from lightning_module.data.imagenet import ImageError, ImageNet
+from lightning_module.data.images import load
+from lightning_module.support.errors import ConfigError
+from lightning_module.train import run
+from lightning_module.training.interruption import Interruption
+
+Image = pytest.importorskip("PIL.Image")
+
+CPU = torch.device("cpu")
+SMALL = (
+    "data=imagenet", "data.classes=2", "data.size=32", "data.short_side=[36,48]", "data.test_short_side=40",
+    "data.test_scales=[32,48]", "data.workers=0", "recipe=he2015_imagenet", "recipe.batch_size=8",
+    "recipe.steps=6", "recipe.drops=[4]", "recipe.learning_rate=0.01", "model=resnet_imagenet", "model.depth=18",
+    "trainer=cpu", "trainer.progress=false", "logger=none",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes; per class 10 training and 5 or 6 test images, no two of the same size or kind."""
+    root = tmp_path_factory.mktemp("photographs")
+    for name, photograph in zip(("flower", "china"), load_sample_images().images, strict=True):
+        for number in range(16 if name == "china" else 15):
+            place = root / ("train" if number < 10 else "val") / name
+            place.mkdir(parents=True, exist_ok=True)
+            left, top = 25 * number, 17 * number
+            cut = Image.fromarray(photograph[top : top + 60 + 7 * number, left : left + 110 - 3 * number])
+            if number == 3:
+                cut = cut.convert("L")
+            cut.save(place / f"{number:02}.{'png' if number % 2 else 'JPEG'}")
+        (root / "train" / name / "notes.txt").write_text("not an image")
+    return root
+
+
+def config(folder: Path, *overrides: str) -> ImageNetConfig:
+    data = parse_config(compose((*SMALL, f"data.root={folder}", *overrides))).data
+    assert isinstance(data, ImageNetConfig)
+    return data
+
+
+def source(folder: Path, *overrides: str) -> ImageNet:
+    found = load(config(folder, *overrides))
+    assert isinstance(found, ImageNet)
+    return found
+
+
+def stream(data: ImageNet, seed: int = 7, rank: int = 0, processes: int = 1):
+    return data.stream(batch_size=8, seed=seed, rank=rank, processes=processes, device=CPU)
+
+
+def test_a_batch_depends_on_seed_and_step_alone(folder):
+    """Not on the steps before, and not on how many workers decode ahead."""
+    workers = stream(source(folder, "data.workers=2"))
+    for step in (0, 1, 2, 5, 3):
+        for a, b in zip(workers.batch(step), stream(source(folder)).batch(step), strict=True):
+            assert torch.equal(a, b)
+    first, other = (stream(source(folder), seed=seed).batch(3)[0] for seed in (7, 8))
+    assert not torch.equal(first, other)
+
+
+def test_every_image_once_per_epoch_and_shares_are_the_batch(folder):
+    data = source(folder)
+    whole, shares = stream(data), [stream(data, rank=rank, processes=2) for rank in (0, 1)]
+    indices = [index for step in range(10) for _, index in whole.places(step)]
+    assert sorted(indices[:20]) == sorted(indices[20:40]) == list(range(20))
+    assert indices[:20] != indices[20:40]
+    joined = [torch.cat(parts) for parts in zip(*(share.batch(2) for share in shares), strict=True)]
+    assert all(torch.equal(a, b) for a, b in zip(whole.batch(2), joined, strict=True))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_over_all_processes_each_test_image_comes_once(folder, processes):
+    data = source(folder)
+    for name in ("test", *data.final_tests):
+        parts = [
+            list(data.tests(batch_size=3, rank=rank, processes=processes, device=CPU)[name])
+            for rank in range(processes)
+        ]
+        labels = torch.cat([labels for part in parts for _, labels in part])
+        assert torch.bincount(labels).tolist() == [6, 5]
+        pictures = {view[0].numpy().tobytes() for part in parts for views, _ in part for view in views[0]}
+        assert len(pictures) == 11
+
+
+def test_the_views_of_a_test_image(folder):
+    data = source(folder)
+    tests = data.tests(batch_size=1, rank=0, processes=1, device=CPU)
+    (centre,), _ = next(iter(tests["test"]))
+    (ten,), _ = next(iter(tests["test_ten_crop"]))
+    scales, _ = next(iter(tests["test_multi_scale"]))
+    assert centre.shape == (1, 1, 3, 32, 32)
+    assert ten.shape == (1, 10, 3, 32, 32)
+    assert torch.equal(ten[:, :5].flip(-1), ten[:, 5:])
+    assert torch.equal(ten[:, 0], centre[:, 0])
+    # the first test image has 80 x 130 pixels
+    assert [tuple(view.shape) for view in scales] == [(1, 1, 3, 52, 32), (1, 1, 3, 78, 48)]
+
+
+def test_a_crop_is_a_window_of_the_resized_image(folder):
+    """Pillow's box against the obvious way: resize the whole image, then cut."""
+    settings = replace(config(folder), size=64, short_side=(64, 64), test_short_side=96)
+    image = Image.fromarray(load_sample_images().images[0]).crop((0, 0, 300, 200))
+    resized = np.asarray(image.resize((144, 96), Image.Resampling.BILINEAR)).transpose(2, 0, 1).astype(int)
+    found = photographs.ten_crops(image, settings).astype(int)
+    for crop, (left, top) in zip(found, [(40, 16), (0, 0), (80, 0), (0, 32), (80, 32)], strict=False):
+        difference = np.abs(crop - resized[:, top : top + 64, left : left + 64])
+        assert difference[:, 2:-2, 2:-2].max() <= 1  # a cut's border does not look beyond it
+
+
+def test_scale_jitter_draws_every_short_side_and_place(folder):
+    settings, random = config(folder), np.random.default_rng(0)
+    boxes = np.array([photographs.random_scale((100, 60), settings, random) for _ in range(4000)])
+    sides = np.rint(60 * 32 / (boxes[:, 3] - boxes[:, 1])).astype(int)
+    assert set(sides) == set(range(36, 49))
+    assert boxes.min() == 0
+    assert boxes[:, 2].max() == pytest.approx(100)
+    assert boxes[:, 3].max() == pytest.approx(60)
+
+
+def test_area_crops_stay_within_their_ranges(folder):
+    settings, random = config(folder, "data.crop=area"), np.random.default_rng(0)
+    boxes = np.array([photographs.random_area((200, 100), settings, random) for _ in range(2000)])
+    wide, high = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    share, aspect = wide * high / 20000, wide / high
+    assert share.min() == pytest.approx(0.08, abs=0.01)
+    assert aspect.min() == pytest.approx(0.75, abs=0.05)
+    assert aspect.max() == pytest.approx(4 / 3, abs=0.05)
+    assert boxes.min() >= 0
+    assert (boxes[:, 2].max(), boxes[:, 3].max()) == (200, 100)
+    never = replace(settings, area=(1.0, 1.0))
+    assert photographs.random_area((200, 100), never, random) == (50, 0, 150, 100)
+
+
+def test_colours_are_those_of_an_obvious_reference(folder):
+    """Brightness, contrast and saturation pixel by pixel, in the order drawn, then the shift."""
+    settings = replace(config(folder), jitter=0.4, pca=0.1)
+    pixels = np.random.default_rng(1).uniform(0, 255, (3, 5, 5))
+    for seed in range(20):
+        change = photographs.colours(pixels.mean((1, 2)), settings, np.random.default_rng(seed))
+        random, expected = np.random.default_rng(seed), pixels
+        for kind in random.permutation(3):
+            factor = 1 + random.uniform(-0.4, 0.4)
+            grey = np.einsum("c,cyx->yx", photographs.GREY, expected)
+            other = [np.zeros((5, 5)), np.full((5, 5), grey.mean()), grey][kind]
+            expected = factor * expected + (1 - factor) * other
+        shift = photographs.PCA_VECTORS @ (photographs.PCA_VALUES * random.normal(0, 0.1, 3))
+        found = np.einsum("ck,kyx->cyx", change[:, :3], pixels) + change[:, 3, None, None]
+        np.testing.assert_allclose(found, expected + shift[:, None, None], rtol=1e-4, atol=1e-3)
+
+
+def test_a_batch_is_the_cut_with_its_colours_normalised(folder):
+    data = source(folder, "data.jitter=0.4")
+    train = stream(data)
+    images, labels = train.batch(3)
+    for image, label, (number, index) in zip(images, labels, train.places(3), strict=True):
+        random = np.random.default_rng([7, 2, number])
+        pixels = photographs.train_view(data.train.open(index), data.config, random)
+        change = photographs.colours(pixels.mean((1, 2)), data.config, random)
+        changed = np.einsum("ck,kyx->cyx", change[:, :3], pixels) + change[:, 3, None, None]
+        mean, deviation = (
+            np.array(value)[:, None, None] for value in (data.config.mean, data.config.deviation)
+        )
+        np.testing.assert_allclose(image, (changed - mean) / deviation, atol=1e-4)
+        assert label == (b"flower" in data.train.paths[index])
+
+
+def test_the_shift_of_colours_has_the_published_size(folder):
+    """Measured on what colours() gives: no rotation, and the covariance of the principal components."""
+    settings = config(folder)
+    changes = np.array([
+        photographs.colours(np.zeros(3), settings, np.random.default_rng(seed)) for seed in range(4000)
+    ])  # fmt: skip
+    assert (changes[:, :, :3] == np.eye(3)).all()
+    vectors, values = photographs.PCA_VECTORS, 0.1 * photographs.PCA_VALUES
+    np.testing.assert_allclose(np.cov(changes[:, :, 3].T), vectors @ np.diag(values**2) @ vectors.T, atol=2)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-3)
+
+
+def broken(folder: Path, tmp_path: Path, how: str) -> tuple[str, ...]:
+    root = tmp_path / "broken"
+    for part in ("train", "val"):
+        for name in ("flower", "china"):
+            (root / part / name).mkdir(parents=True)
+            (root / part / name / "1.png").symlink_to(folder / "train" / name / "01.png")
+    match how:
+        case "no folder":
+            root = tmp_path / "nowhere"
+        case "classes":
+            return f"data.root={root}", "data.classes=1000"
+        case "empty class":
+            (root / "train" / "china" / "1.png").unlink()
+        case "other classes":
+            (root / "val" / "china").rename(root / "val" / "japan")
+        case "no classes":
+            for name in ("flower", "china"):
+                (root / "val" / name / "1.png").unlink()
+                (root / "val" / name).rmdir()
+    return (f"data.root={root}",)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("no folder", r"nowhere/train cannot be read .*train/<class>"),
+        ("classes", "data.classes=1000 but .* has 2 class folders; set data.classes=2"),
+        ("empty class", "train/china holds no images"),
+        ("other classes", "same classes; china is in one only"),
+        ("no classes", "val holds no folders"),
+    ],
+)
+def test_bad_folders_are_one_sentence(folder, tmp_path, how, said):
+    with pytest.raises(ConfigError, match=said) as error:
+        source(folder, *broken(folder, tmp_path, how))
+    assert "\n" not in str(error.value)
+
+
+def test_without_pillow_it_says_what_to_install(folder, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'pip install "residual-ablations\[imagenet\]"'):
+        source(folder, "data.pca=0.2")
+
+
+def test_a_class_folder_that_cannot_be_listed_is_one_sentence(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    data = config(folder, "data.pca=0.3")
+    monkeypatch.setattr("os.listdir", refuse)  # root, who may run this, may list everything
+    with pytest.raises(ConfigError, match=r"train/(flower|china) cannot be read .Permission denied") as error:
+        load(data)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_image_is_named_in_one_sentence(folder, tmp_path, workers):
+    overrides = broken(folder, tmp_path, "nothing")
+    damaged = tmp_path / "broken" / "train" / "china" / "1.png"
+    damaged.unlink()
+    damaged.write_bytes(b"not a photograph")
+    with pytest.raises(ImageError, match=r"^[^\n]*china/1.png cannot be read as an image [^\n]*$"):
+        stream(source(folder, *overrides, f"data.workers={workers}")).batch(0)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data.short_side=[20,48]", "both at least 32"),
+        ("data.area=[0.5,1.5]", "largest valid value is 1"),
+        ("data.final_tests=[five_crop]", "ten_crop, multi_scale"),
+        ("data.mean=[1,2]", "three numbers"),
+        ("data.padding=4", "is not a key"),
+    ],
+)
+def test_bad_values_are_one_sentence(folder, override, said):
+    with pytest.raises(ConfigError, match=said):
+        config(folder, override)
+
+
+def train(runs: Path, folder: Path, *overrides: str, interruption: Interruption | None = None) -> Record:
+    texts = (*SMALL, f"data.root={folder}", f"runs={runs}", *overrides)
+    return run(make_cell(compose(texts), texts), Interruption() if interruption is None else interruption)
+
+
+class AfterCalls(Interruption):
+    """Asks to stop after so many looks."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def __bool__(self) -> bool:
+        self.calls -= 1
+        return self.calls < 0
+
+
+def losses(record: Record) -> list[tuple[float, float]]:
+    return [(epoch["train/loss"], epoch["test/loss"]) for epoch in record.epochs]
+
+
+def test_a_cut_run_goes_on_with_the_same_images(folder, tmp_path):
+    texts = ("model.width=8", "trainer.steps_per_call=1")
+    whole = train(tmp_path / "whole", folder, *texts)
+    first = train(tmp_path / "cut", folder, *texts, interruption=AfterCalls(3))
+    assert first.state == "killed"
+    second = train(tmp_path / "cut", folder, *texts, "data.workers=2")
+    assert second.state == whole.state == "finished"
+    assert second.attempts[1]["step"] == 4
+    assert losses(second) == losses(whole)
+
+
+def test_two_processes_test_each_image_once(folder, tmp_path):
+    texts = ("model.width=8", "recipe.steps=2", "recipe.drops=[]")
+    one = train(tmp_path / "one", folder, *texts)
+    two = train(tmp_path / "two", folder, *texts, "trainer.devices=2")
+    for name in ("test/loss", "test_ten_crop/loss", "test_multi_scale/loss"):
+        assert two.last[name] == pytest.approx(one.last[name], rel=1e-3)
+
+
+def test_the_imagenet_networks_train_by_the_door(folder, tmp_path, door):
+    """plain-18 and ResNet-18, full width, with every test, on the 20 images that the folder has."""
+    models = "model=plain_imagenet,resnet_imagenet"
+    small = ("recipe.steps=6", "recipe.batch_size=4", "data.workers=1", f"data.root={folder}")
+    done = door("-m", *SMALL, models, *small)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = [read(path.parent) for path in (tmp_path / "runs").glob("*/record.jsonl")]
+    assert len(records) == 2
+    for record in records:
+        assert record.state == "finished"
+        assert record.cell["parameters"] == 11_003_714  # 511,974 fewer than with 1,000 classes
+        for name in ("test", "test_ten_crop", "test_multi_scale"):
+            assert np.isfinite(record.last[f"{name}/loss"])
+            assert 0 <= record.last[f"{name}/error"] <= 100
+            assert record.last[f"{name}/top5_error"] == 0  # of two classes
+        assert "test_ten_crop/error" not in record.epochs[0]

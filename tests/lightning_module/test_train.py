@@ -1,0 +1,359 @@
+"""Training one cell: what it does must not depend on how it is cut into calls, attempts or processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from small import ROOT, SMALL
+
+from ablations.sweep.compose import compose, make_cell
+from lightning_module.cell.config import parse_config
+from lightning_module.cell.record import Record, read
+from lightning_module.train import cpu_threads, run, run_folder
+from lightning_module.training import checkpoint
+from lightning_module.training.classifier import Classifier
+from lightning_module.training.device_memory import peak_memory, reset_peak_memory
+from lightning_module.training.interruption import Interruption
+
+TIMES = {"seconds", "images_per_second", "time", "peak_memory"}
+
+
+def train(runs: Path, *overrides: str, interruption: Interruption | None = None) -> Record:
+    texts = (*SMALL, "trainer=cpu", f"runs={runs}", *overrides)
+    return run(make_cell(compose(texts), texts), Interruption() if interruption is None else interruption)
+
+
+def metrics(record: Record) -> list[dict[str, float]]:
+    return [{key: epoch[key] for key in epoch if key not in TIMES} for epoch in record.epochs]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Record:
+    """An uninterrupted run."""
+    return train(tmp_path_factory.mktemp("whole"))
+
+
+def test_a_run_is_recorded_from_start_to_end(whole):
+    assert whole.state == "finished"
+    assert [(epoch["epoch"], epoch["step"]) for epoch in whole.epochs] == [(1, 23), (2, 30)]
+    assert whole.cell["parameters"] == sum(
+        value.numel()
+        for key, value in checkpoint.load(whole.folder)["network"].items()
+        if "running" not in key and "tracked" not in key
+    )
+    assert whole.attempts[0]["versions"]["torch"]
+    responses = next(event for event in whole.events if event["event"] == "layer_responses")["responses"]
+    assert len(responses) == 7
+    assert whole.last["train/loss"] < whole.epochs[0]["train/loss"]
+
+
+@pytest.mark.parametrize("length", [1, 4, 1000])
+def test_the_length_of_a_call_changes_nothing(tmp_path, whole, length):
+    assert metrics(train(tmp_path, f"trainer.steps_per_call={length}")) == metrics(whole)
+
+
+def test_activation_checkpointing_changes_nothing(tmp_path, whole):
+    assert metrics(train(tmp_path, "trainer.activation_checkpoint=1")) == metrics(whole)
+
+
+def test_peak_memory_is_that_of_the_cell_and_not_of_what_ran_before_it():
+    before = torch.ones(100 * 2**20)
+    del before
+    reset_peak_memory(gpu=False)
+    peak = peak_memory(torch.device("cpu"))
+    during = torch.ones(50 * 2**20)
+    assert 0.9 * during.nbytes < peak_memory(torch.device("cpu")) - peak < 1.5 * during.nbytes
+
+
+def test_the_warm_up_by_training_error_does_not_depend_on_calls_either(tmp_path):
+    texts = (
+        "recipe.warm_up=train_error",
+        "recipe.warm_up_from_depth=0",
+        "recipe.steps=130",
+        "recipe.learning_rate=0.05",
+        "recipe.warm_up_learning_rate=0.02",
+    )
+    one, other = (
+        train(tmp_path / str(length), *texts, f"trainer.steps_per_call={length}") for length in (7, 64)
+    )
+    assert metrics(one) == metrics(other)
+    assert one.epochs[0]["learning_rate"] == 0.02
+    assert one.last["learning_rate"] == pytest.approx(0.005)  # warm-up over, one drop
+
+
+def test_threads_are_the_cores_that_a_process_was_given(monkeypatch):
+    """Not those of the node: a requeued cell must sum in the same order on a larger one."""
+    texts = ("model.depth=110", "data=cifar10", "recipe=he2015_cifar", "trainer=cpu", "trainer.devices=2")
+    cell = make_cell(compose(texts), texts)
+    threads = set()
+    for cores in (8, 64):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        assert cpu_threads(parse_config(cell.config), cell.multiply_adds) > 1
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        threads.add(cpu_threads(parse_config(cell.config), cell.multiply_adds))
+    assert threads == {1}
+
+
+class AfterCalls(Interruption):
+    """Asks to stop after so many looks."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def __bool__(self) -> bool:
+        self.calls -= 1
+        return self.calls < 0
+
+
+@pytest.mark.parametrize(("calls", "step"), [(0, 2), (1, 4), (4, 10), (10, 22), (11, 23), (12, 24)])
+def test_asked_to_stop_it_saves_and_resumes_at_the_step(tmp_path, whole, calls, step):
+    """Step 23 is the last of an epoch: the record must have the epoch before the checkpoint has the step."""
+    steps = ("trainer.steps_per_call=2", "trainer.checkpoint_every=1000")
+    first = train(tmp_path, *steps, interruption=AfterCalls(calls))
+    assert first.state == "killed"
+    second = train(tmp_path, *steps)
+    assert second.state == "finished"
+    assert second.attempts[1]["step"] == step
+    assert metrics(second) == metrics(whole)
+
+
+@pytest.mark.parametrize(("owner", "name", "step"), [(Classifier, "validation_step", 23), (os, "replace", 4)])
+def test_a_signal_in_validation_or_in_checkpointing_loses_nothing(
+    tmp_path, whole, monkeypatch, owner, name, step
+):
+    """The work that it interrupts is done; then the run leaves, at the end of the epoch or after the next step."""
+    steps = ("trainer.steps_per_call=1", "trainer.checkpoint_every=3")
+    original, interruption = getattr(owner, name), Interruption()
+
+    def signalled(*arguments):
+        if not interruption:
+            signal.raise_signal(signal.SIGTERM)
+        return original(*arguments)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        interruption.install()
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, signalled)
+            first = train(tmp_path, *steps, interruption=interruption)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (first.state, checkpoint.load(first.folder)["step"]) == ("killed", step)
+    second = train(tmp_path, *steps)
+    assert (second.state, second.attempts[1]["step"]) == ("finished", step)
+    assert metrics(second) == metrics(whole)
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_killed_at_any_moment_it_resumes_bit_for_bit(tmp_path, whole, attempt):
+    """SIGKILL, several times at random moments, then to the end."""
+    texts = [
+        *SMALL,
+        "trainer=cpu",
+        f"runs={tmp_path}",
+        "trainer.steps_per_call=1",
+        "trainer.checkpoint_every=3",
+    ]
+    cell = make_cell(compose(texts), tuple(texts))
+    moments = random.Random(attempt)
+    code = "from tests.training.test_train import slow_run; slow_run()"
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            start_new_session=True,
+            env={**os.environ, "CELL": json.dumps(texts), "PYTHONPATH": f"{ROOT}:{ROOT}/tests"},
+        )
+        deadline = time.monotonic() + 60
+        before = len(read(run_folder(cell)).attempts)
+        while len(read(run_folder(cell)).attempts) == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 1.2))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert read(run_folder(cell)).state == "killed"
+    record = run(cell, Interruption())
+    assert record.state == "finished"
+    assert len(record.attempts) == 3
+    assert metrics(record) == metrics(whole)
+
+
+def slow_run() -> None:
+    """In the process that is killed: slow enough that a moment is somewhere inside the run, and never at its end,
+    because 13 steps in each of two attempts are fewer than the 30 of the cell."""
+
+    class Slow(Interruption):
+        looks = 0
+
+        def __bool__(self) -> bool:
+            self.looks += 1
+            time.sleep(0.09 if self.looks < 13 else 3600)
+            return False
+
+    texts = json.loads(os.environ["CELL"])
+    run(make_cell(compose(texts), tuple(texts)), Slow())
+
+
+def test_a_kill_between_the_last_checkpoint_and_the_status_ends_finished(tmp_path, whole):
+    record = train(tmp_path)
+    path = record.folder / "record.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-2]))
+    assert read(record.folder).state == "killed"
+    again = train(tmp_path)
+    assert again.state == "finished"
+    assert metrics(again) == metrics(whole)
+
+
+@pytest.mark.parametrize(("sync", "checkpoint"), [(True, 0), (True, 1), (False, 0)])
+def test_two_processes_train_the_same_global_batch(tmp_path, whole, sync, checkpoint):
+    texts = (f"trainer.sync_batch_norm={sync}".lower(), f"trainer.activation_checkpoint={checkpoint}")
+    record = train(tmp_path, "trainer.devices=2", *texts)
+    assert record.state == "finished"
+    assert record.attempts[0]["batch_norm_images"] == (64 if sync else 32)
+    for ours, theirs in zip(metrics(record), metrics(whole), strict=True):
+        same = ours["train/loss"] == pytest.approx(theirs["train/loss"], rel=1e-4)
+        assert same == sync
+    if sync:
+        assert metrics(record)[-1]["test/loss"] == pytest.approx(whole.last["test/loss"], rel=1e-3)
+
+
+def test_two_processes_resume_too(tmp_path):
+    texts = ("trainer.devices=2", "recipe.steps=40", "trainer.steps_per_call=5")
+    reference = train(tmp_path / "whole", *texts)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal\n"
+        "if os.environ.get('RANK') == '1':\n"
+        "    import lightning_module.training.interruption as i\n"
+        "    looks = []\n"
+        "    def asked(self):\n"
+        "        looks.append(1)\n"
+        "        return len(looks) == 6\n"
+        "    i.Interruption.__bool__ = asked\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+        cut = train(tmp_path / "cut", *texts)
+    assert cut.state == "killed", "only rank 1 was asked to stop: both must leave together"
+    again = train(tmp_path / "cut", *texts)
+    assert again.attempts[1]["step"] == 25
+    assert again.state == "finished"
+    losses = [[epoch["train/loss"] for epoch in record.epochs] for record in (again, reference)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_processes_do_not_outlive_the_one_that_started_them(tmp_path):
+    """SIGKILL of the command alone: its ranks save and leave, so that the same command can go on."""
+    texts = [*SMALL, "trainer=cpu", f"runs={tmp_path}", "trainer.devices=2", "recipe.steps=5000"]
+    cell = make_cell(compose(texts), tuple(texts))
+    process = subprocess.Popen([sys.executable, str(ROOT / "run.py"), *texts], cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not read(run_folder(cell)).epochs:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    while read(run_folder(cell)).state == "running":
+        assert time.monotonic() < deadline + 60
+        time.sleep(0.1)
+    found = read(run_folder(cell))
+    assert found.state == "killed"
+    assert checkpoint.load(run_folder(cell))["step"] >= found.last["step"]
+
+
+def test_a_process_that_fails_fails_the_cell_with_its_traceback(tmp_path, monkeypatch):
+    """Rank 1 cannot read its data: the record says so, and nothing hangs."""
+    monkeypatch.setenv("FAIL_RANK", "1")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "if os.environ.get('RANK') == os.environ.get('FAIL_RANK'):\n"
+        "    import lightning_module.training.recipe as r\n"
+        "    def broken(*a, **k): raise RuntimeError('rank 1 is broken')\n"
+        "    r.optimizer = broken\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    record = train(tmp_path / "runs", "trainer.devices=2")
+    assert record.state == "failed"
+    assert "rank 1 is broken" in record.status["traceback"]
+
+
+@pytest.mark.parametrize("rate", ["0.1", "1e30"])
+def test_processes_that_end_together_leave_no_group(tmp_path, monkeypatch, rate):
+    """A thread of gloo that lets go of a tensor while Python ends would abort the process."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    texts = (*SMALL, "trainer=cpu", f"runs={tmp_path}", "trainer.devices=2", f"recipe.learning_rate={rate}")
+    (tmp_path / "cell.json").write_text(json.dumps(asdict(make_cell(compose(texts), texts))))
+    script = tmp_path / "rank.py"
+    script.write_text(
+        "import sys, torch.distributed, lightning_module.train\n"
+        "lightning_module.train.main(sys.argv[1])\n"
+        "sys.exit(torch.distributed.is_initialized())\n"
+    )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*torchrun, str(script), str(tmp_path / "cell.json")], timeout=200, check=True)
+
+
+def test_divergence_is_a_result(tmp_path):
+    record = train(tmp_path, "recipe.learning_rate=1e30")
+    assert record.state == "diverged"
+    assert "nan" in record.status["error"] or "inf" in record.status["error"]
+    assert len(record.epochs) == 1
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path):
+    record = train(tmp_path, "recipe.steps=12", interruption=AfterCalls(0))
+    marker = tmp_path / "ran"
+
+    class Payload:
+        def __reduce__(self):
+            return os.system, (f"touch {marker}",)
+
+    with open(record.folder / checkpoint.FILE, "wb") as file:
+        torch.save({"step": Payload()}, file, pickle_module=pickle)
+    again = train(tmp_path, "recipe.steps=12")
+    assert again.state == "failed"
+    assert "cannot be read as a checkpoint" in again.status["error"]
+    assert not marker.exists()
+
+
+def test_the_last_batch_norm_sees_the_global_batch(tmp_path):
+    """The synchronised statistics of two halves are those of the whole, and so are the gradients."""
+    import torch.multiprocessing as mp
+
+    results = tmp_path / "results"
+    mp.spawn(_half, args=(str(tmp_path / "store"), str(results)), nprocs=2)
+    torch.manual_seed(0)
+    images = torch.randn(8, 4, 5, 5, requires_grad=True)
+    norm = torch.nn.BatchNorm2d(4)
+    (norm(images) * torch.arange(8.0).view(8, 1, 1, 1)).square().sum().backward()
+    for rank in (0, 1):
+        gradient, mean, variance = torch.load(f"{results}-{rank}")
+        torch.testing.assert_close(gradient, images.grad[rank * 4 : rank * 4 + 4], rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(mean, norm.running_mean)
+        torch.testing.assert_close(variance, norm.running_var)
+
+
+def _half(rank: int, store: str, results: str) -> None:
+    import torch.distributed as dist
+
+    from lightning_module.training.sync_batch_norm import synchronise
+
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    images = torch.randn(8, 4, 5, 5)[rank * 4 : rank * 4 + 4].requires_grad_()
+    norm = synchronise(torch.nn.Sequential(torch.nn.BatchNorm2d(4)), gpu=False)[0]
+    (norm(images) * torch.arange(8.0)[rank * 4 : rank * 4 + 4].view(4, 1, 1, 1)).square().sum().backward()
+    torch.save([images.grad, norm.running_mean, norm.running_var], f"{results}-{rank}")
+    dist.destroy_process_group()

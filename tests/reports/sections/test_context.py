@@ -1,0 +1,76 @@
+"""Every job and every W&B run of a sweep is in its report, from the records alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+from synthetic import make_cell, manifest
+
+from lightning_module.cell import record
+from lightning_module.cell.identity import Cell
+from lightning_module.tracking import reporter
+from lightning_module.tracking.wandb_run import Tracker
+from reports.__main__ import main
+
+
+class Run(SimpleNamespace):
+    """As much of a W&B run as an end needs."""
+
+    def log(self, row: dict[str, Any]) -> None:
+        pass
+
+    def finish(self, exit_code: int) -> None:
+        pass
+
+
+def train(runs: Path, cell: Cell, job: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell through the reporter of the training, with a server that answers or does not."""
+    monkeypatch.setattr(
+        Tracker, "open", classmethod(lambda cls, *_, **__: cls(Run(summary={}, name=""), url))
+    )
+    monkeypatch.setattr(reporter, "provenance", lambda device: {"hardware": "1 x Example GPU", "job": job})
+    trainer = SimpleNamespace(
+        processes=1, precision="32", activation_checkpoint=0, sync_batch_norm=True, progress=False
+    )
+    logger = SimpleNamespace(mode="online", project="p", entity=None, base_url=None)
+    config: Any = SimpleNamespace(
+        trainer=trainer, logger=logger, recipe=SimpleNamespace(batch_size=64, steps=400)
+    )
+    (runs / cell.identity).mkdir(parents=True)
+    writer = record.Writer(runs / cell.identity, cell)
+    told = reporter.Reporter(cell, config, runs / cell.identity, writer)
+    told.start("cuda", {})
+    told.epoch(1, 400, {"train/loss": 0.5, "train/error": 3.0, "test/error": 9.0, "seconds": 60.0})
+    told.end("finished")
+    writer.close()
+
+
+def test_jobs_and_links_of_all_cells(tmp_path, monkeypatch):
+    cells = [make_cell(seed=seed) for seed in range(12)]
+    with mock.patch("os.fsync"):
+        for seed, cell in enumerate(cells):
+            link = f"https://wandb.example/lab/p/runs/{cell.identity}" if seed else ""
+            train(tmp_path, cell, f"4711_{seed}", link, monkeypatch)
+    manifest(tmp_path, "jobs", cells, ("model.depth", "seed"))
+    assert main(["jobs", "--runs", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "jobs" / "report.md").read_text()
+    page = (tmp_path / "out" / "jobs" / "report.html").read_text()
+    for seed, cell in enumerate(cells):
+        line = next(row for row in text.splitlines() if cell.identity in row and "| 4711_" in row)
+        assert f"| 4711_{seed} |" in line
+        link = f"https://wandb.example/lab/p/runs/{cell.identity}"
+        in_page = f'<a href="{link}">{cell.identity}</a>' in page
+        assert (f"[{cell.identity}]({link})" in line) == in_page == bool(seed)
+    assert "| jobs | 12, each beside its cell below |" in text
+
+
+def test_a_sweep_without_them_has_no_empty_columns(tmp_path, monkeypatch):
+    train(tmp_path, make_cell(), "", "", monkeypatch)
+    manifest(tmp_path, "here", [make_cell()], ("model.depth",))
+    assert main(["here", "--runs", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "here" / "report.md").read_text()
+    assert "W&B" not in text and "| job" not in text

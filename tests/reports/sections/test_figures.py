@@ -1,0 +1,82 @@
+"""Rows with long names stand below each other, and all of them have a curve."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from synthetic import make_cell, manifest, train
+
+from lightning_module.cell.identity import Cell
+from reports import sources
+from reports.numbers.join import Collected, collect
+from reports.pages.document import Figure
+from reports.pages.svg import WIDTH, RowPanel, linear
+from reports.sections import dots, figures
+
+FACTORS = ("model.shortcut_type", "model.shortcut", "model.gate_bias", "model.scale", "seed")
+ROWS = [
+    ("identity", "A", 0, 1.0),
+    ("identity", "C", 0, 1.0),
+    ("constant_scaling", "A", 0, 0.5),
+    ("constant_scaling", "A", 0, 0.0),
+    *(("exclusive_gating", "A", bias, 1.0) for bias in range(0, -6, -1)),
+]
+
+
+def cell(row: tuple[str, str, int, float], seed: int) -> Cell:
+    kind, shortcut, bias, scale = row
+    return make_cell(
+        seed=seed, shortcut=shortcut, model__shortcut_type=kind, model__gate_bias=bias, model__scale=scale
+    )
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Collected:
+    runs: Path = tmp_path_factory.mktemp("runs")
+    cells = [cell(row, seed) for row in ROWS for seed in range(2)]
+    for index, one in enumerate(cells):
+        train(runs, one, epochs=4, state="diverged" if index == 5 else "finished")
+    made = manifest(runs, "types", cells, FACTORS)
+    wide = collect(made, None, sources.load("records", runs, made))
+    rows = [tuple(wide.cells[key].iloc[i] for key in FACTORS[:-1]) for i in range(len(cells))]
+    wide.cells["row"], wide.cells["column"] = rows, [()] * len(cells)
+    return Collected(made, None, wide.cells, wide.history, wide.events, FACTORS[:-1], ())
+
+
+def drawn(figure: Figure, panel: int) -> list[str]:
+    return re.findall(r'<text class="t[^"]*end"[^>]*>([^<]*)</text>', figure.panels[panel])
+
+
+def test_a_name_holds_only_what_tells_rows_apart_that_begin_alike(many):
+    texts = figures.short_texts(many, many.rows)
+    assert len(set(texts.values())) == len(ROWS)
+    assert texts["identity", "C", 0, 1.0] == "identity, shortcut C"
+    assert texts["exclusive_gating", "A", -3, 1.0] == "exclusive_gating, gate bias -3"
+    assert texts["constant_scaling", "A", 0, 0.5] == "constant_scaling, scale 0.5"
+
+
+def test_every_row_is_named_inside_the_figure(many):
+    figure = dots.by_row(many)
+    assert figure.height and figure.height > 22 * len(ROWS)
+    assert " ".join(drawn(figure, 0)).count("exclusive_gating") == 6
+    assert len(figure.panels) == 2
+    assert "1 diverged" in figure.panels[0]
+    for x in re.findall(r' x="([\d.-]+)"', figure.panels[0]):
+        assert 0 <= float(x) <= WIDTH
+
+
+def test_a_long_name_takes_two_lines_and_no_more():
+    panel = RowPanel("", linear("%", 0, 1), ["constant_scaling, shortcut scale 0.5, residual scale 0.5" * 2])
+    lines = re.findall(r'<text class="t end"[^>]*>([^<]*)</text>', panel.svg())
+    assert len(lines) == 2
+    assert lines[1].endswith("…")
+
+
+def test_every_row_has_its_curve_beside_the_first_one(many):
+    figure = figures.learning_curves(many)
+    assert figure is not None
+    named = [name for panel in range(len(figure.panels)) for name in drawn(figure, panel) if "," in name]
+    assert set(named) == set(figures.short_texts(many, many.rows).values())
+    assert named.count("identity, shortcut A") == len(figure.panels) == 2

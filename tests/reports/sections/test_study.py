@@ -1,0 +1,105 @@
+"""The studies of the folder with invented runs: the paper's numbers of every metric, and what they stand beside."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+from reports_of_synthetic_cells import frames
+
+from ablations.sweep import studies
+from ablations.sweep.plan import study_manifest
+from reports.numbers.join import Collected, collect, response
+from reports.numbers.verdicts import judge
+from reports.pages.document import Table
+from reports.sections import study as study_report
+from reports.sections.compose import compose
+
+
+def made(name: str, *overrides: str) -> Collected:
+    """A study whose cells all finished; the deeper, the weaker the layers' responses."""
+    manifest = study_manifest(name, ["seed=0,1,2", *overrides])
+    found = frames((cell, "finished", 8 + 0.1 * (i % 3)) for i, cell in enumerate(manifest.cells))
+    events = {cell["identity"]: [responses(cell["config"])] for cell in manifest.cells}
+    return collect(manifest, studies.load(name), dataclasses.replace(found, events=events))
+
+
+def responses(config: dict[str, Any]) -> dict[str, Any]:
+    depth, plain = config["model.depth"], config["model.shortcut"] == "none"
+    strongest = 2 + plain + 10 / depth + 0.01 * config["seed"] * (depth / 56 + plain)
+    layers = [[f"layer {i}", strongest / math.sqrt(i)] for i in range(1, depth)]
+    return {"event": "layer_responses", "responses": layers[::-1]}
+
+
+def table(c: Collected, name: str) -> Table:
+    report = compose(c, "python -m reports")
+    (found,) = [block for block in report.blocks if isinstance(block, Table) and block.name == name]
+    return found
+
+
+def test_claims_about_responses_are_judged() -> None:
+    c = made("layer_responses")
+    assert c.study
+    assert {verdict.word for verdict in judge(c, c.study.claims)} == {"supported"}
+    assert "The lowest mean layer response is" in str(compose(c, "").blocks)
+
+
+def test_a_rank_is_the_nth_strongest_layer() -> None:
+    events = [{"event": "layer_responses", "responses": [["a", 1.0], ["b", 3.0], ["c", 2.0]]}]
+    found = [response(events, f"layer_response/{what}") for what in ("mean", "rank 1", "rank 3", "rank 4")]
+    assert found[:3] == [2.0, 3.0, 1.0]
+    assert math.isnan(found[3])
+    assert math.isnan(response([], "layer_response/mean"))
+
+
+def test_responses_stand_beside_those_of_the_figure() -> None:
+    rows = table(made("layer_responses"), "against_paper").rows
+    (row,) = [row for row in rows if row[:3] == ["110", "A", "layer response rank 10"]]
+    assert row[3].mean == pytest.approx((2 + 10 / 110 + 0.01 * (110 / 56)) / math.sqrt(10))
+    assert row[4] == "1.25"
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "printed"),
+    [
+        ("degradation", "training error, %", "5.8"),
+        ("depth", "training error, %", "< 0.1"),
+        ("depth_imagenet", "ten-crop top-5 error, %", "5.71"),
+        ("depth_imagenet", "multi-scale error, %", "19.38"),
+        ("depth_imagenet", "test error, %", "28.2"),
+    ],
+)
+def test_every_number_of_the_paper_is_shown(name: str, metric: str, printed: str) -> None:
+    c = made(name)
+    rows = table(c, "against_paper").rows
+    assert any({metric, printed} <= {value for value in row if isinstance(value, str)} for row in rows)
+    assert c.study
+    shown = sum("no published number" not in row for row in rows)
+    assert shown >= len(c.study.published)
+
+
+def test_without_columns_the_paper_stands_in_the_table_of_places() -> None:
+    c = made("depth")
+    found = table(c, "groups")
+    labels = [column.label for column in found.columns]
+    papers = [row[labels.index("paper")] for row in found.rows]
+    assert papers == ["8.75", "7.51", "7.17", "6.97", "6.61 ± 0.16", "7.93"]
+    assert "paper" not in [column.label for column in table(made("degradation"), "groups").columns]
+
+
+def test_protocol_differences_are_said_once_and_numbered() -> None:
+    found = table(made("degradation"), "against_paper")
+    assert found.columns[-1].label == "its protocol differs"
+    numbers = {row[-1] for row in found.rows} - {None}
+    assert numbers == set(range(1, len(numbers) + 1))
+    assert all(found.note.count(f"({number}) ") == 1 for number in numbers)
+
+
+def test_numbers_of_another_protocol_have_no_difference() -> None:
+    c = made("degradation", "data=digits", "recipe=quick")
+    (section,) = [study_report.against_paper(c)]
+    (found,) = [block for block in section.blocks if isinstance(block, Table)]
+    labels = [column.label for column in found.columns]
+    assert {row[labels.index("difference")] for row in found.rows} == {None}
