@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ablations.sweep import studies
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, tell
 
 
 @contextmanager
@@ -32,8 +32,7 @@ def one_sentence() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(tell(error))
 
 
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")

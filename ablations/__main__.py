@@ -18,7 +18,8 @@ from ablations.sweep.plan import Sweep, sweep
 from ablations.sweep.request import request
 from lightning_module.cell import record
 from lightning_module.cell.identity import difference
-from lightning_module.support.errors import ConfigError, nearest
+from lightning_module.support.errors import ConfigError, nearest, tell
+from lightning_module.support.text import aligned
 
 DIGITS = frozenset("0123456789abcdef")
 
@@ -31,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return list_studies(options.runs, options.on)
         print(plan(options) if options.command == "plan" else why(options.cells, options.runs))
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return tell(error)
     except BrokenPipeError:
         sys.stderr.close()
         return 1
@@ -82,7 +82,7 @@ def list_studies(runs: Path | None, device: str) -> int:
         done = sum(row.action == "done" for row in found)
         total = show.hours(sum(row.hours for row in found))
         lines.append((name, str(len(found)), str(done), total, study.question))
-    print("\n".join(show.table(lines, right={1, 2, 3})))
+    print("\n".join(aligned(lines, right={1, 2, 3})))
     print(f"\n{speed.kind.upper()} time: {speed.source}.")
     print("One of them:  python -m ablations plan STUDY      Run it:  python run.py -m ablation=STUDY")
     for sentence in wrong:

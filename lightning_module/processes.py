@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
+from lightning_module.support.disk import Lock
 from lightning_module.training.interruption import Interruption, leave_with_parent
 
 
@@ -21,7 +20,7 @@ def run_in_processes(
 ) -> None:
     """Train with one process per device; if one dies or this one is asked to stop or ends, all end."""
     path = folder / "cell.json"
-    path.write_text(json.dumps(asdict(cell)))
+    cell.write(path)
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
     environment = {
         **os.environ,
@@ -55,7 +54,7 @@ def _tell_first_error(cell: Cell, folder: Path) -> None:
         return
     if errors[0].stat().st_mtime < found.status.get("time", math.inf):
         text = errors[0].read_text()
-        with record.Lock(folder):
+        with Lock(folder):
             writer = record.Writer(folder, cell)
             step = found.last.get("step", 0)
             writer.finish("failed", step, error=text.strip().splitlines()[-1], traceback=text)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -34,6 +33,7 @@ from lightning_module.networks.resnet import build
 from lightning_module.networks.responses import layer_responses
 from lightning_module.networks.unit import Unit
 from lightning_module.processes import run_in_processes
+from lightning_module.support.disk import Lock
 from lightning_module.tracking.reporter import Reporter
 from lightning_module.training import checkpoint
 from lightning_module.training.classifier import Classifier
@@ -59,7 +59,7 @@ def run_folder(cell: Cell) -> Path:
 def run(cell: Cell, interruption: Interruption) -> record.Record:
     """Train a cell, in one process or several, and return its record.
 
-    Raises record.Busy when another process runs it, record.RecordError for a record that must not be touched
+    Raises Busy when another process runs it, record.RecordError for a record that must not be touched
     and ConfigError when its run folder or its data cannot be had.
     """
     config, folder = parse_config(cell.config), run_folder(cell)
@@ -68,8 +68,8 @@ def run(cell: Cell, interruption: Interruption) -> record.Record:
     else:
         # Errors of the data and of the record are worth a sentence here: from rank 0 they are torchrun's traceback.
         load(config.data)
-        with record.Lock(folder, record.START_LOCK):
-            with record.Lock(folder):
+        with Lock(folder, record.START_LOCK):
+            with Lock(folder):
                 record.Writer(folder, cell).close()
             threads = cpu_threads(config, cell.multiply_adds)
             run_in_processes(cell, folder, config.trainer.devices, threads, interruption)
@@ -84,7 +84,7 @@ def fit(cell: Cell, interruption: Interruption, environment: ClusterEnvironment 
     folder = run_folder(cell)
     rank = int(environment.global_rank() if environment else os.environ.get("RANK", 0))
     if rank == 0:
-        with record.Lock(folder):
+        with Lock(folder):
             writer = record.Writer(folder, cell)
             try:
                 _fit(cell, folder, interruption, environment, writer)
@@ -277,7 +277,7 @@ def main(path: str) -> None:
     interruption = Interruption()
     interruption.install()
     leave_with_parent(os.getppid())
-    fit(Cell(**json.loads(Path(path).read_text())), interruption)
+    fit(Cell.read(Path(path)), interruption)
 
 
 if __name__ == "__main__":

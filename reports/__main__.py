@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ablations.sweep.manifest import Manifest
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, tell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,8 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except ConfigError as error:
-        print(f"reports: {error}", file=sys.stderr)
-        return 2
+        return tell(error)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, tell
 from reports.sources import RUN_COLUMNS, Frames, is_config
 
 if TYPE_CHECKING:
@@ -182,8 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options.where, options.runs)
     except ConfigError as error:
-        print(f"audit: {error}", file=sys.stderr)
-        return 2
+        return tell(error)
 
 
 def run(where: str, runs: Path) -> int:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, tell
 from reports import audit
 from reports.sources import Frames
 
@@ -43,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options.where, options.runs, options.dry_run)
     except ConfigError as error:
-        print(f"sync: {error}", file=sys.stderr)
-        return 2
+        return tell(error)
 
 
 def run(where: str, runs: Path, dry_run: bool = False) -> int:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_module.support.errors import ConfigError
+from lightning_module.cell.identity import Cell
+from lightning_module.support.errors import ConfigError, tell
 from slurm import cluster, launcher, status, store
 from slurm.cluster import SlurmError
 from slurm.options import parse_options
@@ -69,8 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             _retry(runs, asked.wanted, asked.set)
     except (ConfigError, SlurmError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(tell(error))
     except (KeyboardInterrupt, BrokenPipeError):
         sys.exit(130)
 
@@ -146,7 +146,7 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
             {**arrays[name].options, **{k: int(v) if v.isdigit() else v for k, v in own.items()}}
         )
         cells = [
-            store.read_cell(runs / store.FOLDER / name / "cells" / f"{row.place[1]}.json")
+            Cell.read(runs / store.FOLDER / name / "cells" / f"{row.place[1]}.json")
             for row in members
             if row.place
         ]

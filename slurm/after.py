@@ -12,15 +12,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_module.cell import record
+from lightning_module.cell.identity import Cell
+from lightning_module.support.disk import Lock, write_json
 from slurm import cluster, store
 from slurm.store import Attempt
 from slurm.verdict import MEMORY_HINT, Evidence, Verdict, judge, signature
-
-if TYPE_CHECKING:
-    from lightning_module.cell.identity import Cell
 
 OOM = re.compile(rb"oom[-_ ]kill|exceeded .*memory limit", re.IGNORECASE)
 """What slurmstepd writes when it ends a job for its memory."""
@@ -35,7 +34,7 @@ def after(folder: Path, element: int, exit_code: int) -> int:
     runs, job = folder.parent.parent, cluster.job_now(attempt.job)
     verdicts, run_folders = [], []
     for index in array.members(element):
-        cell = store.read_cell(folder / "cells" / f"{index}.json")
+        cell = Cell.read(folder / "cells" / f"{index}.json")
         run_folders.append(runs / cell.identity)
         run_folders[-1].mkdir(parents=True, exist_ok=True)
         verdicts.append(_decide(cell, run_folders[-1], array, index, job, exit_code))
@@ -113,7 +112,7 @@ def _of(line: Mapping[str, Any]) -> Attempt:
 
 def _write_failure(cell: Cell, run_folder: Path, why: str, text: str, rank: int) -> None:
     """The record of a cell whose rank 0 could not write what happened, or wrote a consequence of it."""
-    with record.Lock(run_folder):
+    with Lock(run_folder):
         writer = record.Writer(run_folder, cell)
         writer.finish("failed", store.progress(run_folder), error=why, traceback=text, rank=rank)
         writer.close()
@@ -185,7 +184,7 @@ def _stop_the_rest(folder: Path, array: store.Array, text: str) -> None:
         why = f"{len(alike)} cells failed in the same way, so those that had not started were cancelled"
         print(f"slurm: {why}", flush=True)
         for other in siblings:
-            store.write_json(runs / store.FOLDER / other.name / "stopped.json", {"why": why})
+            write_json(runs / store.FOLDER / other.name / "stopped.json", {"why": why})
         names = ",".join(other.name for other in siblings)
         try:
             cluster.call("scancel", "--state=PENDING", f"--user={cluster.user()}", f"--name={names}")

@@ -13,15 +13,12 @@ import socket
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lightning_module.cell import record
+from lightning_module.cell.identity import Cell
 from lightning_module.training.interruption import Interruption
 from slurm import store
 from slurm.store import Attempt
-
-if TYPE_CHECKING:
-    from lightning_module.cell.identity import Cell
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 PATIENCE = 900.0
@@ -62,7 +59,7 @@ def main(arguments: list[str], received: list[int]) -> int:
     task = int(os.environ["SLURM_PROCID"]) if shared else 0
     if task >= len(array.members(element)):
         return 0  # the last element may have fewer cells than tasks
-    cell = store.read_cell(folder / "cells" / f"{array.members(element)[task]}.json")
+    cell = Cell.read(folder / "cells" / f"{array.members(element)[task]}.json")
     return run(cell, folder.parent.parent / cell.identity, received, shared)
 
 

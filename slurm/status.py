@@ -13,6 +13,7 @@ from typing import Any
 from ablations.sweep import manifest
 from lightning_module.cell import record
 from lightning_module.support.errors import ConfigError, nearest
+from lightning_module.support.text import aligned
 from slurm import cluster, store
 from slurm.cluster import WAITING, Job
 from slurm.verdict import MEMORY_HINT
@@ -207,11 +208,7 @@ def table(rows: Sequence[Row], runs: Path) -> str:
         )
     used = [column for column in range(len(lines[0])) if any(line[column] for line in lines[1:])]
     lines = [tuple(line[column] for column in used) for line in lines]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = [
-        "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
+    text = aligned(lines)
     counts = [
         f"{sum(row.state == word for row in rows)} {word}"
         for word in ORDER

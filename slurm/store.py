@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -22,22 +21,12 @@ from typing import Any
 
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
+from lightning_module.support.disk import write_json
 
 FOLDER = "slurm"
 
 SCANCEL = re.compile(rb"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ \*\*\*")
 """What slurmstepd writes into a job's log; another reason ("DUE TO TIME LIMIT") stands before the last stars."""
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a file whole or not at all."""
-    # Not mkstemp's name, which nobody else may read: colleagues look at one runs folder.
-    temporary = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    with temporary.open("w") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def read_json(path: Path) -> Any:
@@ -95,14 +84,8 @@ def write_array(folder: Path, array: Array, cells: list[Cell]) -> None:
     """Everything that the jobs of an array need."""
     (folder / "cells").mkdir()
     for index, cell in enumerate(cells):
-        write_json(folder / "cells" / f"{index}.json", asdict(cell))
+        cell.write(folder / "cells" / f"{index}.json")
     write_json(folder / "array.json", asdict(array))
-
-
-def read_cell(path: Path) -> Cell:
-    """A cell as it was resolved at submission."""
-    data = json.loads(path.read_text())
-    return Cell(**{**data, "overrides": tuple(data["overrides"])})
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
-from lightning_module.support.disk import ROOT
+from lightning_module.support.disk import ROOT, write_json
 from lightning_module.support.errors import ConfigError
 from slurm import cluster, store
 from slurm.options import Options
@@ -203,5 +203,5 @@ def _submit_one(array: store.Array, needs: Resources, members: list[Cell], execu
         raise cluster.SlurmError(
             f"sbatch refused {array.name}: {str(error).strip().splitlines()[-1]}"
         ) from error
-    store.write_json(folder / "job.json", {"job": job})
+    write_json(folder / "job.json", {"job": job})
     return Submitted(job, folder, len(members), needs)

@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from lightning_module.support.disk import Busy
+from lightning_module.support.text import aligned
+
 if TYPE_CHECKING:
     from ablations.sweep.plan import Sweep
     from lightning_module.cell.identity import Cell
@@ -126,7 +129,7 @@ def _run(cell: Cell, interruption: Interruption) -> None:
     try:
         interruption.install()
         train.run(cell, interruption)
-    except (record.Busy, record.RecordError) as error:
+    except (Busy, record.RecordError) as error:
         print(f"  {error}")
 
 
@@ -162,10 +165,7 @@ def _table(sweep: Sweep, records: dict[str, Record]) -> None:
         seconds = sum(epoch["seconds"] for epoch in found.epochs)
         took = time.strftime("%H:%M:%S", time.gmtime(seconds)) if found.epochs else "–"
         rows.append((cell.name, found.state, *values, took, cell.identity))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    print()
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    print("", *aligned(rows), sep="\n")
     for cell in sweep.cells:
         if reason := records[cell.identity].status.get("error"):
             print(f"{cell.name}: {reason}")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_module.support.disk import write_json
 from lightning_module.support.errors import ConfigError
 
 
@@ -66,9 +66,7 @@ def write(runs: Path, manifest: Manifest) -> Path:
     folder = runs / "sweeps"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{manifest.name}.json"
-    temporary = folder / f"{manifest.name}.{os.getpid()}.tmp"  # not mkstemp's: others may read what one ran
-    temporary.write_text(json.dumps(vars(manifest), indent=1))
-    os.replace(temporary, path)
+    write_json(path, vars(manifest))
     return path
 
 

@@ -5,18 +5,17 @@ Each cell is a process of its own, which saves and leaves when it is told to, or
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_module.cell import record
-from lightning_module.support.disk import ROOT
+from lightning_module.support.disk import ROOT, Busy
 
 if TYPE_CHECKING:
     from lightning_module.cell.identity import Cell
@@ -61,7 +60,7 @@ def start(cell: Cell, run: Path, share: Share) -> subprocess.Popen[bytes]:
     run.mkdir(parents=True, exist_ok=True)
     config = {**cell.config, "trainer": {**cell.config["trainer"], "progress": False}}
     path = run / "cell.json"
-    path.write_text(json.dumps({**asdict(cell), "config": config}))
+    replace(cell, config=config).write(path)
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": paths}
     if share.gpus:
@@ -143,10 +142,9 @@ def main(path: str, cpus: str, parent: str) -> None:
     os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
     from lightning_module import train
 
-    data = json.loads(Path(path).read_text())
     try:
-        train.run(Cell(**{**data, "overrides": tuple(data["overrides"])}), interruption)
-    except (record.Busy, record.RecordError) as error:
+        train.run(Cell.read(Path(path)), interruption)
+    except (Busy, record.RecordError) as error:
         print(error)
 
 

@@ -15,6 +15,7 @@ from ablations.sweep.plan import Sweep, decide
 from lightning_module.cell import price, record
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import Cell, difference
+from lightning_module.support.text import aligned
 
 MEBI = 2**20
 TAIL = 4096
@@ -114,7 +115,7 @@ def plan_text(sweep: Sweep, plan: Sequence[Row], speed: estimate.Speed, each: bo
         rest = repr(row.cell.canonical | {"seed": None})
         groups.setdefault(index if each else rest, []).append(row)
     lines = [head, *(_line(group, each) for group in groups.values())]
-    text = [*table(lines, right={1, 2, 3, 4}), ""]
+    text = [*aligned(lines, right={1, 2, 3, 4}), ""]
     count = totals(plan, len(manifest.excluded))
     text.append(
         f"{count['cells']} cells, {hours(count['expected_device_hours'])} of {unit} time; "
@@ -191,19 +192,6 @@ def spans(numbers: Iterable[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ends)
 
 
-def table(lines: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """Columns under each other."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    ragged = set(right)
-    return [
-        "  ".join(
-            text.rjust(width) if index in ragged else text.ljust(width)
-            for index, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-
-
 def difference_text(a: tuple[str, Mapping[str, Any]], b: tuple[str, Mapping[str, Any]]) -> str:
     """What differs between two named canonical configurations."""
     found = difference(a[1], b[1])
@@ -213,7 +201,7 @@ def difference_text(a: tuple[str, Mapping[str, Any]], b: tuple[str, Mapping[str,
         ("key", a[0], b[0]),
         *((key, *("–" if v is None else _word(v) for v in pair)) for key, pair in found.items()),
     ]
-    return "\n".join(table(lines))
+    return "\n".join(aligned(lines))
 
 
 def _word(value: Any) -> str:

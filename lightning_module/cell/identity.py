@@ -10,9 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+
+from lightning_module.support.disk import write_json
 
 SCHEMA = 1
 """Version of the identity. Raise it when the meaning of an unchanged configuration changes."""
@@ -128,3 +131,13 @@ class Cell:
             "parameters": self.parameters,
             "multiply_adds": self.multiply_adds,
         }
+
+    def write(self, path: Path) -> None:
+        """Keep the whole cell in a file, for another process that is to train it."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Cell:
+        """The cell that `write` kept."""
+        data = json.loads(path.read_text())
+        return cls(**{**data, "overrides": tuple(data["overrides"])})

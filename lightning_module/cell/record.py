@@ -12,26 +12,22 @@ times in seconds (UNIX time for "time"), steps are optimizer steps. This module 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from lightning_module.cell.identity import Cell
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.disk import is_held
 
 SCHEMA = 1
 FILE = "record.jsonl"
 START_LOCK = "start.lock"
 """Held, besides the lock of rank 0, by the process that starts several ranks: from before they start to their end."""
 State = Literal["planned", "running", "killed", "finished", "diverged", "failed", "damaged"]
-READERS_SECONDS = 1.0
-"""How long a writer waits for readers of its lock to look."""
 
 FINAL: tuple[State, ...] = ("finished", "diverged")
 """States that are results: never run again."""
@@ -186,71 +182,7 @@ def read_all(runs: Path) -> dict[str, Record]:
 
 def is_locked(folder: Path) -> bool:
     """Whether a process of this machine (or of any, where the file system shares locks) runs this cell."""
-    return any(_is_held(folder / file) for file in ("lock", START_LOCK))
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        handle = os.open(path, os.O_RDONLY)  # it may be another user's
-    except OSError:
-        return False  # never run, or not for us to read
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # a file system without locks
-    finally:
-        os.close(handle)
-
-
-class Lock:
-    """Held while a cell runs; the kernel releases it however the process ends. `with Lock(folder): ...`
-
-    file: the lock of the process that trains, or START_LOCK. Raises Busy if another process holds it,
-    ConfigError if the folder is not writable or cannot be locked.
-    """
-
-    def __init__(self, folder: Path, file: str = "lock") -> None:
-        self.folder, self.file = folder, file
-        self.handle = -1
-
-    def __enter__(self) -> Lock:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.handle = os.open(self.folder / self.file, os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            raise ConfigError(
-                f"runs={self.folder.parent} is not a folder one can write to ({error.strerror}); "
-                "choose another with runs=FOLDER"
-            ) from error
-        # A reader holds it for a moment to find out whether anybody else does: see is_locked.
-        end = time.monotonic() + READERS_SECONDS
-        while True:
-            try:
-                fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return self
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    os.close(self.handle)
-                    raise Busy(f"{self.folder.name} is being run by another process: left to it") from None
-                time.sleep(0.01)
-            except OSError as error:
-                os.close(self.handle)
-                raise ConfigError(
-                    f"runs={self.folder.parent} is on a file system that cannot lock files ({error.strerror}); "
-                    "choose another with runs=FOLDER, or mount it with locks (Lustre: -o flock)"
-                ) from error
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.close(self.handle)
-
-
-class Busy(Exception):
-    """Another process runs this cell."""
+    return any(is_held(folder / file) for file in ("lock", START_LOCK))
 
 
 class Writer:

@@ -1,19 +1,117 @@
-"""Files: what is slow to compute is kept in the user's cache folder."""
+"""Files: written whole or not at all, locked while somebody works with them, kept where they are slow to make."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterable
+import socket
+import time
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any
+
+from lightning_module.support.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds the rooms and conf/."""
+
+READERS_SECONDS = 1.0
+"""How long a writer waits for readers of its lock to look."""
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, durable: bool = False) -> Iterator[IO[bytes]]:
+    """A file to write to that takes the place of `path` at the end: readers see the old content or the new one.
+
+    durable: the content is on the disk before, so that a power failure leaves the one or the other too. After an
+    exception the old content stays. Its permissions are those of any new file: colleagues read one runs folder.
+    """
+    temporary = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace a file by JSON, whole and durable."""
+    with whole_file(path, durable=True) as file:
+        file.write(json.dumps(content, indent=1).encode())
+
+
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
+class Lock:
+    """A lock file in a folder; the kernel releases it however the process ends. `with Lock(folder): ...`
+
+    Raises Busy if another process holds it, ConfigError if the folder is not writable or cannot be locked.
+    """
+
+    def __init__(self, folder: Path, file: str = "lock") -> None:
+        self.folder, self.file = folder, file
+        self.handle = -1
+
+    def __enter__(self) -> Lock:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.handle = os.open(self.folder / self.file, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise ConfigError(
+                f"runs={self.folder.parent} is not a folder one can write to ({error.strerror}); "
+                "choose another with runs=FOLDER"
+            ) from error
+        # A reader holds it for a moment to find out whether anybody else does: see is_held.
+        end = time.monotonic() + READERS_SECONDS
+        while True:
+            try:
+                fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return self
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    os.close(self.handle)
+                    raise Busy(f"{self.folder.name} is being run by another process: left to it") from None
+                time.sleep(0.01)
+            except OSError as error:
+                os.close(self.handle)
+                raise ConfigError(
+                    f"runs={self.folder.parent} is on a file system that cannot lock files ({error.strerror}); "
+                    "choose another with runs=FOLDER, or mount it with locks (Lustre: -o flock)"
+                ) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self.handle)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process of this machine (or of any, where the file system shares locks) holds this lock file."""
+    try:
+        handle = os.open(path, os.O_RDONLY)  # it may be another user's
+    except OSError:
+        return False  # never run, or not for us to read
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system without locks
+    finally:
+        os.close(handle)
 
 
 class DiskCache:
@@ -52,7 +150,5 @@ class DiskCache:
         self._known[key] = value
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self._path.parent, suffix=".tmp")
-            with os.fdopen(handle, "w") as file:
-                json.dump(self._known, file)
-            os.replace(temporary, self._path)
+            with whole_file(self._path) as file:
+                file.write(json.dumps(self._known).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -15,3 +16,9 @@ def nearest(value: object, allowed: Iterable[object]) -> str:
     names = [str(item) for item in allowed]
     close = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
     return f"allowed are {', '.join(names)}" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def tell(error: Exception) -> int:
+    """Say an error in one line on stderr; the exit code that belongs to it."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from lightning_module.support.disk import whole_file
 
 FILE = "last.ckpt"
 
@@ -17,12 +18,8 @@ class CheckpointError(Exception):
 
 def save(folder: Path, content: dict[str, Any]) -> None:
     """Replace the checkpoint of a run folder atomically: a kill leaves the old one or the new one."""
-    temporary = folder / f"{FILE}.tmp"
-    with open(temporary, "wb") as file:
+    with whole_file(folder / FILE, durable=True) as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / FILE)
 
 
 def load(folder: Path) -> dict[str, Any] | None:
@@ -31,6 +28,8 @@ def load(folder: Path) -> dict[str, Any] | None:
     Only tensors and plain values are read, so a tampered file cannot run code. Raises CheckpointError.
     """
     path = folder / FILE
+    for stray in folder.glob(f"{FILE}.*.tmp"):  # of an attempt that was killed while it wrote
+        stray.unlink(missing_ok=True)
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return content

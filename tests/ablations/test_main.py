@@ -14,6 +14,7 @@ from ablations.__main__ import main
 from ablations.sweep import estimate, show
 from ablations.sweep.compose import compose, make_cell
 from lightning_module.cell import record
+from lightning_module.support.disk import Lock
 
 OVERRIDES = ("model.depth=20", "seed=0")
 
@@ -22,7 +23,7 @@ def finish(runs: Path, overrides: tuple[str, ...] = OVERRIDES, status: str | Non
     cell = make_cell(compose(overrides), overrides)
     folder = runs / cell.identity
     folder.mkdir(parents=True)
-    with record.Lock(folder):
+    with Lock(folder):
         writer = record.Writer(folder, cell)
         writer.start(0, {"hardware": "1 x Example GPU", "devices": 1})
         writer.epoch(1, 200, {"seconds": 100.0, "test/error": 9.0})

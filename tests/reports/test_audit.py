@@ -14,6 +14,7 @@ from wandb_server import ProjectNode, Run, Server, now
 from wandb_worker import make_cell
 
 from lightning_module.cell import record
+from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError
 from reports import audit, publish, sync
 from reports.sources import _wandb_client, records, wandb_api, wandb_offline
@@ -122,7 +123,7 @@ def test_a_key_that_was_added_by_hand_is_found(
 def test_what_is_damaged_or_still_running_does_not_count_as_agreeing(
     synced: Server, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with record.Lock(runs / make_cell(4).identity):
+    with Lock(runs / make_cell(4).identity):
         assert audit.main(["lab/p", "--runs", str(runs)]) == 0
         out = capsys.readouterr().out
         assert out == "6 of 7 records agree with wandb:lab/p, 0 findings, 1 still running and not compared\n"

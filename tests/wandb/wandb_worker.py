@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_module.cell.identity import Cell
-from lightning_module.cell.record import Lock, Writer
+from lightning_module.cell.record import Writer
+from lightning_module.support.disk import Lock
 from lightning_module.tracking import wandb_run as tracking
 from lightning_module.tracking.wandb_run import Tracker
 

@@ -8,7 +8,8 @@ from small import SMALL
 from ablations.sweep.here import check_machine, run_sweep
 from ablations.sweep.plan import sweep
 from ablations.sweep.request import request
-from lightning_module.cell.record import FILE, Lock, Writer
+from lightning_module.cell.record import FILE, Writer
+from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError
 
 

@@ -14,7 +14,8 @@ from small import ROOT, heed_permissions
 
 from ablations.sweep.compose import compose
 from lightning_module.cell.identity import Cell
-from lightning_module.cell.record import FILE, START_LOCK, Busy, Lock, RecordError, Writer, is_locked, read
+from lightning_module.cell.record import FILE, START_LOCK, RecordError, Writer, is_locked, read
+from lightning_module.support.disk import Busy, Lock
 from lightning_module.support.errors import ConfigError
 
 

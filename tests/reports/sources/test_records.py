@@ -10,6 +10,7 @@ import pytest
 from synthetic import make_cell, sweep, train
 
 from lightning_module.cell import record
+from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError
 from reports import sources
 from reports.sources import records
@@ -85,7 +86,7 @@ def test_a_run_in_progress_is_running_although_cached(tmp_path: Path) -> None:
     cell = make_cell()
     train(tmp_path, cell, state="killed")
     assert load(tmp_path).runs["state"].tolist() == ["killed"]
-    with record.Lock(tmp_path / cell.identity):
+    with Lock(tmp_path / cell.identity):
         assert load(tmp_path).runs["state"].tolist() == ["running"]
 
 

@@ -15,7 +15,7 @@ import wandb
 from wandb_lab import same, work
 from wandb_worker import make_cell
 
-from lightning_module.cell import record
+from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError
 from reports.sources import check, records, wandb_offline
 
@@ -111,7 +111,7 @@ def test_epochs_beyond_the_step_of_a_resumption_do_not_count(runs: Path) -> None
 
 
 def test_a_process_at_work_is_running(runs: Path) -> None:
-    with record.Lock(runs / make_cell(4).identity):
+    with Lock(runs / make_cell(4).identity):
         frames = wandb_offline.load(str(runs), None)
     assert frames.runs.set_index("identity").at[make_cell(4).identity, "state"] == "running"
 
