@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ablations.sweep import studies
+from ablations.sweep.compose import register_studies
 from lightning_module.support.errors import ConfigError, tell
 
 
@@ -66,7 +66,7 @@ def check(arguments: Sequence[str]) -> None:
 
 def main() -> None:
     """Run the door."""
-    studies.register()
+    register_studies()
     arguments = sys.argv[1:]
     several = any(text.startswith(("ablation=", "hydra/launcher=")) for text in arguments)
     flags = {text for text in arguments if text.startswith("-")}

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ablations.sweep import studies
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.errors import ConfigError, tell
 
@@ -105,7 +106,7 @@ def every(options: argparse.Namespace) -> int:
         report = compose.compose(collected[-1], again(options, manifest.name))
         code = max(code, put(options, options.out / manifest.name, render.files(report)))
     waiting = [
-        (name, choose.study(name)) for name in choose.studies() if name not in {m.study for m in manifests}
+        (name, choose.study(name)) for name in studies.names() if name not in {m.study for m in manifests}
     ]
     report = index.index(
         collected, [(name, study) for name, study in waiting if study], again(options, "--all")

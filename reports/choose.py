@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import re
 from pathlib import Path
-from typing import Any
 
-import ablations
 from ablations.study import Study
 from ablations.sweep import manifest as manifests
+from ablations.sweep import studies
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.errors import ConfigError
 
@@ -53,7 +50,9 @@ def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
     declared = _declared(name)
     if declared is not None:
         return declared, f"Study {name}: no sweep of it was started yet"
-    known = list(dict.fromkeys([m.name for m in read] + [m.study for m in read if m.study] + studies()))
+    known = list(
+        dict.fromkeys([m.name for m in read] + [m.study for m in read if m.study] + list(studies.names()))
+    )
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     nearest = f"; did you mean {close[0]}?" if close else ""
     shown = ", ".join(known[:20]) or "none yet"
@@ -74,26 +73,24 @@ def departed(manifest: Manifest) -> list[str]:
     return [key for key in dict.fromkeys(keys) if key != "seed"]
 
 
-def studies() -> list[str]:
-    """Names of the declared studies: the files of `ablations` that define a STUDY. Imports none of them."""
-    folder = Path(ablations.__file__).parent
-    return sorted(
-        p.stem for p in folder.glob("[!_]*.py") if re.search("^STUDY\\b", p.read_text(), re.MULTILINE)
-    )
-
-
 def study(name: str | None) -> Study | None:
     """The study of this name; None for none, or for one that exists no more."""
-    if name is None or name not in studies():
-        return None
-    found: Study = importlib.import_module(f"ablations.{name}").STUDY
-    return found
+    return studies.load(name) if name in studies.names() else None
 
 
 def _declared(name: str) -> Manifest | None:
-    """The cells that a study declares; None if there is no such study. Composes them, which takes a while."""
-    if name not in studies():
+    """The cells that a study declares; None if there is no such study.
+
+    Composing and costing them needs what training needs, Hydra and torch: ConfigError where that is missing.
+    """
+    if name not in studies.names():
         return None
-    plan: Any = importlib.import_module("ablations.sweep.plan")
-    found: Manifest = plan.study_manifest(name)
-    return found
+    try:
+        from ablations.sweep.plan import study_manifest  # the one report that has no sweep to start from
+
+        return study_manifest(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"study {name} was never started, and only where {error.name} is installed can its cells be listed; "
+            "report a sweep that was started (python -m reports --list), or install the project"
+        ) from error

@@ -13,6 +13,7 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -110,13 +111,19 @@ def check_choices(overrides: Sequence[str]) -> None:
                 raise ConfigError(f"{override.key_or_group}={value} is not known; {nearest(value, allowed)}")
 
 
+def register_studies() -> None:
+    """Make `ablation=NAME` known to Hydra, for --help, completion and composition."""
+    for name in studies.names():
+        ConfigStore.instance().store(group="ablation", name=name, node={"study": name}, package="_global_")
+
+
 @functools.lru_cache(maxsize=256)
 def _composed(choices: tuple[str, ...]) -> dict[str, Any]:
     check_choices(choices)
     if known := CACHE.get(json.dumps(choices)):
         return dict(known)
     if not GlobalHydra.instance().is_initialized():
-        studies.register()
+        register_studies()
         initialize_config_dir(str(CONF), version_base="1.3")  # for good: it takes half a second
     config = hydra_compose("config", list(choices))
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]

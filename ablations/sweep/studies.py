@@ -1,4 +1,4 @@
-"""The studies of this folder: every module here that defines STUDY, found by listing."""
+"""The studies: every module of `ablations` that defines STUDY, found by listing. Needs no Hydra: reports use it too."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import re
 import traceback
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
-
 from ablations.study import Study
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, nearest
 
 FOLDER = Path(__file__).resolve().parent.parent
 
@@ -30,8 +28,6 @@ def names() -> tuple[str, ...]:
 def load(name: str) -> Study:
     """The study of this name; ConfigError if there is none, or for a mistake in its file, which it names."""
     if name not in names():
-        from lightning_module.support.errors import nearest
-
         raise ConfigError(f"ablation={name} is not known; {nearest(name, names())}")
     try:
         study = importlib.import_module(f"ablations.{name}").STUDY
@@ -49,9 +45,3 @@ def load(name: str) -> Study:
     if not isinstance(study, Study):
         raise ConfigError(f"ablations/{name}.py: STUDY is not a Study")
     return study
-
-
-def register() -> None:
-    """Make `ablation=NAME` known to Hydra, for --help, completion and composition."""
-    for name in names():
-        ConfigStore.instance().store(group="ablation", name=name, node={"study": name}, package="_global_")

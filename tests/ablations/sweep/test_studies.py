@@ -13,6 +13,7 @@ import ablations
 from ablations.study import Claim, Published, Study, grid
 from ablations.sweep import check_study as check
 from ablations.sweep import studies
+from ablations.sweep.compose import register_studies
 from ablations.sweep.plan import study_manifest
 from lightning_module.support.errors import ConfigError
 
@@ -128,7 +129,7 @@ def test_a_new_study_is_the_file_that_the_document_shows(folder):
     code = DOC.read_text().split("```python\n")[1].split("```")[0]
     assert len(code.splitlines()) <= 30
     (folder / "width.py").write_text(code)
-    studies.register()  # as a new process does
+    register_studies()  # as a new process does
     manifest = study_manifest("width", ["data=digits", "recipe=quick"])
     assert len(manifest.cells) == 15
     assert {cell["config"]["model.width"] for cell in manifest.cells} == {8, 16, 32}
