@@ -18,6 +18,7 @@ from synthetic import make_cell, manifest, sweep, train
 
 from ablations.study import Claim, Published, Study, grid
 from ablations.sweep import manifest as manifests
+from ablations.sweep import studies
 from reports import choose
 from reports.__main__ import main
 
@@ -408,7 +409,7 @@ def test_study_that_nobody_started_is_reported_as_holes(
     plan = types.SimpleNamespace(study_manifest=lambda name: dataclasses.replace(made, name=name, study=name))
     monkeypatch.setitem(sys.modules, "ablations.sweep.plan", plan)
     monkeypatch.setitem(sys.modules, "ablations.waiting", types.SimpleNamespace(STUDY=STUDY))
-    monkeypatch.setattr(choose, "studies", lambda: ["waiting"])
+    monkeypatch.setattr(studies, "names", lambda: ("waiting",))
     (tmp_path / "runs").mkdir()
     assert report(tmp_path, "waiting") == 0
     text = markdown(tmp_path, "waiting")
