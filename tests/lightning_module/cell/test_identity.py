@@ -77,3 +77,23 @@ def test_a_choice_and_its_values_typed_out_are_the_same_cell():
 def test_difference_names_the_keys():
     a, b = (canonical(compose([text])) for text in ("seed=0", "model.depth=56"))
     assert difference(a, b) == {"model.depth": (20, 56)}
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    {
+        "e4edf7a432cd": "seed=0",
+        "b90344ed712e": "model.depth=110 seed=3",
+        "8b2326e62ad9": "model=plain_cifar model.depth=56",
+        "d1550455cd4f": "model=preact_cifar model.depth=164 data=cifar10 recipe=he2016_cifar",
+        "4df67d9a2156": "model=resnet_imagenet data=imagenet recipe=he2015_imagenet",
+        "02bc20937b6c": "model=akamaster data=akamaster recipe=akamaster",
+        "6866326a7f22": "model.shortcut_type=exclusive_gating model.gate_bias=-6 data=cifar10 recipe=he2016_cifar",
+        "260abebb26f8": "data=cifar100 recipe.learning_rate=0.05 trainer.precision=bf16",
+        "6df841ab40b7": "trainer.devices=2 trainer.sync_batch_norm=false",
+        "746f0d8c6221": "mode=benchmark trainer=cpu model.depth=8",
+    }.items(),
+)
+def test_identities_stay_what_they_are(name, overrides):
+    """Records on disks and runs on W&B have these names."""
+    assert identity(compose(overrides.split())) == name
