@@ -169,13 +169,17 @@ def test_killed_at_any_moment_it_resumes_bit_for_bit(tmp_path, whole, attempt):
     ]
     cell = make_cell(compose(texts), tuple(texts))
     moments = random.Random(attempt)
-    code = "from tests.training.test_train import slow_run; slow_run()"
+    code = "from test_train import slow_run; slow_run()"
     for _ in range(2):
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=ROOT,
             start_new_session=True,
-            env={**os.environ, "CELL": json.dumps(texts), "PYTHONPATH": f"{ROOT}:{ROOT}/tests"},
+            env={
+                **os.environ,
+                "CELL": json.dumps(texts),
+                "PYTHONPATH": f"{ROOT}:{ROOT}/tests:{Path(__file__).parent}",
+            },
         )
         deadline = time.monotonic() + 60
         before = len(read(run_folder(cell)).attempts)
