@@ -36,18 +36,20 @@ def door(tmp_path: Path) -> Door:
 
 
 SHARED = ("slurm_cluster", "bare_cluster", "made")
-"""Fixtures that are slow to set up: the tests that use one stay in one process."""
+"""Fixtures that are slow to set up. In several processes (`pytest -n 3`) the tests that use one stay in one of them."""
 
 
-@pytest.hookimpl(tryfirst=True)
+def _shared(item: pytest.Item) -> int:
+    names = getattr(item, "fixturenames", ())
+    return next((index for index, name in enumerate(SHARED) if name in names), len(SHARED))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Before xdist looks for groups."""
+    if (group := _shared(item)) < len(SHARED):
+        item.add_marker(pytest.mark.xdist_group(SHARED[group]))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In several processes (`pytest -n 3`): what mostly waits for a cluster begins first, the rest fills the time."""
-
-    def rank(item: pytest.Item) -> int:
-        names = getattr(item, "fixturenames", ())
-        group = next((index for index, name in enumerate(SHARED) if name in names), len(SHARED))
-        if group < len(SHARED):
-            item.add_marker(pytest.mark.xdist_group(SHARED[group]))
-        return group
-
-    items.sort(key=rank)
+    """What mostly waits for a cluster begins first; the rest fills the time."""
+    items.sort(key=_shared)

@@ -134,7 +134,7 @@ def until(what: str, check: Callable[[], bool], seconds: float) -> None:
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on now, below the range from which outgoing connections take theirs."""
     ports: list[int] = []
-    start = 17000 + os.getpid() % 10000
+    start = 17000 + 97 * os.getpid() % 12000  # another range than a cluster that starts beside it
     for port in range(start, start + 3000):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
@@ -269,12 +269,14 @@ class Cluster:
 
     def _start_accounting(self) -> None:
         data, socket_path = f"--datadir={self.root}/mysql", f"--socket={self.root}/run/mysql.sock"
+        scratch = f"--tmpdir={self.root}/run"  # a server that starts removes the others' files there
         authentication = "--auth-root-authentication-method=normal"
         command = (
             "mariadb-install-db",
             "--no-defaults",
             "--user=root",
             data,
+            scratch,
             "--skip-test-db",
             authentication,
         )
@@ -283,7 +285,15 @@ class Cluster:
             raise RuntimeError(f"mariadb-install-db: {done.stdout[-1000:]}{done.stderr[-2000:]}")
         self._daemon(
             "mariadbd",
-            *("mariadbd", "--no-defaults", "--user=root", data, socket_path, f"--port={self.ports[3]}"),
+            *(
+                "mariadbd",
+                "--no-defaults",
+                "--user=root",
+                data,
+                scratch,
+                socket_path,
+                f"--port={self.ports[3]}",
+            ),
             *(f"--pid-file={self.root}/run/mariadbd.pid", "--bind-address=127.0.0.1"),
             *(
                 "--innodb-buffer-pool-size=64M",
