@@ -35,21 +35,22 @@ def door(tmp_path: Path) -> Door:
     return run
 
 
-SHARED = ("slurm_cluster", "bare_cluster", "made")
-"""Fixtures that are slow to set up. In several processes (`pytest -n 3`) the tests that use one stay in one of them."""
+SHARED = {"slurm_cluster": "cluster", "bare_cluster": "cluster", "made": "wandb"}
+"""Fixture -> the group of the tests that use it. In several processes (`pytest -n 2`) one process runs a group: a cluster
+is slow to set up, and two at once are too much for a small machine."""
 
 
-def _shared(item: pytest.Item) -> int:
+def _group(item: pytest.Item) -> str:
     names = getattr(item, "fixturenames", ())
-    return next((index for index, name in enumerate(SHARED) if name in names), len(SHARED))
+    return next((group for name, group in SHARED.items() if name in names), "")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Before xdist looks for groups."""
-    if (group := _shared(item)) < len(SHARED):
-        item.add_marker(pytest.mark.xdist_group(SHARED[group]))
+    if group := _group(item):
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What mostly waits for a cluster begins first; the rest fills the time."""
-    items.sort(key=_shared)
+    items.sort(key=lambda item: ("cluster", "wandb", "").index(_group(item)))
