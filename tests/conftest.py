@@ -36,8 +36,8 @@ def door(tmp_path: Path) -> Door:
 
 
 SHARED = {"slurm_cluster": "cluster", "bare_cluster": "cluster", "made": "wandb"}
-"""Fixture -> the group of the tests that use it. In several processes (`pytest -n 2`) one process runs a group: a cluster
-is slow to set up, and two at once are too much for a small machine."""
+"""Fixture -> the group of the tests that use it. In several processes (`pytest -n 2`) one of them runs a group: a
+cluster is slow to set up, and two at once are too much for a small machine."""
 
 
 def _group(item: pytest.Item) -> str:
