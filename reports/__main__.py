@@ -75,11 +75,11 @@ def single(manifest: Manifest, options: argparse.Namespace) -> int:
     from reports import choose, sources
     from reports.numbers import join as collect
     from reports.pages import render
-    from reports.sections import compose
+    from reports.sections.report import build_report
 
     frames = sources.load(options.source, options.runs, manifest)
     collected = collect.collect(manifest, choose.study(manifest.study), frames)
-    report = compose.compose(collected, again(options, manifest.name))
+    report = build_report(collected, again(options, manifest.name))
     code = put(options, options.out / manifest.name, render.files(report))
     print(report.status)
     if not options.check:
@@ -96,14 +96,15 @@ def every(options: argparse.Namespace) -> int:
     from reports import choose, sources
     from reports.numbers import join as collect
     from reports.pages import render
-    from reports.sections import compose, index
+    from reports.sections import index
+    from reports.sections.report import build_report
 
     manifests = choose.every(options.runs)
     frames = sources.load(options.source, options.runs, None)
     collected, code = [], 0
     for manifest in manifests:
         collected.append(collect.collect(manifest, choose.study(manifest.study), frames))
-        report = compose.compose(collected[-1], again(options, manifest.name))
+        report = build_report(collected[-1], again(options, manifest.name))
         code = max(code, put(options, options.out / manifest.name, render.files(report)))
     waiting = [
         (name, choose.study(name)) for name in studies.names() if name not in {m.study for m in manifests}

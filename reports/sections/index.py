@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from ablations.study import Study
 from reports.choose import departed
 from reports.numbers.join import Collected
-from reports.numbers.verdicts import judge
+from reports.numbers.verdicts import WORDS, judge_claims
 from reports.pages.document import Column, Report, Section, Table, Text
-from reports.sections import tables
-from reports.sections.tables import listed
+from reports.words import HOUR, listed
 
 
 def index(reported: Sequence[Collected], not_started: Sequence[tuple[str, Study]], command: str) -> Report:
@@ -55,8 +54,8 @@ def protocol(c: Collected) -> str:
 
 def verdicts(c: Collected) -> str:
     """The verdicts of a study in a few words: "supported: 2, undecided: 1"."""
-    words = [verdict.word for verdict in judge(c, c.study.claims)] if c.study else []
-    counted = {word: words.count(word) for word in ("supported", "contradicted", "undecided", "untested")}
+    words = [verdict.word for verdict in judge_claims(c, c.study.claims)] if c.study else []
+    counted = {word: words.count(word) for word in WORDS}
     text = ", ".join(f"{count} {word}" for word, count in counted.items() if count) or "no claims"
     return text + (" (draft)" if c.is_open else "")
 
@@ -70,4 +69,4 @@ def _progress(c: Collected) -> list[object]:
     diverged = int(c.cells["state"].eq("diverged").sum())
     text = f"{finished:,} of {len(c.cells):,}" + (f", {diverged} diverged" if diverged else "")
     spent = c.cells["seconds"] * c.cells["devices"].fillna(1)
-    return [text, float(spent.sum()) / tables.HOUR]
+    return [text, float(spent.sum()) / HOUR]

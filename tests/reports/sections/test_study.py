@@ -12,10 +12,10 @@ from reports_of_synthetic_cells import frames
 from ablations.sweep import studies
 from ablations.sweep.plan import study_manifest
 from reports.numbers.join import Collected, collect, response
-from reports.numbers.verdicts import judge
+from reports.numbers.verdicts import judge_claims
 from reports.pages.document import Table
 from reports.sections import study as study_report
-from reports.sections.compose import compose
+from reports.sections.report import build_report
 
 
 def made(name: str, *overrides: str) -> Collected:
@@ -34,7 +34,7 @@ def responses(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(c: Collected, name: str) -> Table:
-    report = compose(c, "python -m reports")
+    report = build_report(c, "python -m reports")
     (found,) = [block for block in report.blocks if isinstance(block, Table) and block.name == name]
     return found
 
@@ -42,8 +42,8 @@ def table(c: Collected, name: str) -> Table:
 def test_claims_about_responses_are_judged() -> None:
     c = made("layer_responses")
     assert c.study
-    assert {verdict.word for verdict in judge(c, c.study.claims)} == {"supported"}
-    assert "The lowest mean layer response is" in str(compose(c, "").blocks)
+    assert {verdict.word for verdict in judge_claims(c, c.study.claims)} == {"supported"}
+    assert "The lowest mean layer response is" in str(build_report(c, "").blocks)
 
 
 def test_a_rank_is_the_nth_strongest_layer() -> None:
