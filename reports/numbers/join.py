@@ -45,7 +45,8 @@ class Place:
     @cached_property
     def finished(self) -> pd.DataFrame:
         """The cells that have a number."""
-        return self.cells[self.cells["state"] == "finished"]
+        done = self.cells["state"] == "finished"
+        return self.cells if done.all() else self.cells[done]
 
     @property
     def parameters(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ablations.study import Study
 from reports.choose import departed
@@ -12,31 +12,30 @@ from reports.pages.document import Column, Report, Section, Table, Text
 from reports.words import HOUR, listed
 
 
-def index(reported: Sequence[Collected], not_started: Sequence[tuple[str, Study]], command: str) -> Report:
-    """The index of these reports, each in the folder of its name, and of studies that nobody has started."""
-    studies = [c for c in reported if c.study]
-    sweeps = [c for c in reported if not c.study]
+def index(
+    reported: Sequence[Collected], waiting: Mapping[str, Study], mistakes: Sequence[str], command: str
+) -> Report:
+    """The index of these reports, each in the folder of its name.
+
+    waiting: studies that nobody has started, by name. mistakes: what is wrong with those that cannot be read.
+    """
     sections = []
-    if studies or not_started:
-        columns = (
-            Column("study", left=True),
-            Column("question", left=True),
-            Column("protocol", left=True),
-            Column("verdicts", left=True),
-            Column("finished"),
-            Column("device-hours", 2),
-        )
-        rows = [
-            [_link(c), c.study.question if c.study else "", protocol(c), verdicts(c), *_progress(c)]
-            for c in studies
-        ]
-        rows += [[name, study.question, "", "not started", None, None] for name, study in not_started]
-        sections.append(Section("Studies", (Table("studies", "", columns, rows),)))
-    if sweeps:
-        head = [Column("sweep", left=True), Column("command", left=True), Column("finished")]
-        head.append(Column("device-hours", 2))
-        rows = [[_link(c), f"`{c.manifest.command}`", *_progress(c)] for c in sweeps]
-        sections.append(Section("Sweeps", (Table("sweeps", "", tuple(head), rows),)))
+    if mistakes:
+        warnings = (Text(f"No report: {mistake}.", "warning") for mistake in mistakes)
+        sections.append(Section("", tuple(warnings)))
+    progress = [Column("finished"), Column("device-hours", 2)]
+    rows: list[list[object]] = []
+    for c in reported:
+        if c.study:
+            rows.append([_link(c), c.study.question, protocol(c), verdicts(c), *_progress(c)])
+    rows += [[name, study.question, "", "not started", None, None] for name, study in waiting.items()]
+    if rows:
+        head = [Column(label, left=True) for label in ("study", "question", "protocol", "verdicts")]
+        sections.append(Section("Studies", (Table("studies", "", (*head, *progress), rows),)))
+    rows = [[_link(c), f"`{c.manifest.command}`", *_progress(c)] for c in reported if not c.study]
+    if rows:
+        head = [Column("sweep", left=True), Column("command", left=True)]
+        sections.append(Section("Sweeps", (Table("sweeps", "", (*head, *progress), rows),)))
     sections.append(Section("", (Text(f"Made by `{command}`.", "note"),)))
     cells = sum(len(c.cells) for c in reported)
     finished = sum(int(c.cells["state"].eq("finished").sum()) for c in reported)

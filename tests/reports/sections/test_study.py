@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from ablations.sweep.plan import study_manifest
 from reports.numbers.join import Collected, collect, response
 from reports.numbers.verdicts import judge_claims
 from reports.pages.document import Table
+from reports.sections import figures
 from reports.sections import study as study_report
 from reports.sections.report import build_report
 
@@ -59,6 +61,15 @@ def test_responses_stand_beside_those_of_the_figure() -> None:
     (row,) = [row for row in rows if row[:3] == ["110", "A", "layer response rank 10"]]
     assert row[3].mean == pytest.approx((2 + 10 / 110 + 0.01 * (110 / 56)) / math.sqrt(10))
     assert row[4] == "1.25"
+
+
+def test_only_an_error_is_said_to_be_in_percent() -> None:
+    for name, percent in (("layer_responses", False), ("depth", True)):
+        figure = figures.by_cost(made(name))
+        assert figure is not None
+        tips = re.findall(r"<title>([^<]*multiply-adds)</title>", figure.panels[0])
+        assert len(tips) > 2
+        assert {" %, " in tip for tip in tips} == {percent}, tips
 
 
 @pytest.mark.parametrize(
