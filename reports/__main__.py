@@ -13,7 +13,6 @@ from pathlib import Path
 
 from lightning_module.support.errors import ConfigError, tell
 from reports import choose, sources
-from reports.pages import folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,6 +116,8 @@ def every(options: argparse.Namespace) -> int:
 
 def write_or_check(target: Path, contents: dict[str, str], check: bool) -> int:
     """Write a folder; or say on stderr what is out of date in it: exit code 1 if anything is."""
+    from reports.pages import folder
+
     if not check:
         folder.write(target, contents)
         return 0

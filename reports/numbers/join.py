@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.study import Study
+from ablations.study import Claim, Published, Study
 from ablations.sweep.manifest import Manifest
 from reports.numbers.statistics import Estimate, estimate
 from reports.sources import RUN_COLUMNS, Frames, is_metric
@@ -196,7 +196,8 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
     cells["state"] = cells["state"].fillna("planned")
     for column in ("reason", "commit", "versions", "hardware", "job", "url", "checksum"):
         cells[column] = cells[column].fillna("").astype(object)
-    for metric in dict.fromkeys((TEST_ERROR, TRAIN_ERROR, *(spoken_of(study) if study else ()))):
+    speaking: list[Study | Claim | Published] = [study, *study.claims, *study.published] if study else []
+    for metric in dict.fromkeys((TEST_ERROR, TRAIN_ERROR, *(each.metric for each in speaking))):
         if metric.startswith(RESPONSES):
             cells[metric] = [response(frames.events.get(name, ()), metric) for name in cells["identity"]]
         elif metric not in cells:
@@ -212,15 +213,6 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
         cells[axis] = pd.Series(levels, dtype=object)
     history = frames.history[frames.history["identity"].isin(set(cells["identity"]))]
     return Collected(manifest, study, cells, history, frames.events, row_keys, column_keys)
-
-
-def spoken_of(study: Study) -> tuple[str, ...]:
-    """The metrics of a study: its own, then those of its claims and of the paper's numbers."""
-    return tuple(
-        dict.fromkeys(
-            (study.metric, *(claim.metric for claim in study.claims), *(p.metric for p in study.published))
-        )
-    )
 
 
 def last_responses(events: Sequence[Mapping[str, Any]]) -> Sequence[tuple[str, float]]:

@@ -65,9 +65,10 @@ class ScalingPoint:
 def scaling_lead(c: Collected) -> Text | None:
     """What is left of the ideal on the most devices; None where their number does not vary."""
     points = [point for point in scaling_points(c) if point.efficiency.n]
-    most, fewest = (choose((point.processes for point in points), default=0) for choose in (max, min))
-    if most == fewest:
+    counts = sorted({point.processes for point in points})
+    if len(counts) < 2:
         return None
+    fewest, most = counts[0], counts[-1]
     told = []
     for point in points:
         if point.processes == most:

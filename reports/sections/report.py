@@ -56,7 +56,7 @@ def results(c: Collected) -> Section:
     paper = study_report.paper_numbers(c)
     matrix = bool(c.column_keys) and len(c.columns) <= MATRIX
     if matrix:
-        blocks.append(tables.main_table(c, c.metric, paper))
+        blocks.append(tables.main_table(c, paper))
     blocks.append(tables.groups_table(c, {} if matrix else paper))
     if c.cells["state"].eq("finished").any() and c.row_keys:
         blocks.append(dots.by_row(c))

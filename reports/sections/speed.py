@@ -59,7 +59,7 @@ def speed_lead(c: Collected) -> Text:
 
 def speed_section(c: Collected, drawn: bool) -> Section:
     """Every place: how fast, how near the device's limit, where a step's time goes; drawn: as a figure too."""
-    m = measured(c)
+    c = measured(c)
     columns: list[tuple[Column, str, float]] = [
         (Column("images/s", 0), SPEED, 1),
         (Column("step, ms", 1), "step_ms", 1),
@@ -81,21 +81,21 @@ def speed_section(c: Collected, drawn: bool) -> Section:
         "Milliseconds of the parts of a step made one by one, so on a GPU their sum is more than a step; "
         "communication is what the exchange of gradients adds to the backward pass."
     )
-    blocks: list[Block] = [_table(m, "speed", text, columns, True), _table(m, "parts", apart, parts, False)]
-    if drawn and m.cells[SPEED].notna().any() and m.row_keys:
-        blocks.append(dots.by_row(m))
+    blocks: list[Block] = [_table(c, "speed", text, columns, True), _table(c, "parts", apart, parts, False)]
+    if drawn and c.cells[SPEED].notna().any() and c.row_keys:
+        blocks.append(dots.by_row(c))
     return Section("Speed", tuple(blocks))
 
 
 def _table(
-    m: Collected, name: str, caption: str, columns: Sequence[tuple[Column, str, float]], counted: bool
+    c: Collected, name: str, caption: str, columns: Sequence[tuple[Column, str, float]], counted: bool
 ) -> Table:
     """A line per place; columns that nothing was measured for are left out."""
-    kept = [each for each in columns if each[1] in m.cells and m.cells[each[1]].notna().any()]
-    head = [*place_columns(m), Column("runs"), *(column for column, _, _ in kept)]
+    kept = [each for each in columns if each[1] in c.cells and c.cells[each[1]].notna().any()]
+    head = [*place_columns(c), Column("runs"), *(column for column, _, _ in kept)]
     head += [Column("steady")] * counted
     rows = []
-    for place in m.places:
+    for place in c.places:
         values: list[object] = []
         for _, key, factor in kept:
             mean = _scaled(place.mean(key), factor)

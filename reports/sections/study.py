@@ -237,10 +237,5 @@ def paper_numbers(c: Collected) -> dict[Place, str]:
     """Place -> the paper's number of the study's metric; {} where the protocol is another one."""
     if changes(c):
         return {}
-    first = {place: published_for(c, place)[:1] for place in c.places}
-    return {
-        place: published.text
-        for place, numbers in first.items()
-        for published in numbers
-        if published.metric == c.metric
-    }
+    printed = {place: numbers[0] for place in c.places if (numbers := published_for(c, place))}
+    return {place: first.text for place, first in printed.items() if first.metric == c.metric}

@@ -32,7 +32,7 @@ def place_columns(c: Collected) -> list[Column]:
     return head + ([Column(heading(c.column_keys), left=True)] if c.column_keys else [])
 
 
-def main_table(c: Collected, metric: str, paper: Mapping[Place, str]) -> Table:
+def main_table(c: Collected, paper: Mapping[Place, str]) -> Table:
     """Rows × columns: mean ± standard deviation. paper: place -> what a paper printed, beside."""
     printed = {place.column for place in paper}
     columns = place_columns(c)[:1]
@@ -43,12 +43,12 @@ def main_table(c: Collected, metric: str, paper: Mapping[Place, str]) -> Table:
         values: list[object] = [text]
         for column in c.columns:
             place = c.place(row, column)
-            values.append(mean_or_state(place, metric) if place else NOTHING)
+            values.append(mean_or_state(place, c.metric) if place else NOTHING)
             if column in printed:
                 values.append(place and paper.get(place))
         rows.append(values)
-    caption = f"{capital(metric_text(metric))}, by {heading(c.row_keys)} and {heading(c.column_keys)}."
-    name = f"main_{metric.replace('/', '_')}"
+    caption = f"{capital(metric_text(c.metric))}, by {heading(c.row_keys)} and {heading(c.column_keys)}."
+    name = f"main_{c.metric.replace('/', '_')}"
     return Table(name, f"{caption} {seeds_text(c)}", tuple(columns), rows, short_note(rows))
 
 
