@@ -44,13 +44,18 @@ class Column:
     left: bool = False
 
 
+def text_columns(*labels: str) -> list[Column]:
+    """Columns of text, aligned left."""
+    return [Column(label, left=True) for label in labels]
+
+
 @dataclass(frozen=True)
 class Table:
     """A table. Values in rows are None (a hole), text, numbers or Estimates; `name` names its files."""
 
     name: str
     caption: str
-    columns: tuple[Column, ...]
+    columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
     note: str = ""
 

@@ -11,7 +11,7 @@ import pandas as pd
 from reports.numbers import statistics
 from reports.numbers.deviations import changes, confounds
 from reports.numbers.join import OPEN, SPEED, TEST_ERROR, Collected, ordered, varies
-from reports.pages.document import Block, Column, Commands, Items, Section, Table, Text
+from reports.pages.document import Block, Column, Commands, Items, Section, Table, Text, text_columns
 from reports.sections.speed import speed_threats
 from reports.sections.tables import open_table, place_columns
 from reports.sources import is_config
@@ -38,8 +38,8 @@ def open_cells(c: Collected) -> Section:
             blocks += [Text("One by one:"), Commands(tuple(lines))]
     excluded = [[" ".join(each["overrides"]), each["reason"]] for each in c.manifest.excluded]
     if excluded:
-        columns = (Column("overrides", left=True), Column("reason", left=True))
-        blocks.append(Table("excluded", "Combinations that cannot exist.", columns, excluded))
+        head = text_columns("overrides", "reason")
+        blocks.append(Table("excluded", "Combinations that cannot exist.", head, excluded))
     return Section("Missing, failed and diverged cells", tuple(blocks))
 
 
@@ -56,9 +56,8 @@ def provenance(c: Collected, command: str) -> Section:
         ["jobs", _few(started["job"])],
         ["W&B", _few(started["url"])],
     ]
-    columns = (Column("", left=True), Column("", left=True))
     blocks: tuple[Block, ...] = (
-        Table("provenance", "", columns, [row for row in rows if row[1]]),
+        Table("provenance", "", text_columns("", ""), [row for row in rows if row[1]]),
         Text("This report again, byte for byte, from the same records:"),
         Commands((command,)),
         _cells_table(c),
@@ -69,23 +68,21 @@ def provenance(c: Collected, command: str) -> Section:
 def _cells_table(c: Collected) -> Table:
     """Every cell by name, identity and record."""
     unit, length = time_unit(c.cells["seconds"].max())
-    columns = [Column("cell", left=True), Column("identity", left=True), Column("state", left=True)]
-    columns += [Column(metric_text(c.metric), 2), Column("epochs"), Column(unit, 1)]
-    columns.append(Column("record, SHA-256", left=True))
     jobs = bool(c.cells["job"].ne("").any())
-    columns += [Column("job", left=True)] * jobs
+    columns = text_columns("cell", "identity", "state")
+    columns += [Column(metric_text(c.metric), 2), Column("epochs"), Column(unit, 1)]
+    columns += text_columns("record, SHA-256", *["job"] * jobs)
     rows = []
     told = ["name", "identity", "state", c.metric, "epoch", "seconds", "checksum", "job", "url"]
     for cell in c.cells[told].to_dict("records"):
         error = cell[c.metric] if cell["state"] == "finished" else math.nan
         numbers = (error, cell["epoch"], cell["seconds"] / length)
         known = [None if math.isnan(value) else value for value in numbers]
-        # W&B names the run so too.
         identity = f"[{cell['identity']}]({cell['url']})" if cell["url"] else cell["identity"]
         row = [cell["name"], identity, cell["state"], *known, cell["checksum"] or None]
         row += [cell["job"] or None] * jobs
         rows.append(row)
-    return Table("cells", "Every cell, its state and its record.", tuple(columns), rows)
+    return Table("cells", "Every cell, its state and its record.", columns, rows)
 
 
 def _values(column: pd.Series) -> str:
@@ -120,8 +117,7 @@ def protocol(c: Collected) -> Section:
         blocks.append(Text(f"Deviations from the study: {listed(changes(c)) or 'none'}."))
         differs = dict.fromkeys(published.differs for published in c.study.published if published.differs)
         blocks += [Text(f"The paper's protocol differs: {text}.") for text in differs]
-    columns = (Column("key", left=True), Column("value", left=True))
-    blocks.append(Table("protocol", "What all cells have in common.", columns, rows))
+    blocks.append(Table("protocol", "What all cells have in common.", text_columns("key", "value"), rows))
     return Section("Protocol and deviations", tuple(blocks), folded=True)
 
 
@@ -176,8 +172,8 @@ def confounded(c: Collected) -> Section:
         "Cells that are compared differ in more than the studied factors. A difference between them may come "
         "from either; the configuration cannot tell which."
     )
-    columns = (Column("key", left=True), Column("value", left=True), Column("cells", left=True))
-    table = Table("confounded", "Keys that differ and are not studied.", columns, rows)
+    head = text_columns("key", "value", "cells")
+    table = Table("confounded", "Keys that differ and are not studied.", head, rows)
     return Section("Confounded comparisons", (Text(text, "warning"), table))
 
 
@@ -224,4 +220,4 @@ def cost_table(c: Collected) -> Table:
             " Planned: of the finished cells, before they first ran; took / planned is of the same cells. "
             f"Where the plan came from: {c.manifest.expected_from}."
         )
-    return Table("cost", caption, tuple(head), rows)
+    return Table("cost", caption, head, rows)

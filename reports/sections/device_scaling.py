@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.numbers.join import SPEED, Collected, varies
 from reports.numbers.statistics import Estimate, estimate
-from reports.pages.document import Column, Figure, Section, Table, Text
+from reports.pages.document import Column, Figure, Section, Table, Text, text_columns
 from reports.pages.svg import SERIES, Axis, Panel, linear, range_of, swatch
 from reports.sections.speed import measured
 from reports.words import HOLE, interval, level_text, listed, number
@@ -120,17 +120,11 @@ def _points(line: ScalingLine, cells: pd.DataFrame, base: Mapping[int, float]) -
         planned = len(part)
         if processes == fewest:
             ratios, planned = ratios[:1], 0  # one, whatever was measured: nothing to give a spread of
-        points.append(
-            ScalingPoint(
-                line,
-                processes // nodes,
-                nodes,
-                int(part[BATCH].iloc[0]),
-                estimate(list(speeds.values()), planned=len(part)),
-                estimate(ratios, planned=planned),
-                estimate([100 * ratio * fewest / processes for ratio in ratios], planned=planned),
-            )
-        )
+        speed = estimate(list(speeds.values()), planned=len(part))
+        speed_up = estimate(ratios, planned=planned)
+        efficiency = estimate([100 * ratio * fewest / processes for ratio in ratios], planned=planned)
+        devices, batch = processes // nodes, int(part[BATCH].iloc[0])
+        points.append(ScalingPoint(line, devices, nodes, batch, speed, speed_up, efficiency))
     return points
 
 
@@ -146,15 +140,14 @@ def scaling_section(c: Collected) -> Section:
     if not points:
         return Section("", ())
     others, fewest = any(point.line.rest for point in points), min(point.processes for point in points)
-    head = [Column("", left=True)] * others + [Column("scaling", left=True)]
+    head = text_columns(*[""] * others, "scaling")
     head += [Column("devices"), Column("batch"), Column("images/s", 0)]
     head += [Column("speed-up", 2), Column("efficiency, %", 1), Column("95 % interval"), Column("pairs")]
     rows: list[list[object]] = []
     for point in points:
-        rows.append([*[point.line.rest] * others, point.line.text, f"{point.processes}{point.layout}"])
-        rows[-1] += [point.batch] + [
-            e if e.n else None for e in (point.speed, point.speed_up, point.efficiency)
-        ]
+        devices = f"{point.processes}{point.layout}"
+        rows.append([*[point.line.rest] * others, point.line.text, devices, point.batch])
+        rows[-1] += [mean if mean.n else None for mean in (point.speed, point.speed_up, point.efficiency)]
         rows[-1].append(interval(point.efficiency, 1))
         rows[-1].append(point.efficiency.n if point.processes > fewest else None)
     one = "one device" if fewest == 1 else f"{fewest} devices"
@@ -163,7 +156,7 @@ def scaling_section(c: Collected) -> Section:
         "with Student's 95 % interval over the pairs. Strong scaling shares out the same batch; weak scaling "
         "has the same number of images on each device. In brackets: nodes x devices of each."
     )
-    table, figure = Table("scaling", caption, tuple(head), rows), scaling_figure(points)
+    table, figure = Table("scaling", caption, head, rows), scaling_figure(points)
     return Section("Scaling", (table, figure) if figure else (table,))
 
 
@@ -198,8 +191,7 @@ def scaling_figure(points: Sequence[ScalingPoint]) -> Figure | None:
             heights = [mean.mean for mean in means]
             panel.line(list(zip(at, heights, strict=True)), index, style="faint", px=True)
             for x_px, mean, point in zip(at, means, along, strict=True):
-                if mean.n > 1:
-                    panel.bar(x_px, mean.low, mean.high, index)
+                panel.bar(x_px, mean.low, mean.high, index)
                 where = f"{point.devices} devices" + f" on {point.nodes} nodes" * (point.nodes > 1)
                 tip = f"{line.text}, {where}: {number(mean.mean, 2)}{unit} (n = {mean.n})"
                 panel.marker(x_px, mean.mean, index, tip)

@@ -96,8 +96,7 @@ def _mark(panel: Panel | RowPanel, place: Place, at: float, series: int, metric:
         for seed, value in zip(place.finished["seed"], place.finished[metric], strict=True):
             tip = f"{place.text}, seed {seed}: {number(value, 2)}{unit(metric)}"
             panel.marker(at - panel.seed_shift, value, series, tip, small=True)
-    if mean.n > 1:
-        panel.bar(at, mean.low, mean.high, series)
+    panel.bar(at, mean.low, mean.high, series)
     if mean.n:
         spread, n = (f" ± {number(mean.sd, 2)}", f" (n = {mean.n})") if mean.n > 1 else ("", "")
         tip = f"{place.text}: {number(mean.mean, 2)}{spread}{unit(metric)}{n}"

@@ -145,8 +145,7 @@ def by_cost(c: Collected) -> Figure | None:
             panel.line(line, index, style="faint", px=True)
         for place in places:
             mean, at = place.mean(c.metric), panel.px(costs[place])
-            if mean.n > 1:
-                panel.bar(at + shift, mean.low, mean.high, index)
+            panel.bar(at + shift, mean.low, mean.high, index)
             value = f"{number(mean.mean, 2)}{unit(c.metric)}"
             tip = f"{place.text}: {value}, {number(costs[place], 1)} M multiply-adds"
             panel.marker(at + shift, mean.mean, index, tip)

@@ -8,7 +8,7 @@ from ablations.study import Study
 from reports.choose import departed
 from reports.numbers.join import Collected
 from reports.numbers.verdicts import WORDS, judge_claims
-from reports.pages.document import Column, Report, Section, Table, Text
+from reports.pages.document import Column, Report, Section, Table, Text, text_columns
 from reports.words import HOUR, listed
 
 
@@ -30,12 +30,12 @@ def index(
             rows.append([_link(c), c.study.question, protocol(c), verdicts(c), *_progress(c)])
     rows += [[name, study.question, "", "not started", None, None] for name, study in waiting.items()]
     if rows:
-        head = [Column(label, left=True) for label in ("study", "question", "protocol", "verdicts")]
-        sections.append(Section("Studies", (Table("studies", "", (*head, *progress), rows),)))
+        head = text_columns("study", "question", "protocol", "verdicts")
+        sections.append(Section("Studies", (Table("studies", "", [*head, *progress], rows),)))
     rows = [[_link(c), f"`{c.manifest.command}`", *_progress(c)] for c in reported if not c.study]
     if rows:
-        head = [Column("sweep", left=True), Column("command", left=True)]
-        sections.append(Section("Sweeps", (Table("sweeps", "", (*head, *progress), rows),)))
+        head = text_columns("sweep", "command")
+        sections.append(Section("Sweeps", (Table("sweeps", "", [*head, *progress], rows),)))
     sections.append(Section("", (Text(f"Made by `{command}`.", "note"),)))
     cells = sum(len(c.cells) for c in reported)
     finished = sum(int(c.cells["state"].eq("finished").sum()) for c in reported)

@@ -107,7 +107,7 @@ def _table(
         steady = sum(value is True for value in place.cells["steady"])
         values += [f"{steady} of {len(place.cells)}"] * counted
         rows.append([*place.labels, seeds_cell(place, speed), *values])
-    return Table(name, caption, tuple(head), rows)
+    return Table(name, caption, head, rows)
 
 
 def _scaled(e: Estimate, factor: float) -> Estimate:

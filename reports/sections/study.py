@@ -10,7 +10,7 @@ from reports.numbers import statistics
 from reports.numbers.deviations import changes, more_seeds
 from reports.numbers.join import Collected, Place
 from reports.numbers.verdicts import WORDS, Verdict, place_difference, select
-from reports.pages.document import Block, Column, Items, Section, Table, Text
+from reports.pages.document import Block, Column, Items, Section, Table, Text, text_columns
 from reports.sections.tables import place_columns
 from reports.words import (
     MILLION,
@@ -115,8 +115,8 @@ def claims(c: Collected, verdicts: Sequence[Verdict]) -> Section:
     """A verdict per claim, with what it rests on."""
     if not verdicts:
         return Section("Claims", ())
-    columns = [Column("claim", left=True), Column("verdict", left=True), Column("difference", 2)]
-    columns += [Column("interval"), Column("its level, %", 1), Column("margin"), Column("pairs")]
+    columns = [*text_columns("claim", "verdict"), Column("difference", 2), Column("interval")]
+    columns += [Column("its level, %", 1), Column("margin"), Column("pairs")]
     rows: list[list[object]] = []
     notes = []
     parts: list[list[object]] = []
@@ -135,11 +135,15 @@ def claims(c: Collected, verdicts: Sequence[Verdict]) -> Section:
         "leaves free. A claim is judged by its interval against its margin; the levels are Holm's, so that "
         "95 % holds for all of them together."
     )
-    blocks: list[Block] = [Table("claims", caption, tuple(columns), rows), Items(tuple(notes))]
+    blocks: list[Block] = [Table("claims", caption, columns, rows), Items(tuple(notes))]
     if parts:
-        head = [Column("claim", left=True), Column("at", left=True), Column("difference", 2)]
-        head += [Column("95 % interval"), Column("pairs")]
-        blocks.append(Table("claims_by_row", "The same differences, group by group.", tuple(head), parts))
+        head = [
+            *text_columns("claim", "at"),
+            Column("difference", 2),
+            Column("95 % interval"),
+            Column("pairs"),
+        ]
+        blocks.append(Table("claims_by_row", "The same differences, group by group.", head, parts))
     return Section("Claims", tuple(blocks))
 
 
@@ -182,7 +186,7 @@ def differences(c: Collected) -> Section:
         "Resolvable: the smallest true difference that as many pairs with this spread would show four times "
         "in five."
     )
-    return Section("Differences from the baseline", (Table("differences", caption, tuple(columns), rows),))
+    return Section("Differences from the baseline", (Table("differences", caption, columns, rows),))
 
 
 def published_for(c: Collected, place: Place) -> list[Published]:
@@ -214,15 +218,14 @@ def against_paper(c: Collected) -> Section:
         if not numbers:
             rows.append([*place.labels, *[metric_text(c.metric)] * several, place.mean(c.metric)])
             rows[-1] += [None, None, "no published number", "", None]
-    columns = place_columns(c) + [Column("metric", left=True)] * several
+    columns = [*place_columns(c), *text_columns(*["metric"] * several)]
     columns += [Column("ours", 2), Column("paper"), Column("difference", 2)]
-    columns += [Column("the paper's number is", left=True), Column("where", left=True)]
-    columns.append(Column("its protocol differs"))
+    columns += [*text_columns("the paper's number is", "where"), Column("its protocol differs")]
     caption = "" if several else f"{capital(metric_text(c.metric))}. "
     caption += "Ours: mean ± standard deviation over seeds, last epoch."
     note = " ".join(f"({index}) {text}." for index, text in enumerate(differs, start=1))
     note = note and f"Its protocol differs: {note}"
-    blocks: list[Block] = [Table("against_paper", caption, tuple(columns), rows, note)]
+    blocks: list[Block] = [Table("against_paper", caption, columns, rows, note)]
     if not comparable:
         text = "The paper's numbers are for another protocol and are not comparable here."
         blocks.insert(0, Text(text, "warning"))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from reports.numbers.join import OPEN, TRAIN_ERROR, Collected, Place
 from reports.numbers.statistics import NOTHING, Estimate
-from reports.pages.document import Column, Table
+from reports.pages.document import Column, Table, text_columns
 from reports.words import HOLE, MILLION, capital, heading, interval, metric_text, time_unit
 
 SHOWN = 200
@@ -49,7 +49,7 @@ def main_table(c: Collected, paper: Mapping[Place, str]) -> Table:
         rows.append(values)
     caption = f"{capital(metric_text(c.metric))}, by {heading(c.row_keys)} and {heading(c.column_keys)}."
     name = f"main_{c.metric.replace('/', '_')}"
-    return Table(name, f"{caption} {seeds_text(c)}", tuple(columns), rows, short_note(rows))
+    return Table(name, f"{caption} {seeds_text(c)}", columns, rows, short_note(rows))
 
 
 def groups_table(c: Collected, paper: Mapping[Place, str]) -> Table:
@@ -69,7 +69,7 @@ def groups_table(c: Collected, paper: Mapping[Place, str]) -> Table:
         "Mean ± standard deviation over seeds, Student-t 95 % interval of the mean, parameters, "
         "multiply-adds of one forward pass of one image, and mean time to train and evaluate one cell."
     )
-    return Table("groups", caption, tuple(head), rows, short_note(rows))
+    return Table("groups", caption, head, rows, short_note(rows))
 
 
 def open_table(c: Collected) -> Table:
@@ -85,9 +85,8 @@ def open_table(c: Collected) -> Table:
         reason = cell["reason"] or known.get(cell["state"], "no reason was recorded")
         epoch = int(cell["epoch"]) if cell["epoch"] > 0 else None
         rows.append([cell["name"], cell["state"], reason, epoch, cell["identity"]])
-    columns = [Column("cell", left=True), Column("state", left=True), Column("reason", left=True)]
-    columns += [Column("epoch"), Column("identity", left=True)]
-    return Table("open_cells", "Cells without a number.", tuple(columns), rows)
+    head = [*text_columns("cell", "state", "reason"), Column("epoch"), *text_columns("identity")]
+    return Table("open_cells", "Cells without a number.", head, rows)
 
 
 def seeds_text(c: Collected) -> str:
