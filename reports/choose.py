@@ -17,12 +17,13 @@ NO_SWEEP = "{runs} holds no sweep; start one, such as: python run.py -m model.de
 def listing(runs: Path) -> list[str]:
     """One line per sweep, newest first."""
     asked = [manifests.read(path) for path in manifests.newest_first(runs)]
-    width = max((len(manifest.name) for manifest in asked), default=0)
-    return [
-        f"{manifest.name:{width}}  {len(manifest.cells):6,} cells"
-        + (f"  study {manifest.study}" if manifest.study else "")
-        for manifest in asked
-    ] or [NO_SWEEP.format(runs=runs)]
+    width = max((len(sweep.name) for sweep in asked), default=0)
+    lines = [
+        f"{sweep.name:{width}}  {len(sweep.cells):6,} cells"
+        + (f"  study {sweep.study}" if sweep.study else "")
+        for sweep in asked
+    ]
+    return lines or [NO_SWEEP.format(runs=runs)]
 
 
 def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
@@ -43,14 +44,13 @@ def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
         if path.stem == name:
             return manifests.read(path), ""
     asked = [manifests.read(path) for path in paths]
-    for candidate in asked:
-        if candidate.study == name:
-            return candidate, f"Newest sweep of study {name}: {candidate.name}"
+    for sweep in asked:
+        if sweep.study == name:
+            return sweep, f"Newest sweep of study {name}: {sweep.name}"
     if name in studies.names():
         return _declared(name), f"Study {name}: no sweep of it was started yet"
-    known = list(
-        dict.fromkeys([*(m.name for m in asked), *filter(None, (m.study for m in asked)), *studies.names()])
-    )
+    known = [sweep.name for sweep in asked] + [sweep.study for sweep in asked if sweep.study]
+    known = list(dict.fromkeys([*known, *studies.names()]))
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     nearest = f"; did you mean {close[0]}?" if close else ""
     shown = ", ".join(known[:20]) or "none yet"

@@ -176,21 +176,20 @@ class Panel(_Plot):
         y = self.scale(value) - 8
         self.marks.append(f'<text class="t small mid" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>')
 
-    def line(
-        self,
-        points: Sequence[tuple[float, float]],
-        series: int,
-        tip: str = "",
-        style: str = "",
-        px: bool = False,
-    ) -> None:
-        """A line through values (px: x is in px already); style: dashed, faint or both."""
-        drawn = [(x if px else self.px(x), self.scale(y)) for x, y in points if math.isfinite(y)]
-        if len(drawn) < 2:
-            return
-        text = " ".join(f"{x:.1f},{min(max(y, -999), 9999):.1f}" for x, y in drawn)
-        classes = " ".join(["l", f"s{series % SERIES}", style]).strip()
-        self.marks.append(_titled(f'<polyline points="{text}"/>', classes, tip, curve=not px and bool(tip)))
+    def line(self, points: Sequence[tuple[float, float]], series: int, tip: str, style: str = "") -> None:
+        """A curve through (x, value) with its name; style: "dashed" or none."""
+        self._polyline([(self.px(x), y) for x, y in points], series, style, tip)
+
+    def connect(self, spots: Sequence[tuple[float, float]], series: int) -> None:
+        """A faint line through marks at (px, value)."""
+        self._polyline(spots, series, "faint", "")
+
+    def _polyline(self, spots: Sequence[tuple[float, float]], series: int, style: str, tip: str) -> None:
+        drawn = [(x, self.scale(value)) for x, value in spots if math.isfinite(value)]
+        if len(drawn) > 1:
+            text = " ".join(f"{x:.1f},{min(max(y, -999), 9999):.1f}" for x, y in drawn)
+            classes = f"l s{series % SERIES} {style}".strip()
+            self.marks.append(_titled(f'<polyline points="{text}"/>', classes, tip, curve=bool(tip)))
 
     def rule(self, x: float, text: str) -> None:
         """A vertical rule at an x value, with a word at its top."""

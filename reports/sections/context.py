@@ -142,10 +142,8 @@ def threats_to_validity(c: Collected) -> Section:
             )
     if (c.cells["state"] == "diverged").any():
         threats.append("Cells diverged. Means leave them out and so look better than the method is.")
-    kinds = {
-        "commit": "commits of the code", "hardware": "kinds of hardware", "versions": "sets of versions"
-    }  # fmt: skip
-    for key, what in kinds.items():
+    kinds = {"commit": "commits of the code", "hardware": "kinds of hardware"}
+    for key, what in (kinds | {"versions": "sets of versions"}).items():
         count = finished[key][finished[key] != ""].nunique()
         if count > 1:
             threats.append(f"The cells ran with {count} different {what}; see provenance.")

@@ -188,8 +188,7 @@ def scaling_figure(points: Sequence[ScalingPoint]) -> Figure | None:
             (speed_up, " times", [point.speed_up for point in along]),
         ):
             at = [panel.px(point.processes) + shift for point in along]
-            heights = [mean.mean for mean in means]
-            panel.line(list(zip(at, heights, strict=True)), index, style="faint", px=True)
+            panel.connect([(x_px, mean.mean) for x_px, mean in zip(at, means, strict=True)], index)
             for x_px, mean, point in zip(at, means, along, strict=True):
                 panel.bar(x_px, mean.low, mean.high, index)
                 where = f"{point.devices} devices" + f" on {point.nodes} nodes" * (point.nodes > 1)

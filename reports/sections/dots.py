@@ -70,8 +70,7 @@ def _upright(c: Collected, metric: str, rows: Mapping[Level, str], columns: Sequ
         shift = (index - (len(columns) - 1) / 2) * gap
         spots = {place: panel.px(at[row]) + shift for row in rows if (place := c.place(row, column))}
         if numeric(c.rows):
-            line = [(x, place.mean(metric).mean) for place, x in spots.items()]
-            panel.line(line, index, style="faint", px=True)
+            panel.connect([(x, place.mean(metric).mean) for place, x in spots.items()], index)
         for place, x in spots.items():
             _mark(panel, place, x, index, metric, seeds=len(c.cells) <= SEED_DOTS)
     return panel

@@ -141,8 +141,8 @@ def by_cost(c: Collected) -> Figure | None:
         shift = 9 * (index - (len(columns) - 1) / 2)
         places = [place for place in costs if place.column == column]
         if numeric(c.rows):
-            line = [(panel.px(costs[place]) + shift, place.mean(c.metric).mean) for place in places]
-            panel.line(line, index, style="faint", px=True)
+            spots = [(panel.px(costs[place]) + shift, place.mean(c.metric).mean) for place in places]
+            panel.connect(spots, index)
         for place in places:
             mean, at = place.mean(c.metric), panel.px(costs[place])
             panel.bar(at + shift, mean.low, mean.high, index)

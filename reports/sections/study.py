@@ -28,13 +28,8 @@ from reports.words import (
 FEW = 4
 """Deviations and claims up to which the answer names each."""
 
-STATISTICS = {
-    "mean": "mean",
-    "median": "median",
-    "best": "best",
-    "single": "a single run",
-    "reported": "not said of which runs",
-}
+IN_WORDS = {"single": "a single run", "reported": "not said of which runs"}
+"""What a published number is, where the name of its statistic does not say it."""
 
 
 def reservations(c: Collected) -> list[Text]:
@@ -213,7 +208,7 @@ def against_paper(c: Collected) -> Section:
             of = f" of {published.runs}" if published.runs and published.statistic != "single" else ""
             gap = ours.mean - published.value if ours.n and comparable and not published.bound else None
             rows.append([*place.labels, *[metric_text(published.metric)] * several, ours, published.text])
-            rows[-1] += [gap, STATISTICS[published.statistic] + of, published.where]
+            rows[-1] += [gap, IN_WORDS.get(published.statistic, published.statistic) + of, published.where]
             rows[-1].append(differs.index(published.differs) + 1 if published.differs else None)
         if not numbers:
             rows.append([*place.labels, *[metric_text(c.metric)] * several, place.mean(c.metric)])
