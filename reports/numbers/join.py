@@ -161,11 +161,8 @@ def varies(cells: pd.DataFrame, key: str) -> bool:
 def ordered(levels: Iterable[Level]) -> tuple[Level, ...]:
     """Levels once each: numbers in their order, everything else in order of appearance."""
     unique = list(dict.fromkeys(levels))
-    if not unique:
-        return ()
-    ranks: list[dict[Any, Any]] = []
-    for position in range(len(unique[0])):
-        values = list(dict.fromkeys(level[position] for level in unique))
+    ranks: list[dict[Any, int]] = []
+    for values in map(dict.fromkeys, zip(*unique, strict=True)):
         numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         ranks.append({value: rank for rank, value in enumerate(sorted(values) if numeric else values)})
     return tuple(

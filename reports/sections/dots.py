@@ -26,7 +26,7 @@ def by_row(c: Collected) -> Figure:
     columns = spaced(c.columns, SERIES)
     across = not numeric(c.rows) and sum(text_width(text) + 12 for text in rows.values()) > WIDTH - 70
     metrics = list(dict.fromkeys((c.metric, TRAIN_ERROR))) if c.metric.endswith("error") else [c.metric]
-    panels = [(_across if across else _upright)(c, metric, rows, columns) for metric in metrics]
+    panels = [_panel(c, metric, rows, columns, across) for metric in metrics]
     legend = column_legend(c, columns)
     if (c.cells["state"] == "diverged").any():
         legend.append(("diverged", swatch(0, "cross")))
@@ -55,36 +55,28 @@ def row_axis(label: str, rows: Mapping[Level, str]) -> tuple[Axis, dict[Level, f
     return Axis(label, low - 0.1 * (high - low), high + 0.1 * (high - low), ticks), at
 
 
-def _values(c: Collected, metric: str, ticks: int = 5) -> Axis:
-    seeds = c.cells.loc[c.cells["state"] == "finished", metric].tolist()
+def _panel(
+    c: Collected, metric: str, rows: Mapping[Level, str], columns: Sequence[Level], across: bool
+) -> Panel | RowPanel:
+    """The rows along the foot of a panel, or (across) below each other with their names at the left."""
+    title, seeds = capital(metric_name(metric)), c.cells.loc[c.cells["state"] == "finished", metric].tolist()
     limits = range_of_means((place.mean(metric) for place in c.places), seeds)
-    return linear(unit(metric).strip(), *limits, ticks)
-
-
-def _upright(c: Collected, metric: str, rows: Mapping[Level, str], columns: Sequence[Level]) -> Panel:
-    """A panel with the rows along its foot."""
-    axis, at = row_axis(heading(c.row_keys), rows)
-    panel = Panel(capital(metric_name(metric)), axis, _values(c, metric))
+    values = linear(unit(metric).strip(), *limits, 4 if across else 5)
+    axis, value_of = row_axis(heading(c.row_keys), rows)
+    upright = Panel(title, axis, values)
+    panel = RowPanel(title, values, list(rows.values()), len(columns)) if across else upright
     gap = min((WIDTH - 64) / max(len(rows), 1) / (len(columns) + 1), 17)
     for index, column in enumerate(columns):
         shift = (index - (len(columns) - 1) / 2) * gap
-        spots = {place: panel.px(at[row]) + shift for row in rows if (place := c.place(row, column))}
+        spots = {
+            place: panel.py(line, index) if isinstance(panel, RowPanel) else panel.px(value_of[row]) + shift
+            for line, row in enumerate(rows)
+            if (place := c.place(row, column))
+        }
         if numeric(c.rows):
-            panel.connect([(x, place.mean(metric).mean) for place, x in spots.items()], index)
-        for place, x in spots.items():
-            _mark(panel, place, x, index, metric, seeds=len(c.cells) <= SEED_DOTS)
-    return panel
-
-
-def _across(c: Collected, metric: str, rows: Mapping[Level, str], columns: Sequence[Level]) -> RowPanel:
-    """A panel with the rows below each other, their names at the left."""
-    title = capital(metric_name(metric))
-    panel = RowPanel(title, _values(c, metric, 4), list(rows.values()), len(columns))
-    for index, column in enumerate(columns):
-        for line, row in enumerate(rows):
-            if place := c.place(row, column):
-                at = panel.py(line, index)
-                _mark(panel, place, at, index, metric, seeds=len(c.cells) <= SEED_DOTS)
+            upright.connect([(at, place.mean(metric).mean) for place, at in spots.items()], index)
+        for place, at in spots.items():
+            _mark(panel, place, at, index, metric, seeds=len(c.cells) <= SEED_DOTS)
     return panel
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ablations.study import Study
@@ -53,9 +54,8 @@ def protocol(c: Collected) -> str:
 
 def verdicts(c: Collected) -> str:
     """The verdicts of a study in a few words: "supported: 2, undecided: 1"."""
-    words = [verdict.word for verdict in judge_claims(c, c.study.claims)] if c.study else []
-    counted = {word: words.count(word) for word in WORDS}
-    text = ", ".join(f"{count} {word}" for word, count in counted.items() if count) or "no claims"
+    words = Counter(verdict.word for verdict in judge_claims(c, c.study.claims if c.study else ()))
+    text = ", ".join(f"{words[word]} {word}" for word in WORDS if words[word]) or "no claims"
     return text + (" (draft)" if c.is_open else "")
 
 
