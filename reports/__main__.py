@@ -11,22 +11,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ablations.sweep import studies
-from ablations.sweep.manifest import Manifest
 from lightning_module.support.errors import ConfigError, tell
+from reports import choose, sources
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0; 1 if --check found a difference; 2 for bad input, said in one sentence on stderr."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] in (["audit"], ["sync"]):
-        from importlib import import_module
+    if words[:1] == ["audit"]:
+        from reports import audit
 
-        code: int = import_module(f"reports.{words[0]}").main(words[1:])
-        return code
+        return audit.main(words[1:])
+    if words[:1] == ["sync"]:
+        from reports import sync
+
+        return sync.main(words[1:])
     options = parser().parse_args(words)
     try:
-        return run(options)
+        if options.list:
+            print("\n".join(choose.listing(options.runs)))
+            return 0
+        return every(options) if options.all else single(options)
     except ConfigError as error:
         return tell(error)
 
@@ -53,37 +58,23 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def run(options: argparse.Namespace) -> int:
-    """Do what was asked; ConfigError for bad input."""
-    from reports import choose
-
-    if options.list:
-        print("\n".join(choose.listing(options.runs)))
-        return 0
-    if options.all:
-        if options.name or options.publish:
-            raise ConfigError("--all takes neither a name nor --publish; leave out one of them")
-        return every(options)
-    manifest, how = choose.manifest(options.name, options.runs)
-    if how:
-        print(how)
-    return single(manifest, options)
-
-
-def single(manifest: Manifest, options: argparse.Namespace) -> int:
-    """Make (or check) the report of one manifest."""
-    from reports import choose, sources
-    from reports.numbers import join as collect
+def single(options: argparse.Namespace) -> int:
+    """Make (or check) one report; the exit code."""
+    from reports.numbers.join import collect
     from reports.pages import render
-    from reports.sections import compose
+    from reports.sections.report import build_report
 
-    frames = sources.load(options.source, options.runs, manifest)
-    collected = collect.collect(manifest, choose.study(manifest.study), frames)
-    report = compose.compose(collected, again(options, manifest.name))
-    code = put(options, options.out / manifest.name, render.files(report))
+    manifest, choice = choose.manifest(options.name, options.runs)
+    study = choose.study(manifest.study)
+    if choice:
+        print(choice)
+    collected = collect(manifest, study, sources.load(options.source, options.runs, manifest))
+    report = build_report(collected, command(options, manifest.name))
+    target = options.out / manifest.name
+    code = write_or_check(target, render.files(report), options.check)
     print(report.status)
     if not options.check:
-        print(f"{options.out / manifest.name / 'report.md'}\n{options.out / manifest.name / 'report.html'}")
+        print(f"{target / 'report.md'}\n{target / 'report.html'}")
     if options.publish:
         from reports.publish import publish
 
@@ -92,51 +83,57 @@ def single(manifest: Manifest, options: argparse.Namespace) -> int:
 
 
 def every(options: argparse.Namespace) -> int:
-    """Make (or check) the reports of all sweeps, and the index of them and of the studies not started."""
-    from reports import choose, sources
-    from reports.numbers import join as collect
-    from reports.pages import render
-    from reports.sections import compose, index
+    """Make (or check) the reports of all sweeps, and the index of them and of the studies not started.
 
+    A study whose file has a mistake has no report: a sentence says why, and the exit code is 2.
+    """
+    from reports.numbers.join import collect
+    from reports.pages import render
+    from reports.sections.index import index
+    from reports.sections.report import build_report
+
+    if options.name or options.publish:
+        raise ConfigError("--all takes neither a name nor --publish; leave out one of them")
+    known, broken = choose.every_study()
+    codes = [tell(error) for error in broken.values()]
     manifests = choose.every(options.runs)
     frames = sources.load(options.source, options.runs, None)
-    collected, code = [], 0
+    reported = []
     for manifest in manifests:
-        collected.append(collect.collect(manifest, choose.study(manifest.study), frames))
-        report = compose.compose(collected[-1], again(options, manifest.name))
-        code = max(code, put(options, options.out / manifest.name, render.files(report)))
-    waiting = [
-        (name, choose.study(name)) for name in studies.names() if name not in {m.study for m in manifests}
-    ]
-    report = index.index(
-        collected, [(name, study) for name, study in waiting if study], again(options, "--all")
-    )
-    code = max(code, put(options, options.out, render.pages(report, "index")))
+        if manifest.study not in broken:
+            reported.append(collect(manifest, known.get(manifest.study or ""), frames))
+            report = build_report(reported[-1], command(options, manifest.name))
+            codes.append(write_or_check(options.out / manifest.name, render.files(report), options.check))
+    started = {manifest.study for manifest in manifests}
+    waiting = {name: study for name, study in known.items() if name not in started}
+    report = index(reported, waiting, [str(error) for error in broken.values()], command(options, "--all"))
+    codes.append(write_or_check(options.out, render.pages(report, "index"), options.check))
     print(report.status)
     if not options.check:
         print(f"{options.out / 'index.md'}\n{options.out / 'index.html'}")
-    return code
+    return max(codes)
 
 
-def put(options: argparse.Namespace, folder: Path, contents: dict[str, str]) -> int:
-    """Write a folder, or with --check say what is out of date in it: exit code 1 then."""
-    from reports.pages import folder as files
+def write_or_check(target: Path, contents: dict[str, str], check: bool) -> int:
+    """Write a folder; or say on stderr what is out of date in it: exit code 1 if anything is."""
+    from reports.pages import folder
 
-    if not options.check:
-        files.write(folder, contents)
+    if not check:
+        folder.write(target, contents)
         return 0
-    found = files.differing(folder, contents)
-    print("\n".join(found), file=sys.stderr, end="\n" if found else "")
-    return 1 if found else 0
+    differing = folder.differing(target, contents)
+    for line in differing:
+        print(line, file=sys.stderr)
+    return int(bool(differing))
 
 
-def again(options: argparse.Namespace, what: str) -> str:
-    """The command that makes this report again; folders only where one can type them elsewhere too."""
+def command(options: argparse.Namespace, what: str) -> str:
+    """What makes this report again; with its folders only where one can type them elsewhere too."""
     words = ["python", "-m", "reports", what]
-    for key, default in (("runs", Path("runs")), ("out", Path("results"))):
-        folder = getattr(options, key)
-        if folder != default and not folder.is_absolute():
-            words += [f"--{key}", str(folder)]
+    for key in ("runs", "out"):
+        path = getattr(options, key)
+        if path != parser().get_default(key) and not path.is_absolute():
+            words += [f"--{key}", str(path)]
     if options.source != "records":
         words += ["--source", options.source]
     return shlex.join(words)

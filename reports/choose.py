@@ -1,4 +1,4 @@
-"""Which manifest a name means."""
+"""Which sweeps and studies are reported: what a name means, and what `--all` holds."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from ablations.sweep import studies
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.errors import ConfigError
 
+NO_SWEEP = "{runs} holds no sweep; start one, such as: python run.py -m model.depth=20,56,110"
+
 
 def listing(runs: Path) -> list[str]:
     """One line per sweep, newest first."""
-    found = [manifests.read(path) for path in manifests.newest_first(runs)]
-    if not found:
-        return [f"no sweep in {runs}; start one, such as: python run.py -m model.depth=20,56,110"]
-    width = max(len(manifest.name) for manifest in found)
-    return [
-        f"{m.name:{width}}  {len(m.cells):6,} cells" + (f"  study {m.study}" if m.study else "")
-        for m in found
+    asked = [manifests.read(path) for path in manifests.newest_first(runs)]
+    width = max((len(sweep.name) for sweep in asked), default=0)
+    lines = [
+        f"{sweep.name:{width}}  {len(sweep.cells):6,} cells"
+        + (f"  study {sweep.study}" if sweep.study else "")
+        for sweep in asked
     ]
+    return lines or [NO_SWEEP.format(runs=runs)]
 
 
 def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
@@ -33,9 +35,7 @@ def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
     paths = manifests.newest_first(runs)
     if name is None:
         if not paths:
-            raise ConfigError(
-                f"{runs} holds no sweep; start one, such as: python run.py -m model.depth=20,56,110"
-            )
+            raise ConfigError(NO_SWEEP.format(runs=runs))
         newest = manifests.read(paths[0])
         others = len(paths) - 1
         hint = f" ({others} older: python -m reports --list, then python -m reports NAME)" if others else ""
@@ -43,16 +43,14 @@ def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
     for path in paths:
         if path.stem == name:
             return manifests.read(path), ""
-    read = [manifests.read(path) for path in paths]
-    for candidate in read:
-        if candidate.study == name:
-            return candidate, f"Newest sweep of study {name}: {candidate.name}"
-    declared = _declared(name)
-    if declared is not None:
-        return declared, f"Study {name}: no sweep of it was started yet"
-    known = list(
-        dict.fromkeys([m.name for m in read] + [m.study for m in read if m.study] + list(studies.names()))
-    )
+    asked = [manifests.read(path) for path in paths]
+    for sweep in asked:
+        if sweep.study == name:
+            return sweep, f"Newest sweep of study {name}: {sweep.name}"
+    if name in studies.names():
+        return _declared(name), f"Study {name}: no sweep of it was started yet"
+    known = [sweep.name for sweep in asked] + [sweep.study for sweep in asked if sweep.study]
+    known = list(dict.fromkeys([*known, *studies.names()]))
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     nearest = f"; did you mean {close[0]}?" if close else ""
     shown = ", ".join(known[:20]) or "none yet"
@@ -61,9 +59,9 @@ def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
 
 def every(runs: Path) -> list[Manifest]:
     """What `--all` reports: every sweep, by study, and of a study what is nearest to its own protocol first."""
-    found = [manifests.read(path) for path in manifests.newest_first(runs)]
+    asked = [manifests.read(path) for path in manifests.newest_first(runs)]
     return sorted(
-        found, key=lambda m: (m.study or m.name, bool(departed(m)), bool(m.narrowed), -len(m.cells))
+        asked, key=lambda m: (m.study or m.name, bool(departed(m)), bool(m.narrowed), -len(m.cells))
     )
 
 
@@ -78,13 +76,23 @@ def study(name: str | None) -> Study | None:
     return studies.load(name) if name in studies.names() else None
 
 
-def _declared(name: str) -> Manifest | None:
-    """The cells that a study declares; None if there is no such study.
+def every_study() -> tuple[dict[str, Study], dict[str, ConfigError]]:
+    """All studies by name; and of each whose file has a mistake, what it is."""
+    known, broken = {}, {}
+    for name in studies.names():
+        try:
+            known[name] = studies.load(name)
+        except ConfigError as error:
+            broken[name] = error
+    return known, broken
+
+
+def _declared(name: str) -> Manifest:
+    """The cells that a study declares.
 
     Composing and costing them needs what training needs, Hydra and torch: ConfigError where that is missing.
     """
-    if name not in studies.names():
-        return None
+    studies.load(name)  # a mistake in its file is said everywhere
     try:
         from ablations.sweep.plan import study_manifest  # the one report that has no sweep to start from
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reports.numbers.join import Collected, Level, value_text
+from reports.numbers.join import Collected, Level, ordered, varies
+from reports.words import level_text, value_text
 
 
 def related(key: str, keys: Iterable[str]) -> bool:
@@ -20,17 +21,15 @@ def changes(c: Collected) -> list[str]:
     Names come first, then the recipe: they say most.
     """
 
-    def values(levels: Sequence[Any]) -> str:
-        return ", ".join(value_text(tuple(v) if isinstance(v, list) else v) for v in levels)
-
     def rank(departure: Mapping[str, Any]) -> tuple[bool, bool]:
-        key = departure["key"]
-        return not key.endswith(".name"), not key.startswith("recipe.")
+        return not departure["key"].endswith(".name"), not departure["key"].startswith("recipe.")
 
-    departures = sorted(c.manifest.departures, key=rank)
+    def values(levels: Sequence[Any]) -> str:
+        return ", ".join(map(value_text, levels))
+
     return [
         f"`{departure['key']}` {values(departure['here'])} instead of {values(departure['study'])}"
-        for departure in departures
+        for departure in sorted(c.manifest.departures, key=rank)
         if departure["key"] != "seed"
     ]
 
@@ -42,21 +41,15 @@ def more_seeds(c: Collected) -> list[int]:
     return [seed for seeds in here for seed in seeds if seed not in own]
 
 
-def narrowed(c: Collected) -> list[str]:
-    """Overrides that took a part of the study's cells."""
-    return [f"`{text}`" for text in c.manifest.narrowed]
-
-
-def confounds(collected: Collected) -> list[tuple[str, dict[Any, list[Level]]]]:
-    """Keys outside the studied factors in which compared cells differ -> value -> places that have it."""
-    cells, studied = collected.cells, {"seed", *collected.studied}
-    found = []
-    for key in sorted(key for key in cells.columns if "." in key and not related(key, studied)):
-        if cells[key].map(repr).nunique() > 1:
-            places: dict[Any, list[Level]] = {}
-            for value, row, column in zip(cells[key], cells["row"], cells["column"], strict=True):
-                place = row + column
-                if place not in places.setdefault(value, []):
-                    places[value].append(place)
-            found.append((key, places))
-    return found
+def confounds(c: Collected) -> list[tuple[str, Any, list[str]]]:
+    """Keys outside the studied factors in which compared cells differ: (key, a value of it, who has it)."""
+    studied, axes = {"seed", *c.studied}, (*c.row_keys, *c.column_keys)
+    differing = []
+    for key in sorted(key for key in c.cells.columns if "." in key and not related(key, studied)):
+        if varies(c.cells, key):
+            levels: dict[Any, list[Level]] = {}
+            for value, row, column in zip(c.cells[key], c.cells["row"], c.cells["column"], strict=True):
+                levels.setdefault(value, []).append(row + column)
+            for value, alike in levels.items():
+                differing.append((key, value, [level_text(level, axes) for level in ordered(alike)]))
+    return differing

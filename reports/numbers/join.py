@@ -12,19 +12,60 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.study import Study
+from ablations.study import Claim, Published, Study
 from ablations.sweep.manifest import Manifest
 from reports.numbers.statistics import Estimate, estimate
 from reports.sources import RUN_COLUMNS, Frames, is_metric
+from reports.words import distinct_texts, heading, level_text
 
 OPEN = ("planned", "queued", "running", "killed", "failed", "damaged")
 """States in which a number is still to come."""
 
-TEST_ERROR, TRAIN_ERROR = "test/error", "train/error"
+TEST_ERROR, TRAIN_ERROR, SPEED = "test/error", "train/error", "images_per_second"
 RESPONSES = "layer_response/"
 
 Level = tuple[Any, ...]
-"""A place on an axis of the tables: one level per key of that axis."""
+"""A row or a column of the tables: one value per key of that axis."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a row and a column of the tables meet: cells that differ in nothing but the seed.
+
+    text: "depth 56, shortcut B". labels: what stands in the first columns of its line: ("56", "B").
+    """
+
+    row: Level
+    column: Level
+    text: str
+    labels: tuple[str, ...]
+    cells: pd.DataFrame
+    _means: dict[str, Estimate] = field(default_factory=dict, init=False)
+
+    @cached_property
+    def finished(self) -> pd.DataFrame:
+        """The cells that have a number."""
+        done = self.cells["state"] == "finished"
+        return self.cells if done.all() else self.cells[done]
+
+    @property
+    def parameters(self) -> float:
+        """Of one network."""
+        return float(self.cells["parameters"].iloc[0])
+
+    @property
+    def multiply_adds(self) -> float:
+        """Of one network, in one forward pass of one image."""
+        return float(self.cells["multiply_adds"].iloc[0])
+
+    def mean(self, metric: str) -> Estimate:
+        """Of a metric, over the finished cells, with how many cells diverged and how many were asked for."""
+        if metric not in self._means:
+            states = self.cells["state"].tolist()
+            values = zip(states, self.cells[metric].tolist(), strict=True)
+            known = [value for state, value in values if state == "finished" and not math.isnan(value)]
+            self._means[metric] = estimate(known, states.count("diverged"), len(states))
+        return self._means[metric]
 
 
 @dataclass(frozen=True)
@@ -43,61 +84,41 @@ class Collected:
     events: Mapping[str, Sequence[Mapping[str, Any]]]
     row_keys: tuple[str, ...]
     column_keys: tuple[str, ...]
-    _estimates: dict[str, dict[tuple[Level, Level], Estimate]] = field(default_factory=dict, init=False)
 
     @cached_property
-    def groups(self) -> dict[tuple[Level, Level], pd.DataFrame]:
-        """(row, column) -> its cells, one per seed."""
-        places: dict[tuple[Level, Level], list[int]] = {}
-        for index, place in enumerate(zip(self.cells["row"], self.cells["column"], strict=True)):
-            places.setdefault(place, []).append(index)
-        return {place: self.cells.iloc[indices] for place, indices in places.items()}
+    def rows(self) -> dict[Level, str]:
+        """Rows of the tables in order, with what each is called."""
+        return distinct_texts(ordered(self.cells["row"]), self.row_keys)
 
     @cached_property
-    def rows(self) -> tuple[Level, ...]:
-        """Rows of the tables, in order."""
-        return ordered(self.cells["row"])
+    def columns(self) -> dict[Level, str]:
+        """Columns of the tables in order, with what each is called; one empty level when there are none."""
+        return {level: level_text(level, self.column_keys) for level in ordered(self.cells["column"])}
 
     @cached_property
-    def row_texts(self) -> dict[Level, str]:
-        """Row -> what it is called: a further key is named only where it tells rows apart that begin alike."""
-        alike: dict[Level, list[Level]] = {}
-        for row in self.rows:
-            alike.setdefault(row[:1], []).append(row)
-        texts = {}
-        for rows in alike.values():
-            kept = [i for i, values in enumerate(zip(*rows, strict=True)) if i == 0 or len(set(values)) > 1]
-            keys = [self.row_keys[i] for i in kept]
-            texts.update({row: level_text(tuple(row[i] for i in kept), keys) for row in rows})
-        return texts
+    def _by_level(self) -> dict[tuple[Level, Level], Place]:
+        indices: dict[tuple[Level, Level], list[int]] = {}
+        for index, levels in enumerate(zip(self.cells["row"], self.cells["column"], strict=True)):
+            indices.setdefault(levels, []).append(index)
+        headings = heading(self.row_keys[:1]), heading(self.column_keys)
+        places = {}
+        for row, column in ((row, column) for row in self.rows for column in self.columns):
+            if (row, column) in indices:
+                named = [(self.rows[row], headings[0])] * bool(row)
+                named += [(self.columns[column], headings[1])] * bool(column)
+                text = ", ".join(f"{key} {label}" for label, key in named)
+                cells = self.cells.iloc[indices[row, column]]
+                places[row, column] = Place(row, column, text, tuple(label for label, _ in named), cells)
+        return places
 
     @cached_property
-    def columns(self) -> tuple[Level, ...]:
-        """Columns of the tables, in order; one empty level when there are none."""
-        return ordered(self.cells["column"])
-
-    @cached_property
-    def places(self) -> tuple[tuple[Level, Level], ...]:
+    def places(self) -> tuple[Place, ...]:
         """The places that hold cells, row by row."""
-        return tuple((r, k) for r in self.rows for k in self.columns if (r, k) in self.groups)
+        return tuple(self._by_level.values())
 
-    def estimates(self, column: str) -> dict[tuple[Level, Level], Estimate]:
-        """Place -> mean over its finished cells, with what diverged and what was asked for."""
-        if column not in self._estimates:
-            values: dict[tuple[Level, Level], list[float]] = {place: [] for place in self.groups}
-            diverged, planned = Counter[tuple[Level, Level]](), Counter[tuple[Level, Level]]()
-            c = self.cells
-            for *place, state, value in zip(c["row"], c["column"], c["state"], c[column], strict=True):
-                key = (place[0], place[1])
-                planned[key] += 1
-                diverged[key] += state == "diverged"
-                if state == "finished" and not math.isnan(value):
-                    values[key].append(value)
-            found = {
-                key: estimate(v, diverged=diverged[key], planned=planned[key]) for key, v in values.items()
-            }
-            self._estimates[column] = found
-        return self._estimates[column]
+    def place(self, row: Level, column: Level) -> Place | None:
+        """The place there; None where no cell was asked for."""
+        return self._by_level.get((row, column))
 
     @property
     def studied(self) -> tuple[str, ...]:
@@ -111,7 +132,7 @@ class Collected:
     def metric(self) -> str:
         """What the study measures; of benchmarks their speed, whatever study they come from."""
         if self.is_benchmark:
-            return "images_per_second"
+            return SPEED
         return self.study.metric if self.study else TEST_ERROR
 
     @property
@@ -124,37 +145,24 @@ class Collected:
         """Whether any declared cell has no final state yet."""
         return bool(self.cells["state"].isin(OPEN).any())
 
-
-def key_text(key: str) -> str:
-    """A configuration key for people: "model.shortcut_type" -> "shortcut type"."""
-    return key.rpartition(".")[2].replace("_", " ")
-
-
-def level_text(level: Level, keys: Sequence[str]) -> str:
-    """A place for people: the first level bare, further ones with their keys: "56, learning rate 0.1"."""
-    first = [value_text(value) for value in level[:1]]
-    return ", ".join(
-        first + [f"{key_text(k)} {value_text(v)}" for k, v in zip(keys[1:], level[1:], strict=True)]
-    )
+    @property
+    def status(self) -> str:
+        """How far the cells are: "43 of 45 cells finished, 1 diverged, 1 failed"."""
+        count = Counter(self.cells["state"])
+        rest = [f"{count[state]} {state}" for state in ("diverged", *OPEN) if count[state]]
+        return ", ".join([f"{count['finished']} of {len(self.cells)} cells finished", *rest])
 
 
-def value_text(value: Any) -> str:
-    """A configuration value for people."""
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(value_text, value)) + "]"
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def varies(cells: pd.DataFrame, key: str) -> bool:
+    """Whether the cells differ in a key of their configuration."""
+    return bool(cells[key].map(repr).nunique() > 1)
 
 
 def ordered(levels: Iterable[Level]) -> tuple[Level, ...]:
     """Levels once each: numbers in their order, everything else in order of appearance."""
     unique = list(dict.fromkeys(levels))
-    if not unique:
-        return ()
-    ranks: list[dict[Any, Any]] = []
-    for position in range(len(unique[0])):
-        values = list(dict.fromkeys(level[position] for level in unique))
+    ranks: list[dict[Any, int]] = []
+    for values in map(dict.fromkeys, zip(*unique, strict=True)):
         numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         ranks.append({value: rank for rank, value in enumerate(sorted(values) if numeric else values)})
     return tuple(
@@ -176,48 +184,38 @@ def factors(manifest: Manifest, study: Study | None) -> tuple[str, ...]:
 
 def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collected:
     """Join a manifest's cells with what a source found of them."""
-    declared = pd.DataFrame(
-        {
-            "identity": [cell["identity"] for cell in manifest.cells],
-            "command": [shlex.join(["python", "run.py", *cell["overrides"]]) for cell in manifest.cells],
-            "declared_name": [cell["name"] for cell in manifest.cells],
-            "declared_parameters": [cell["parameters"] for cell in manifest.cells],
-            "declared_multiply_adds": [cell["multiply_adds"] for cell in manifest.cells],
-        }
-    )
-    kept = [column for column in frames.runs.columns if column in RUN_COLUMNS or is_metric(column)]
-    cells = declared.merge(frames.runs[kept], on="identity", how="left", validate="m:1")
+    own = ("identity", "name", "parameters", "multiply_adds")
+    declared = pd.DataFrame({key: [cell[key] for cell in manifest.cells] for key in own})
+    declared["command"] = [shlex.join(["python", "run.py", *cell["overrides"]]) for cell in manifest.cells]
+    observed = [name for name in frames.runs.columns if name in RUN_COLUMNS or is_metric(name)]
+    runs = frames.runs[[name for name in observed if name not in own[1:]]]
+    cells = declared.merge(runs, on="identity", how="left", validate="m:1")
     cells["state"] = cells["state"].fillna("planned")
-    cells["name"] = cells.pop("declared_name")
-    cells["parameters"] = cells.pop("declared_parameters")
-    cells["multiply_adds"] = cells.pop("declared_multiply_adds")
     for column in ("reason", "commit", "versions", "hardware", "job", "url", "checksum"):
         cells[column] = cells[column].fillna("").astype(object)
-    for metric in dict.fromkeys((TEST_ERROR, TRAIN_ERROR, *(spoken_of(study) if study else ()))):
+    speaking: list[Study | Claim | Published] = [study, *study.claims, *study.published] if study else []
+    for metric in dict.fromkeys((TEST_ERROR, TRAIN_ERROR, *(each.metric for each in speaking))):
         if metric.startswith(RESPONSES):
             cells[metric] = [response(frames.events.get(name, ()), metric) for name in cells["identity"]]
         elif metric not in cells:
-            cells[metric] = float("nan")
+            cells[metric] = math.nan
     groups = [key for key in factors(manifest, study) if "." not in key and key != "seed"] if study else []
     configs = [_frozen(cell["config"]) | _chosen(cell["overrides"], groups) for cell in manifest.cells]
     keys = sorted({key for config in configs for key in config})
     columns = {key: pd.Series([config.get(key) for config in configs], dtype=object) for key in keys}
     cells = pd.concat([cells, pd.DataFrame(columns, index=cells.index)], axis=1)
     row_keys, column_keys = axes(cells, manifest, study)
-    cells["row"] = pd.Series([tuple(c.get(k) for k in row_keys) for c in configs], dtype=object)
-    cells["column"] = pd.Series([tuple(c.get(k) for k in column_keys) for c in configs], dtype=object)
-    found = set(cells["identity"])
-    history = frames.history[frames.history["identity"].isin(found)]
+    for axis, of_axis in (("row", row_keys), ("column", column_keys)):
+        levels = [tuple(config.get(key) for key in of_axis) for config in configs]
+        cells[axis] = pd.Series(levels, dtype=object)
+    history = frames.history[frames.history["identity"].isin(set(cells["identity"]))]
     return Collected(manifest, study, cells, history, frames.events, row_keys, column_keys)
 
 
-def spoken_of(study: Study) -> tuple[str, ...]:
-    """The metrics of a study: its own, then those of its claims and of the paper's numbers."""
-    return tuple(
-        dict.fromkeys(
-            (study.metric, *(claim.metric for claim in study.claims), *(p.metric for p in study.published))
-        )
-    )
+def last_responses(events: Sequence[Mapping[str, Any]]) -> Sequence[tuple[str, float]]:
+    """(layer, standard deviation of its response) as a run recorded them last; [] if it did not."""
+    recorded = [event["responses"] for event in events if event.get("event") == "layer_responses"]
+    return recorded[-1] if recorded else []
 
 
 def response(events: Sequence[Mapping[str, Any]], metric: str) -> float:
@@ -225,8 +223,7 @@ def response(events: Sequence[Mapping[str, Any]], metric: str) -> float:
 
     They are made here, from the event, so that they are the same from every source. NaN if there is none.
     """
-    found = [event["responses"] for event in events if event.get("event") == "layer_responses"]
-    stds = sorted((std for _, std in found[-1]), reverse=True) if found else []
+    stds = sorted((std for _, std in last_responses(events)), reverse=True)
     what = metric.removeprefix(RESPONSES)
     if what == "mean":
         return math.fsum(stds) / len(stds) if stds else math.nan
@@ -243,7 +240,7 @@ def axes(
     join the rows where cells of one place would otherwise differ in them, so that only seeds are averaged.
     """
     known = [key for key in factors(manifest, study) if key != "seed" and key in cells]
-    varying = [key for key in known if cells[key].map(repr).nunique() > 1] or known
+    varying = [key for key in known if varies(cells, key)] or known
     if study:
         rows, columns = [study.rows], [study.columns] if study.columns else []
     else:

@@ -46,20 +46,16 @@ class Estimate:
 NOTHING = Estimate(0, math.nan)
 
 
-def estimate(values: Values, level: float = LEVEL, diverged: int = 0, planned: int = 0) -> Estimate:
+def estimate(values: Values, diverged: int = 0, planned: int = 0) -> Estimate:
     """Mean, sample standard deviation and t interval."""
     x = np.asarray(values, dtype=float)
     n = len(x)
-    if n == 0:
-        return Estimate(0, math.nan, level=level, diverged=diverged, planned=planned)
-    mean = math.fsum(x) / n
-    if n == 1:
-        return Estimate(1, mean, level=level, diverged=diverged, planned=planned)
-    if np.ptp(x) <= ROUNDING:
-        return Estimate(n, mean, 0.0, level=level, df=n - 1, diverged=diverged, planned=planned)
-    sd = math.sqrt(math.fsum((x - mean) ** 2) / (n - 1))
-    half = float(special.stdtrit(n - 1, (1 + level) / 2)) * sd / math.sqrt(n)
-    return Estimate(n, mean, sd, mean - half, mean + half, level, n - 1, diverged, planned)
+    mean = math.fsum(x) / n if n else math.nan
+    if n < 2:
+        return Estimate(n, mean, diverged=diverged, planned=planned)
+    squares = 0.0 if np.ptp(x) <= ROUNDING else math.fsum((x - mean) ** 2)
+    sd = math.sqrt(squares / (n - 1))
+    return at_level(Estimate(n, mean, sd, df=n - 1, diverged=diverged, planned=planned), LEVEL)
 
 
 def differences(of: Mapping[Hashable, float], than: Mapping[Hashable, float]) -> list[float]:
@@ -67,24 +63,22 @@ def differences(of: Mapping[Hashable, float], than: Mapping[Hashable, float]) ->
     return [value - than[key] for key, value in of.items() if key in than]
 
 
-def welch(of: Values, than: Values, level: float = LEVEL) -> Estimate:
+def welch(of: Values, than: Values) -> Estimate:
     """Difference of two means whose runs are not paired, variances not assumed equal (Welch).
 
     n is the smaller group; `sd` is scaled so that sd / sqrt(n) is the standard error of the difference.
     """
     a, b = estimate(of), estimate(than)
-    if not a.n or not b.n:
-        return Estimate(0, math.nan, level=level)
-    if a.n < 2 or b.n < 2:
-        return Estimate(min(a.n, b.n), a.mean - b.mean, level=level)
+    n, mean = min(a.n, b.n), a.mean - b.mean
+    if n < 2:
+        return Estimate(n, mean)
     parts = (a.sd**2 / a.n, b.sd**2 / b.n)
     error = math.sqrt(sum(parts))
-    n, mean = min(a.n, b.n), a.mean - b.mean
     if error == 0:
-        return Estimate(n, mean, 0.0, level=level, df=a.n + b.n - 2)
+        return Estimate(n, mean, 0.0, df=a.n + b.n - 2)
     df = sum(parts) ** 2 / (parts[0] ** 2 / (a.n - 1) + parts[1] ** 2 / (b.n - 1))
-    half = float(special.stdtrit(df, (1 + level) / 2)) * error
-    return Estimate(n, mean, error * math.sqrt(n), mean - half, mean + half, level, df)
+    half = float(special.stdtrit(df, (1 + LEVEL) / 2)) * error
+    return Estimate(n, mean, error * math.sqrt(n), mean - half, mean + half, df=df)
 
 
 def at_level(e: Estimate, level: float) -> Estimate:
@@ -137,24 +131,24 @@ def power(sd: float, n: int, difference: float, level: float = LEVEL) -> float:
     return above + float(special.nctdtr(n - 1, shift, -critical))
 
 
-def resolvable(sd: float, n: int, level: float = LEVEL, wanted: float = POWER) -> float:
-    """The smallest true difference that n pairs would show with this probability; NaN without any spread."""
+def resolvable(sd: float, n: int, level: float = LEVEL) -> float:
+    """The smallest true difference that n pairs would show with probability POWER; NaN without any spread."""
     if n < 2 or math.isnan(sd) or sd == 0:
         return math.nan
     low, high = 0.0, sd
-    while power(sd, n, high, level) < wanted:
+    while power(sd, n, high, level) < POWER:
         high *= 2
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if power(sd, n, middle, level) < wanted else (low, middle)
+        low, high = (middle, high) if power(sd, n, middle, level) < POWER else (low, middle)
     return high
 
 
-def seeds_needed(sd: float, difference: float, level: float = LEVEL, wanted: float = POWER) -> int | None:
-    """The fewest pairs that would show this difference with this probability; None beyond 1,000."""
+def seeds_needed(sd: float, difference: float, level: float = LEVEL) -> int | None:
+    """The fewest pairs that would show this difference with probability POWER; None beyond 1,000."""
     if difference == 0 or math.isnan(sd) or sd == 0:
         return None
-    return next((n for n in range(2, 1001) if power(sd, n, difference, level) >= wanted), None)
+    return next((n for n in range(2, 1001) if power(sd, n, difference, level) >= POWER), None)
 
 
 def sampling_error(percent: float, images: int) -> float:
@@ -163,20 +157,19 @@ def sampling_error(percent: float, images: int) -> float:
     return 100 * math.sqrt(max(p * (1 - p), 0) / images)
 
 
-def holm(p_values: Sequence[float], alpha: float = 1 - LEVEL) -> list[tuple[bool, float]]:
-    """For each p value: whether it is significant in its family, and the alpha that it was judged at.
+def holm(p_values: Sequence[float]) -> list[tuple[bool, float]]:
+    """For each p value: whether it is significant in its family, and the alpha that it was judged at (Holm 1979).
 
-    The smallest is judged at alpha/m, the next at alpha/(m-1), ...; the first that fails ends it, and all
-    further ones are judged at the alpha of that one, so that "its interval excludes the margin" and
-    "significant" are the same thing.
+    Of m values the smallest is judged at alpha/m with alpha = 1 - LEVEL, the next at alpha/(m-1), ...; the first
+    that fails ends it, and all further ones are judged at the alpha of that one, so that "its interval excludes
+    the margin" and "significant" are the same thing.
     """
     order = sorted(range(len(p_values)), key=lambda i: (p_values[i], i))
-    result = [(False, alpha)] * len(p_values)
-    failed_at: float | None = None
+    result = [(False, math.nan)] * len(p_values)
+    significant, judged_at = True, math.nan
     for rank, index in enumerate(order):
-        judged_at = alpha / (len(p_values) - rank) if failed_at is None else failed_at
-        significant = failed_at is None and p_values[index] <= judged_at
-        if not significant and failed_at is None:
-            failed_at = judged_at
+        if significant:
+            judged_at = (1 - LEVEL) / (len(p_values) - rank)
+            significant = p_values[index] <= judged_at
         result[index] = (significant, judged_at)
     return result

@@ -7,21 +7,24 @@ counts as worse than any that finished, and never helps the side that it is on.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
 from ablations.study import Claim
 from reports.numbers import statistics
 from reports.numbers.deviations import related
-from reports.numbers.join import Collected, key_text, value_text
+from reports.numbers.join import Collected, Place, varies
 from reports.numbers.statistics import Estimate, estimate
-from reports.pages.document import number
+from reports.words import number, setting
 
 Word = Literal["supported", "contradicted", "undecided", "untested"]
+WORDS: tuple[Word, ...] = get_args(Word)
 
 UNFAIR = 0.05
 """Below this p value of `statistics.poolable`, rows are judged one by one."""
@@ -71,85 +74,88 @@ def select(cells: pd.DataFrame, levels: Mapping[str, Any]) -> pd.DataFrame:
 def compare(c: Collected, of: Mapping[str, Any], than: Mapping[str, Any], metric: str) -> Comparison:
     """Compare two groups of cells, paired by every studied factor that varies and that neither of them fixes."""
     free = [key for key in c.studied if key in c.cells and not related(key, [*of, *than])]
-    free = [key for key in free if c.cells[key].map(repr).nunique() > 1]
-    a, b = (_by_key(select(c.cells, levels), free, metric) for levels in (of, than))
+    free = [key for key in free if varies(c.cells, key)]
+    first, second = (_by_levels(select(c.cells, levels), free, metric) for levels in (of, than))
+    pairs = [levels for levels in first if levels in second]
     parts: dict[str, list[float]] = {}
-    diverged = {"of": 0, "than": 0, "both": 0}
-    still_open = 0
-    for key in [key for key in a if key in b]:
-        (state_a, value_a), (state_b, value_b) = a[key], b[key]
-        name = ", ".join(
-            f"{key_text(k)} {value_text(v)}" for k, v in zip(free, key, strict=True) if k != "seed"
-        )
-        if state_a == state_b == "finished":
-            parts.setdefault(name, []).append(value_a - value_b)
-        elif {state_a, state_b} <= {"finished", "diverged"}:
-            side = "both" if state_a == state_b else "of" if state_a == "diverged" else "than"
-            diverged[side] += 1
-        else:
-            still_open += 1
-    estimates = {name: estimate(values) for name, values in parts.items()}
+    outcomes: Counter[str] = Counter()
+    for levels in pairs:
+        states = first[levels][0], second[levels][0]
+        outcomes[_outcome(*states)] += 1
+        if states == ("finished", "finished"):
+            named = zip(free, levels, strict=True)
+            part = ", ".join(setting(key, level) for key, level in named if key != "seed")
+            parts.setdefault(part, []).append(first[levels][1] - second[levels][1])
     pooled = estimate([value for values in parts.values() for value in values])
-    paired = bool(a.keys() & b.keys()) or not a or not b
+    paired = bool(pairs) or not first or not second
     if not paired:
-        pooled = statistics.welch(_finished(a), _finished(b))
-        diverged = {"of": _diverged(a), "than": _diverged(b), "both": 0}
-    fair = statistics.poolable(list(parts.values()))
+        pooled = statistics.welch(*(list(_finished(side).values()) for side in (first, second)))
+        outcomes = Counter(of=_diverged(first), than=_diverged(second))
     return Comparison(
-        estimates, pooled, fair, paired, diverged["of"], diverged["than"], diverged["both"], still_open
-    )
+        {part: estimate(values) for part, values in parts.items()}, pooled,
+        statistics.poolable(list(parts.values())), paired,
+        outcomes["of"], outcomes["than"], outcomes["both"], outcomes["open"],
+    )  # fmt: skip
 
 
-def _by_key(
+def _outcome(of: str, than: str) -> str:
+    """Of a pair of cells in these states: finished, open, or which of them diverged (of, than or both)."""
+    if not {of, than} <= {"finished", "diverged"}:
+        return "open"
+    if of == than:
+        return "both" if of == "diverged" else "finished"
+    return "of" if of == "diverged" else "than"
+
+
+def _by_levels(
     cells: pd.DataFrame, free: Sequence[str], metric: str
 ) -> dict[tuple[Hashable, ...], tuple[str, float]]:
     """Levels of the free factors -> state and metric of the cell that has them."""
     if metric not in cells:
         cells = cells.assign(**{metric: math.nan})
     states = cells["state"].where(cells["state"].ne("finished") | cells[metric].notna(), "failed")
-    keys = zip(*(cells[key] for key in free), strict=True) if free else [()] * len(cells)
-    return dict(zip(keys, zip(states, cells[metric], strict=True), strict=True))
+    levels = zip(*(cells[key] for key in free), strict=True) if free else [()] * len(cells)
+    return dict(zip(levels, zip(states, cells[metric], strict=True), strict=True))
 
 
-def _finished(side: Mapping[Any, tuple[str, float]]) -> list[float]:
-    return [value for state, value in side.values() if state == "finished"]
+def _finished(side: Mapping[Any, tuple[str, float]]) -> dict[Hashable, float]:
+    return {levels: value for levels, (state, value) in side.items() if state == "finished"}
 
 
 def _diverged(side: Mapping[Any, tuple[str, float]]) -> int:
     return sum(state == "diverged" for state, _ in side.values())
 
 
-def p_values(claim: Claim, e: Estimate) -> tuple[float, float]:
+def p_values(claim: Claim, difference: Estimate) -> tuple[float, float]:
     """One-sided p values against a claim's being false, and against its being true."""
+    upper, lower = (functools.partial(test, difference) for test in (statistics.upper_p, statistics.lower_p))
     if claim.within is not None:
-        inside = max(statistics.lower_p(e, claim.within), statistics.upper_p(e, -claim.within))
-        return inside, min(statistics.upper_p(e, claim.within), statistics.lower_p(e, -claim.within))
+        inside = max(lower(claim.within), upper(-claim.within))
+        return inside, min(upper(claim.within), lower(-claim.within))
     if claim.below is not None:
-        return statistics.lower_p(e, -claim.below), statistics.upper_p(e, -claim.below)
+        return lower(-claim.below), upper(-claim.below)
     assert claim.above is not None
-    return statistics.upper_p(e, claim.above), statistics.lower_p(e, claim.above)
+    return upper(claim.above), lower(claim.above)
 
 
-def judge(c: Collected, claims: Sequence[Claim]) -> list[Verdict]:
+def judge_claims(c: Collected, claims: Sequence[Claim]) -> list[Verdict]:
     """A verdict for each claim of a study."""
-    compared = [compare(c, claim.of, claim.than, claim.metric) for claim in claims]
-    asked = [_evidence(claim, made) for claim, made in zip(claims, compared, strict=True)]
-    tested = [index for index, made in enumerate(compared) if made.pooled.n]
-    significant = dict(
-        zip(tested, statistics.holm([min(1.0, 2 * min(asked[i][1:3])) for i in tested]), strict=True)
-    )
+    comparisons = [compare(c, claim.of, claim.than, claim.metric) for claim in claims]
+    evidence = [_evidence(claim, made) for claim, made in zip(claims, comparisons, strict=True)]
+    tested = [index for index, made in enumerate(comparisons) if made.pooled.n]
+    decided = statistics.holm([min(1.0, 2 * min(evidence[index][1:3])) for index in tested])
+    significant = dict(zip(tested, decided, strict=True))
     verdicts = []
-    for index, (claim, made) in enumerate(zip(claims, compared, strict=True)):
-        e, p_true, p_false, note = asked[index]
+    for index, (claim, made) in enumerate(zip(claims, comparisons, strict=True)):
+        difference, p_true, p_false, note = evidence[index]
         rejected, alpha = significant.get(index, (False, 1 - statistics.LEVEL))
         word: Word = "undecided"
         if rejected:
             word = "supported" if p_true < p_false else "contradicted"
-        word, extra = _with_diverged(claim, made, word)
-        e = statistics.at_level(e, 1 - alpha)
-        verdicts.append(
-            Verdict(claim, word, e, made, " ".join(filter(None, [note, extra, _power(claim, e, word)])))
-        )
+        word, of_diverged = _with_diverged(claim, made, word)
+        difference = statistics.at_level(difference, 1 - alpha)
+        notes = " ".join(filter(None, [note, of_diverged, _power(claim, difference, word)]))
+        verdicts.append(Verdict(claim, word, difference, made, notes))
     return verdicts
 
 
@@ -168,10 +174,10 @@ def _evidence(claim: Claim, made: Comparison) -> tuple[Estimate, float, float, s
         elif len(made.parts) > 1:
             notes.append(f"Pooled over {len(made.parts)} groups (they agree, p = {made.fair:.2f}).")
         return made.pooled, *p_values(claim, made.pooled), " ".join(notes)
-    each = {name: p_values(claim, e) for name, e in made.parts.items()}
+    each = {part: p_values(claim, difference) for part, difference in made.parts.items()}
     true, false = (max(p[side] for p in each.values()) for side in (0, 1))
     side = 0 if true <= false else 1
-    least = max(each, key=lambda name: each[name][side])
+    least = max(each, key=lambda part: each[part][side])
     notes.append(
         f"Groups differ (p = {made.fair:.2g}): it must hold in each; shown: the least clear, {least}."
     )
@@ -179,7 +185,7 @@ def _evidence(claim: Claim, made: Comparison) -> tuple[Estimate, float, float, s
 
 
 def _with_diverged(claim: Claim, made: Comparison, word: Word) -> tuple[Word, str]:
-    """What runs that diverged do to a verdict."""
+    """What runs that diverged do to a verdict, with a sentence about them."""
     of, than, both, finished = made.diverged_of, made.diverged_than, made.diverged_both, made.pooled.n
     if not of and not than:
         if finished:
@@ -191,51 +197,42 @@ def _with_diverged(claim: Claim, made: Comparison, word: Word) -> tuple[Word, st
         )
     text = f"Of {of + than + both + finished} pairs, {of + both} diverged in the first group, "
     text += f"{than + both} in the second."
-    if not finished and min(of, than) == 0 and max(of, than) > 1:
-        of_is_worse = of > 0
-        holds = claim.above is not None if of_is_worse else claim.below is not None
-        return ("supported" if holds else "contradicted"), text + " No number is needed."
-    worse = "of" if of and not than else "than" if than and not of else "both"
-    agrees = {
-        ("above", "of"): "supported", ("below", "of"): "contradicted",
-        ("below", "than"): "supported", ("above", "than"): "contradicted",
-        ("within", "of"): "contradicted", ("within", "than"): "contradicted",
-    }  # fmt: skip
-    kind = "within" if claim.within is not None else "below" if claim.below is not None else "above"
-    if word == agrees.get((kind, worse)):
+    shown: Word | None = None  # what it shows when the one side diverges and the other does not
+    if min(of, than) == 0:
+        agrees = claim.above if of else claim.below
+        shown = "contradicted" if agrees is None else "supported"
+        if not finished and of + than > 1:
+            return shown, text + " No number is needed."
+    if word == shown:
         return word, text
     return "undecided", text + " The pairs that finished cannot decide it."
 
 
-def _power(claim: Claim, e: Estimate, word: Word) -> str:
+def _power(claim: Claim, difference: Estimate, word: Word) -> str:
     """What an undecided claim would take."""
-    if word != "undecided" or e.n == 0:
+    if word != "undecided" or difference.n == 0:
         return ""
-    if e.n == 1:
+    if difference.n == 1:
         return "One pair: no interval."
-    if e.sd == 0:
-        return f"All {e.n} pairs differ by the same amount: there is no spread to judge by."
-    smallest = statistics.resolvable(e.sd, e.n, e.level)
-    margin = claim.within if claim.within is not None else claim.below or claim.above or 0.0
-    edge = -margin if claim.below is not None else margin
-    gap = abs(abs(e.mean) - edge) if claim.within is not None else abs(e.mean - edge)
-    needed = statistics.seeds_needed(e.sd, gap, e.level)
-    text = f"These {e.n} pairs resolve {number(smallest, 2)}"
-    return text + (f"; about {needed} pairs would settle this." if needed and needed > e.n else ".")
+    if difference.sd == 0:
+        return f"All {difference.n} pairs differ by the same amount: there is no spread to judge by."
+    smallest = statistics.resolvable(difference.sd, difference.n, difference.level)
+    if claim.within is not None:
+        gap = abs(abs(difference.mean) - claim.within)
+    else:
+        gap = abs(difference.mean - (claim.above or -(claim.below or 0.0)))
+    needed = statistics.seeds_needed(difference.sd, gap, difference.level)
+    text = f"These {difference.n} pairs resolve {number(smallest, 2)}"
+    return text + (f"; about {needed} pairs would settle this." if needed and needed > difference.n else ".")
 
 
-def baseline_comparison(
-    c: Collected, of: tuple[Any, Any], than: tuple[Any, Any], metric: str
-) -> tuple[Estimate, bool]:
-    """Difference between two places of the tables, paired by seed; False if not paired."""
-    empty = c.cells.iloc[:0]
-    a, b = (
-        _by_key(c.groups.get(place, empty), ["seed"] if "seed" in c.cells else [], metric)
-        for place in (of, than)
-    )
-    values = [a[k][1] - b[k][1] for k in a if k in b and a[k][0] == b[k][0] == "finished"]
-    lost = sum("diverged" in (a[k][0], b[k][0]) for k in a if k in b)
-    if values or a.keys() & b.keys():
-        planned = len(a.keys() & b.keys())
-        return replace(estimate(values), diverged=lost, planned=planned), True
-    return statistics.welch(_finished(a), _finished(b)), False
+def place_difference(of: Place, than: Place, metric: str) -> tuple[Estimate, bool]:
+    """Difference between two places of the tables, paired by seed; False if no seed is in both."""
+    free = ["seed"] if "seed" in of.cells else []
+    first, second = (_by_levels(place.cells, free, metric) for place in (of, than))
+    pairs = [levels for levels in first if levels in second]
+    if not pairs:
+        return statistics.welch(*(list(_finished(side).values()) for side in (first, second))), False
+    values = statistics.differences(_finished(first), _finished(second))
+    lost = sum("diverged" in (first[levels][0], second[levels][0]) for levels in pairs)
+    return estimate(values, diverged=lost, planned=len(pairs)), True

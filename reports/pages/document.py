@@ -5,14 +5,12 @@ Text may hold `code`, **bold** and [links](address), nothing else.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reports.numbers.statistics import Estimate
-
-HOLE = "–"
+from reports.words import HOLE, number, spread
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,18 @@ class Column:
     left: bool = False
 
 
+def text_columns(*labels: str) -> list[Column]:
+    """Columns of text, aligned left."""
+    return [Column(label, left=True) for label in labels]
+
+
 @dataclass(frozen=True)
 class Table:
     """A table. Values in rows are None (a hole), text, numbers or Estimates; `name` names its files."""
 
     name: str
     caption: str
-    columns: tuple[Column, ...]
+    columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
     note: str = ""
 
@@ -98,33 +101,6 @@ class Report:
     def blocks(self) -> list[Block]:
         """All blocks in order."""
         return [block for section in self.sections for block in section.blocks]
-
-
-def number(value: float, decimals: int | None) -> str:
-    """A number for people: fixed decimals, or a whole number with thin groups; a true minus sign."""
-    if math.isnan(value):
-        return HOLE
-    text = f"{value:.{decimals}f}" if decimals is not None else f"{value:,.0f}"
-    if float(text.replace(",", "")) == 0:
-        text = text.lstrip("-")  # no "-0.00"
-    return text.replace("-", "−")
-
-
-def spread(e: Estimate, decimals: int) -> str:
-    """An estimate for people: mean ± sd; ‡ if more diverged, † if some are still to come."""
-    if e.n == 0:
-        return f"diverged ×{e.diverged}" if e.diverged else HOLE
-    text = number(e.mean, decimals)
-    if e.n > 1:
-        text += f" ± {number(e.sd, decimals)}"
-    return text + ("‡" if e.diverged else "") + ("†" if e.planned > e.n + e.diverged else "")
-
-
-def interval(e: Estimate, decimals: int) -> str:
-    """[low, high], or a hole below two values."""
-    if math.isnan(e.low):
-        return HOLE
-    return f"[{number(e.low, decimals)}, {number(e.high, decimals)}]"
 
 
 def cell(value: Any, column: Column) -> str:

@@ -7,20 +7,21 @@ carry classes only (s0 ... s6 for series); colours, light and dark, are in templ
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from html import escape
 from textwrap import wrap
+from typing import ClassVar
 
 SERIES = 7
 """Series that can be told apart: by colour (Okabe and Ito's, safe for the colour-blind) and by shape."""
 
 WIDTH, HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 30, 46
+_EDGE = WIDTH - _RIGHT
+
 _CHARACTER = 6.4
 """Mean width of a character at 12 px, for deciding what fits."""
-
 
 _LABEL = 30
 """Characters of a line of a row's label."""
@@ -79,197 +80,186 @@ def logarithmic(label: str, low: float, high: float) -> Axis:
     return replace(linear(label, low, high), log=True)
 
 
-def range_of(values: Sequence[float], zero_below: float = 0.3) -> tuple[float, float]:
-    """Limits that hold all values with some air; from zero if the lowest is below this part of it."""
+def range_of(values: Sequence[float]) -> tuple[float, float]:
+    """Limits that hold all values with some air; from zero if the lowest is small beside the highest."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return 0.0, 1.0
     low, high = min(finite), max(finite)
     air = 0.08 * (high - low or abs(high) or 1.0)
-    return (0.0 if 0 <= low <= zero_below * high else low - air), high + air
+    return (0.0 if 0 <= low <= 0.3 * high else low - air), high + air
 
 
 @dataclass
-class Panel:
-    """One plot under construction; `svg()` is its content in a WIDTH × HEIGHT box."""
+class _Plot:
+    """A plot under construction: marks stand at a place, in px along one axis, and show a value on the other."""
 
     title: str
     x: Axis
-    y: Axis
-    marks: list[str] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list, init=False)
+    left: float = field(default=_LEFT, init=False)
+    height: int = field(default=HEIGHT, init=False)
+    across: ClassVar[bool]  # whether values run along the x axis
+    seed_shift: ClassVar[int]  # px between the mark of a mean and those of its seeds
+
+    @property
+    def bottom(self) -> int:
+        """Px of the x axis."""
+        return self.height - _BOTTOM
+
+    @property
+    def _edges(self) -> tuple[float, float]:
+        return (self.left, _EDGE) if self.across else (_TOP, self.bottom)
 
     def px(self, value: float) -> float:
         """x value -> px."""
-        return _LEFT + self.x.fraction(value) * (WIDTH - _LEFT - _RIGHT)
+        return self.left + self.x.fraction(value) * (_EDGE - self.left)
 
-    def py(self, value: float) -> float:
-        """y value -> px; values outside are left to the clip."""
-        return HEIGHT - _BOTTOM - self.y.fraction(value) * (HEIGHT - _TOP - _BOTTOM)
+    def scale(self, value: float) -> float:
+        """A value of a mark -> px."""
+        return self.px(value)
 
-    def marker(self, x: float, value: float, series: int, tip: str, small: bool = False) -> None:
-        """A value at `x` px; small: one seed."""
-        y = self.py(value)
-        if y < _TOP or y > HEIGHT - _BOTTOM:
+    def marker(self, at: float, value: float, series: int, tip: str, small: bool = False) -> None:
+        """A value at `at` px; small: one seed."""
+        px = self.scale(value)
+        if self._edges[0] <= px <= self._edges[1]:
+            style = f"m s{series % SERIES}" + (" seed" if small else "")
+            spot = (px, at) if self.across else (at, px)
+            self.marks.append(_titled(shape(*spot, series, 2.6 if small else 4.6), style, tip))
+
+    def cross(self, at: float, series: int, tip: str) -> None:
+        """A run without a value, at the upper or right edge."""
+        corner = f"{_EDGE - 11} {at - 4:.1f}" if self.across else f"{at - 4:.1f} {_TOP + 3}"
+        self.marks.append(_titled(f'<path d="M{corner}l8 8m0 -8l-8 8"/>', f"l s{series % SERIES}", tip))
+
+    def bar(self, at: float, low: float, high: float, series: int) -> None:
+        """An interval at `at` px; without a cap where it goes on outside; nothing where there is none."""
+        if math.isnan(low):
             return
-        style = f"m s{series % SERIES}" + (" seed" if small else "")
-        self.marks.append(_titled(shape(x, y, series, 2.6 if small else 4.6), style, tip))
+        ends = sorted((self.scale(low), self.scale(high)))
+        start, end = max(ends[0], self._edges[0]), min(ends[1], self._edges[1])
+        caps = [px for px in ends if start <= px <= end]
+        if self.across:
+            path = f"M{start:.1f} {at:.1f}H{end:.1f}" + "".join(f"M{x:.1f} {at - 4:.1f}v8" for x in caps)
+        else:
+            path = f"M{at:.1f} {start:.1f}V{end:.1f}" + "".join(f"M{at - 4:.1f} {y:.1f}h8" for y in caps)
+        self.marks.append(f'<path class="l s{series % SERIES}" d="{path}"/>')
+
+    def svg(self) -> str:
+        """The plot as SVG content, WIDTH × height."""
+        left, middle = f"{self.left:.1f}" if self.across else f"{self.left}", (self.left + _EDGE) / 2
+        title = f'<text class="t title" x="{left}" y="17">{escape(self.title)}</text>'
+        axis = f'<path class="axis" d="M{left} {self.bottom}H{_EDGE}"/>'
+        name = f'<text class="t mid" x="{middle:.1f}" y="{self.height - 8}">{escape(self.x.label)}</text>'
+        return "\n".join([title, *self._grid(), axis, name, *self._inside()])
+
+    def _grid(self) -> Iterator[str]:
+        raise NotImplementedError
+
+    def _inside(self) -> list[str]:
+        return self.marks
+
+
+@dataclass
+class Panel(_Plot):
+    """A plot with values upwards."""
+
+    y: Axis
+    across, seed_shift = False, 6
+
+    def scale(self, value: float) -> float:
+        """y value -> px; values outside are left to the clip."""
+        return self.bottom - self.y.fraction(value) * (self.bottom - _TOP)
 
     def label(self, x: float, value: float, text: str) -> None:
         """A word above a mark at `x` px."""
-        self.marks.append(
-            f'<text class="t small mid" x="{x:.1f}" y="{self.py(value) - 8:.1f}">{escape(text)}</text>'
-        )
+        y = self.scale(value) - 8
+        self.marks.append(f'<text class="t small mid" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>')
 
-    def cross(self, x: float, series: int, tip: str) -> None:
-        """A run without a value, at the upper edge."""
-        y = _TOP + 7
-        mark = f'<path d="M{x - 4:.1f} {y - 4}l8 8m0 -8l-8 8"/>'
-        self.marks.append(_titled(mark, f"l s{series % SERIES}", tip))
+    def line(self, points: Sequence[tuple[float, float]], series: int, tip: str, style: str = "") -> None:
+        """A curve through (x, value) with its name; style: "dashed" or none."""
+        self._polyline([(self.px(x), y) for x, y in points], series, style, tip)
 
-    def bar(self, x: float, low: float, high: float, series: int) -> None:
-        """An interval at `x` px; without a cap where it goes on outside; nothing where there is none."""
-        if math.isnan(low):
-            return
-        top, bottom = max(self.py(high), _TOP), min(self.py(low), HEIGHT - _BOTTOM)
-        caps = [y for y in (self.py(high), self.py(low)) if _TOP <= y <= HEIGHT - _BOTTOM]
-        path = f"M{x:.1f} {top:.1f}V{bottom:.1f}" + "".join(f"M{x - 4:.1f} {y:.1f}h8" for y in caps)
-        self.marks.append(f'<path class="l s{series % SERIES}" d="{path}"/>')
+    def connect(self, spots: Sequence[tuple[float, float]], series: int) -> None:
+        """A faint line through marks at (px, value)."""
+        self._polyline(spots, series, "faint", "")
 
-    def line(
-        self,
-        points: Sequence[tuple[float, float]],
-        series: int,
-        tip: str = "",
-        style: str = "",
-        px: bool = False,
-    ) -> None:
-        """A line through values (px: x is in px already); style: dashed, faint or both."""
-        drawn = [(x if px else self.px(x), self.py(y)) for x, y in points if math.isfinite(y)]
-        if len(drawn) < 2:
-            return
-        text = " ".join(f"{x:.1f},{min(max(y, -999), 9999):.1f}" for x, y in drawn)
-        classes = " ".join(["l", f"s{series % SERIES}", style]).strip()
-        self.marks.append(_titled(f'<polyline points="{text}"/>', classes, tip, curve=not px and bool(tip)))
+    def _polyline(self, spots: Sequence[tuple[float, float]], series: int, style: str, tip: str) -> None:
+        drawn = [(x, self.scale(value)) for x, value in spots if math.isfinite(value)]
+        if len(drawn) > 1:
+            text = " ".join(f"{x:.1f},{min(max(y, -999), 9999):.1f}" for x, y in drawn)
+            classes = f"l s{series % SERIES} {style}".strip()
+            self.marks.append(_titled(f'<polyline points="{text}"/>', classes, tip, curve=bool(tip)))
 
     def rule(self, x: float, text: str) -> None:
         """A vertical rule at an x value, with a word at its top."""
         at = self.px(x)
-        self.marks.append(f'<path class="rule" d="M{at:.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>')
+        self.marks.append(f'<path class="rule" d="M{at:.1f} {_TOP}V{self.bottom}"/>')
         self.marks.append(f'<text class="t small" x="{at + 3:.1f}" y="{_TOP + 10}">{escape(text)}</text>')
 
     def key(self, series: int, text: str) -> None:
         """A line of a legend of its own, in the upper right corner, where curves that fall leave room."""
-        y, end = _TOP + 11 + _KEY * series, WIDTH - _RIGHT - 4
+        y, end = _TOP + 11 + _KEY * series, _EDGE - 4
         line = f'<path class="l s{series % SERIES}" d="M{end - 18} {y - 3}h18"/>'
         halo = 'style="paint-order:stroke;stroke:var(--paper);stroke-width:3px"'
         self.marks.append(
             f'{line}<text class="t small end" {halo} x="{end - 24}" y="{y}">{escape(text)}</text>'
         )
 
-    def svg(self) -> str:
-        """The plot as SVG content; the data attributes let the page turn px back into values."""
-        right, bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
-        out = [f'<text class="t title" x="{_LEFT}" y="17">{escape(self.title)}</text>']
+    def _grid(self) -> Iterator[str]:
         for value, text in self.y.ticks:
-            y = self.py(value)
-            out.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{right}"/>')
-            out.append(f'<text class="t end" x="{_LEFT - 7}" y="{y + 4:.1f}">{escape(text)}</text>')
+            y = self.scale(value)
+            yield f'<path class="grid" d="M{_LEFT} {y:.1f}H{_EDGE}"/>'
+            yield f'<text class="t end" x="{_LEFT - 7}" y="{y + 4:.1f}">{escape(text)}</text>'
         reach = -math.inf
         for value, text in self.x.ticks:
             x, half = self.px(value), text_width(text) / 2
-            out.append(f'<path class="axis" d="M{x:.1f} {bottom}v4"/>')
+            yield f'<path class="axis" d="M{x:.1f} {self.bottom}v4"/>'
             if x - half > reach:
                 reach = x + half + 5
-                out.append(f'<text class="t mid" x="{x:.1f}" y="{bottom + 18}">{escape(text)}</text>')
-        out.append(f'<path class="axis" d="M{_LEFT} {bottom}H{right}"/>')
-        middle, across = (_LEFT + right) / 2, (_TOP + bottom) / 2
-        out.append(f'<text class="t mid" x="{middle:.1f}" y="{HEIGHT - 8}">{escape(self.x.label)}</text>')
-        out.append(
-            f'<text class="t mid" transform="translate(12 {across:.1f}) rotate(-90)">'
-            f"{escape(self.y.label)}</text>"
-        )
-        box = f'x="{_LEFT}" y="{_TOP}" width="{right - _LEFT}" height="{bottom - _TOP}"'
+                yield f'<text class="t mid" x="{x:.1f}" y="{self.bottom + 18}">{escape(text)}</text>'
+
+    def _inside(self) -> list[str]:
+        """The marks, cut off at the axes; the data attributes let the page turn px back into values."""
+        y, width, height = (_TOP + self.bottom) / 2, _EDGE - _LEFT, self.bottom - _TOP
+        turn = f'transform="translate(12 {y:.1f}) rotate(-90)"'
+        box = f'x="{_LEFT}" y="{_TOP}" width="{width}" height="{height}"'
         scale = f'data-x="{self.x.low:g} {self.x.high:g}" data-y="{self.y.low:g} {self.y.high:g}"'
         names = f'data-names="{escape(self.x.label)}|{escape(self.y.label)}"'
-        out.append(f'<svg {box} viewBox="{_LEFT} {_TOP} {right - _LEFT} {bottom - _TOP}" {scale} {names}>')
-        return "\n".join([*out, *self.marks, "</svg>"])
+        name = f'<text class="t mid" {turn}>{escape(self.y.label)}</text>'
+        view = f'<svg {box} viewBox="{_LEFT} {_TOP} {width} {height}" {scale} {names}>'
+        return [name, view, *self.marks, "</svg>"]
 
 
 @dataclass
-class RowPanel:
-    """A plot under construction with a row per label and values across; WIDTH × `height`."""
+class RowPanel(_Plot):
+    """A plot with a row per label and values to the right; as high as its rows need."""
 
-    title: str
-    x: Axis
     labels: Sequence[str]
     series: int = 1
-    marks: list[str] = field(default_factory=list)
+    across, seed_shift = True, 5
 
-    @cached_property
-    def _wrapped(self) -> list[list[str]]:
-        return [wrap(label, _LABEL, max_lines=2, placeholder=" …") or [""] for label in self.labels]
-
-    @property
-    def _left(self) -> float:
-        return 14 + max(text_width(line) for lines in self._wrapped for line in lines)
-
-    @property
-    def _pitch(self) -> int:
-        return max(14 * max(map(len, self._wrapped)) + 6, 11 * self.series + 8, 22)
-
-    @property
-    def height(self) -> int:
-        """What the rows need."""
-        return _TOP + self._pitch * len(self.labels) + _BOTTOM
-
-    def px(self, value: float) -> float:
-        """x value -> px."""
-        return self._left + self.x.fraction(value) * (WIDTH - _RIGHT - self._left)
+    def __post_init__(self) -> None:
+        self._wrapped = [wrap(text, _LABEL, max_lines=2, placeholder=" …") or [""] for text in self.labels]
+        self._pitch = max(14 * max(map(len, self._wrapped)) + 6, 11 * self.series + 8, 22)
+        self.left = 14 + max(text_width(line) for lines in self._wrapped for line in lines)
+        self.height = _TOP + self._pitch * len(self.labels) + _BOTTOM
 
     def py(self, row: int, series: int) -> float:
         """The height in px at which a series stands in a row."""
         return _TOP + (row + 0.5) * self._pitch + 11 * (series - (self.series - 1) / 2)
 
-    def marker(self, value: float, y: float, series: int, tip: str, small: bool = False) -> None:
-        """A value at `y` px; small: one seed."""
-        x = self.px(value)
-        if self._left <= x <= WIDTH - _RIGHT:
-            style = f"m s{series % SERIES}" + (" seed" if small else "")
-            self.marks.append(_titled(shape(x, y, series, 2.6 if small else 4.6), style, tip))
-
-    def cross(self, y: float, series: int, tip: str) -> None:
-        """A run without a value, at the right edge."""
-        mark = f'<path d="M{WIDTH - _RIGHT - 11} {y - 4:.1f}l8 8m0 -8l-8 8"/>'
-        self.marks.append(_titled(mark, f"l s{series % SERIES}", tip))
-
-    def bar(self, low: float, high: float, y: float, series: int) -> None:
-        """An interval at `y` px; without a cap where it goes on outside; nothing where there is none."""
-        if math.isnan(low):
-            return
-        ends = (self.px(low), self.px(high))
-        left, right = max(ends[0], self._left), min(ends[1], WIDTH - _RIGHT)
-        caps = [x for x in ends if self._left <= x <= WIDTH - _RIGHT]
-        path = f"M{left:.1f} {y:.1f}H{right:.1f}" + "".join(f"M{x:.1f} {y - 4:.1f}v8" for x in caps)
-        self.marks.append(f'<path class="l s{series % SERIES}" d="{path}"/>')
-
-    def svg(self) -> str:
-        """The plot as SVG content."""
-        bottom, right = self.height - _BOTTOM, WIDTH - _RIGHT
-        out = [f'<text class="t title" x="{self._left:.1f}" y="17">{escape(self.title)}</text>']
+    def _grid(self) -> Iterator[str]:
         for row, lines in enumerate(self._wrapped):
             middle = _TOP + (row + 0.5) * self._pitch
-            out.append(f'<path class="grid" d="M{self._left:.1f} {middle:.1f}H{right}"/>')
+            yield f'<path class="grid" d="M{self.left:.1f} {middle:.1f}H{_EDGE}"/>'
             for number, line in enumerate(lines):
                 y = middle + 4 + 14 * (number - (len(lines) - 1) / 2)
-                out.append(f'<text class="t end" x="{self._left - 8:.1f}" y="{y:.1f}">{escape(line)}</text>')
+                yield f'<text class="t end" x="{self.left - 8:.1f}" y="{y:.1f}">{escape(line)}</text>'
         for value, text in self.x.ticks:
             x = self.px(value)
-            out.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{bottom}"/>')
-            out.append(f'<text class="t mid" x="{x:.1f}" y="{bottom + 18}">{escape(text)}</text>')
-        out.append(f'<path class="axis" d="M{self._left:.1f} {bottom}H{right}"/>')
-        middle = (self._left + right) / 2
-        label = f'<text class="t mid" x="{middle:.1f}" y="{self.height - 8}">{escape(self.x.label)}</text>'
-        return "\n".join([*out, label, *self.marks])
+            yield f'<path class="grid" d="M{x:.1f} {_TOP}V{self.bottom}"/>'
+            yield f'<text class="t mid" x="{x:.1f}" y="{self.bottom + 18}">{escape(text)}</text>'
 
 
 def shape(x: float, y: float, series: int, r: float) -> str:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from reports.numbers.join import TRAIN_ERROR, Collected, Level, key_text, level_text
-from reports.numbers.statistics import Estimate
-from reports.pages.document import Figure, number
-from reports.pages.svg import SERIES, WIDTH, Axis, Panel, RowPanel, linear, range_of, swatch, text_width
-from reports.sections.figures import ends, left_out, numeric, short_texts, spaced
-from reports.sections.tables import heading, metric_text, place_text
+from reports.numbers.join import TRAIN_ERROR, Collected, Level, Place
+from reports.pages.document import Figure
+from reports.pages.svg import SERIES, WIDTH, Axis, Panel, RowPanel, linear, swatch, text_width
+from reports.sections.figures import column_legend, left_out, numeric, range_of_means, spaced
+from reports.words import capital, distinct_texts, heading, key_text, metric_name, metric_text, number, unit
 
 SEED_DOTS = 2000
 """Cells above which single seeds are not drawn."""
 
 CATEGORIES = 24
-
-
-def row_axis(c: Collected, rows: Sequence[Level]) -> tuple[Axis, dict[Level, float]]:
-    """The horizontal axis of the rows and the value of each on it; logarithmic where the levels span much."""
-    label, texts = heading(c.row_keys), short_texts(c, rows)
-    if not numeric(rows):
-        at = {row: float(index) for index, row in enumerate(rows)}
-        return Axis(label, -0.6, len(rows) - 0.4, [(at[row], texts[row]) for row in rows]), at
-    at = {row: float(row[0]) for row in rows}
-    low, high = min(at.values()), max(at.values())
-    ticks = [(at[row], texts[row]) for row in rows]
-    if low > 0 and high / low >= 3:
-        air = (high / low) ** 0.1
-        return Axis(label, low / air, high * air, ticks, log=True), at
-    return Axis(label, low - 0.1 * (high - low), high + 0.1 * (high - low), ticks), at
+"""How many rows are drawn of those that are no numbers."""
 
 
 def by_row(c: Collected) -> Figure:
@@ -37,109 +22,75 @@ def by_row(c: Collected) -> Figure:
 
     Rows that are no numbers and whose names do not fit under each other's axis stand below each other.
     """
-    rows, columns = c.rows if numeric(c.rows) else spaced(c.rows, CATEGORIES), spaced(c.columns, SERIES)
-    needed = sum(text_width(text) + 12 for text in short_texts(c, rows).values())
-    across = not numeric(c.rows) and needed > WIDTH - 70
+    rows = distinct_texts(c.rows if numeric(c.rows) else spaced(c.rows, CATEGORIES), c.row_keys)
+    columns = spaced(c.columns, SERIES)
+    across = not numeric(c.rows) and sum(text_width(text) + 12 for text in rows.values()) > WIDTH - 70
     metrics = list(dict.fromkeys((c.metric, TRAIN_ERROR))) if c.metric.endswith("error") else [c.metric]
-    draw = _across if across else _upright
-    panels, heights = zip(*(draw(c, metric, rows, columns) for metric in metrics), strict=True)
-    legend = (
-        [(level_text(col, c.column_keys), swatch(i)) for i, col in enumerate(columns)]
-        if c.column_keys
-        else []
-    )
+    panels = [_panel(c, metric, rows, columns, across) for metric in metrics]
+    legend = column_legend(c, columns)
     if (c.cells["state"] == "diverged").any():
         legend.append(("diverged", swatch(0, "cross")))
-    several = any(len(group) > 1 for group in c.groups.values())
+    several = any(len(place.cells) > 1 for place in c.places)
     how = "small: seeds; large: their mean with its 95 % interval" if several else "one cell each"
-    what = "Error of the last epoch" if len(metrics) > 1 else metric_text(c.metric).capitalize()
+    what = "Error of the last epoch" if len(metrics) > 1 else capital(metric_text(c.metric))
     caption = f"{what} against {heading(c.row_keys)} ({how})." + left_out(
         (len(c.rows), len(rows), "rows"), (len(c.columns), len(columns), "columns")
     )
     name = "error" if len(metrics) > 1 else c.metric.replace("/", "_")
     name += "_by_" + key_text(c.row_keys[0]).replace(" ", "_")
-    return Figure(name, caption, panels, tuple(legend), heights[0])
+    return Figure(name, caption, tuple(panel.svg() for panel in panels), tuple(legend), panels[0].height)
 
 
-def unit(metric: str) -> str:
-    """ " %" or nothing."""
-    return " %" if metric.endswith("error") else ""
+def row_axis(label: str, rows: Mapping[Level, str]) -> tuple[Axis, dict[Level, float]]:
+    """The horizontal axis of the rows and the value of each on it; logarithmic where the levels span much."""
+    if not numeric(rows):
+        at = {row: float(index) for index, row in enumerate(rows)}
+        return Axis(label, -0.6, len(rows) - 0.4, [(at[row], text) for row, text in rows.items()]), at
+    at = {row: float(row[0]) for row in rows}
+    low, high = min(at.values()), max(at.values())
+    ticks = [(at[row], text) for row, text in rows.items()]
+    if low > 0 and high / low >= 3:
+        air = (high / low) ** 0.1
+        return Axis(label, low / air, high * air, ticks, log=True), at
+    return Axis(label, low - 0.1 * (high - low), high + 0.1 * (high - low), ticks), at
 
 
-def _title(metric: str) -> str:
-    text = metric_text(metric).removesuffix(", %")
-    return text[:1].upper() + text[1:]
-
-
-def _range(c: Collected, metric: str) -> tuple[float, float]:
-    values = c.cells.loc[c.cells["state"] == "finished", metric].tolist()
-    return range_of(values + ends([e for e in c.estimates(metric).values() if e.n]))
-
-
-def _upright(
-    c: Collected, metric: str, rows: Sequence[Level], columns: Sequence[Level]
-) -> tuple[str, int | None]:
-    """A panel with the rows along its foot."""
-    axis, at = row_axis(c, rows)
-    estimates = c.estimates(metric)
-    panel = Panel(_title(metric), axis, linear(unit(metric).strip(), *_range(c, metric)))
+def _panel(
+    c: Collected, metric: str, rows: Mapping[Level, str], columns: Sequence[Level], across: bool
+) -> Panel | RowPanel:
+    """The rows along the foot of a panel, or (across) below each other with their names at the left."""
+    title, seeds = capital(metric_name(metric)), c.cells.loc[c.cells["state"] == "finished", metric].tolist()
+    limits = range_of_means((place.mean(metric) for place in c.places), seeds)
+    values = linear(unit(metric).strip(), *limits, 4 if across else 5)
+    axis, value_of = row_axis(heading(c.row_keys), rows)
+    upright = Panel(title, axis, values)
+    panel = RowPanel(title, values, list(rows.values()), len(columns)) if across else upright
     gap = min((WIDTH - 64) / max(len(rows), 1) / (len(columns) + 1), 17)
     for index, column in enumerate(columns):
-        series = index if c.column_keys else 0
         shift = (index - (len(columns) - 1) / 2) * gap
-        spots = {row: panel.px(at[row]) + shift for row in rows if (row, column) in c.groups}
+        spots = {
+            place: panel.py(line, index) if isinstance(panel, RowPanel) else panel.px(value_of[row]) + shift
+            for line, row in enumerate(rows)
+            if (place := c.place(row, column))
+        }
         if numeric(c.rows):
-            line = [(x, estimates[row, column].mean) for row, x in spots.items()]
-            panel.line(line, series, style="faint", px=True)
-        for row, x in spots.items():
-            e = estimates[row, column]
-            for value, tip in _seeds(c, (row, column), metric, e):
-                panel.marker(x - 6, value, series, tip, small=True)
-            if e.n > 1:
-                panel.bar(x, e.low, e.high, series)
-            if e.n:
-                panel.marker(x, e.mean, series, _mean_tip(c, (row, column), metric, e))
-            if e.diverged:
-                panel.cross(x, series, f"{place_text(c, (row, column))}: {e.diverged} diverged")
-    return panel.svg(), None
+            upright.connect([(at, place.mean(metric).mean) for place, at in spots.items()], index)
+        for place, at in spots.items():
+            _mark(panel, place, at, index, metric, seeds=len(c.cells) <= SEED_DOTS)
+    return panel
 
 
-def _across(
-    c: Collected, metric: str, rows: Sequence[Level], columns: Sequence[Level]
-) -> tuple[str, int | None]:
-    """A panel with the rows below each other, their names at the left."""
-    estimates = c.estimates(metric)
-    axis = linear(unit(metric).strip(), *_range(c, metric), 4)
-    panel = RowPanel(_title(metric), axis, list(short_texts(c, rows).values()), len(columns))
-    for index, column in enumerate(columns):
-        series = index if c.column_keys else 0
-        for number_, row in enumerate(rows):
-            if (row, column) not in c.groups:
-                continue
-            y, e = panel.py(number_, index), estimates[row, column]
-            for value, tip in _seeds(c, (row, column), metric, e):
-                panel.marker(value, y - 5, series, tip, small=True)
-            if e.n > 1:
-                panel.bar(e.low, e.high, y, series)
-            if e.n:
-                panel.marker(e.mean, y, series, _mean_tip(c, (row, column), metric, e))
-            if e.diverged:
-                panel.cross(y, series, f"{place_text(c, (row, column))}: {e.diverged} diverged")
-    return panel.svg(), panel.height
-
-
-def _seeds(c: Collected, place: tuple[Level, Level], metric: str, e: Estimate) -> list[tuple[float, str]]:
-    """The value of each seed with what to say of it; none where they are too many or the mean is all."""
-    if e.n < 2 or len(c.cells) > SEED_DOTS:
-        return []
-    group = c.groups[place]
-    finished = group[group["state"] == "finished"]
-    return [
-        (value, f"{place_text(c, place)}, seed {seed}: {number(value, 2)}{unit(metric)}")
-        for seed, value in zip(finished["seed"], finished[metric], strict=True)
-    ]
-
-
-def _mean_tip(c: Collected, place: tuple[Level, Level], metric: str, e: Estimate) -> str:
-    spread, n = (f" ± {number(e.sd, 2)}", f" (n = {e.n})") if e.n > 1 else ("", "")
-    return f"{place_text(c, place)}: {number(e.mean, 2)}{spread}{unit(metric)}{n}"
+def _mark(panel: Panel | RowPanel, place: Place, at: float, series: int, metric: str, seeds: bool) -> None:
+    """A place at `at` px: its seeds, its mean with the interval, and whether a cell diverged."""
+    mean = place.mean(metric)
+    if seeds and mean.n > 1:
+        for seed, value in zip(place.finished["seed"], place.finished[metric], strict=True):
+            tip = f"{place.text}, seed {seed}: {number(value, 2)}{unit(metric)}"
+            panel.marker(at - panel.seed_shift, value, series, tip, small=True)
+    panel.bar(at, mean.low, mean.high, series)
+    if mean.n:
+        spread, n = (f" ± {number(mean.sd, 2)}", f" (n = {mean.n})") if mean.n > 1 else ("", "")
+        tip = f"{place.text}: {number(mean.mean, 2)}{spread}{unit(metric)}{n}"
+        panel.marker(at, mean.mean, series, tip)
+    if mean.diverged:
+        panel.cross(at, series, f"{place.text}: {mean.diverged} diverged")

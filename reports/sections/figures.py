@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 
-from reports.numbers.join import TEST_ERROR, TRAIN_ERROR, Collected, Level, level_text
+from reports.numbers.join import TEST_ERROR, TRAIN_ERROR, Collected, Level, Place, last_responses
 from reports.numbers.statistics import Estimate
-from reports.pages.document import Figure, number
+from reports.pages.document import Figure
 from reports.pages.svg import (
     HEIGHT,
     SERIES,
@@ -22,42 +24,57 @@ from reports.pages.svg import (
     swatch,
     text_width,
 )
-from reports.sections.tables import MILLION, curves, heading, metric_text, place_text
+from reports.words import MILLION, capital, heading, level_text, metric_text, number, unit
+
+Item = TypeVar("Item")
 
 PANELS = 6
 LABELLED = 12
 """Rows up to which each is labelled in the figure."""
 
 
-def spaced(levels: Sequence[Level], most: int) -> list[Level]:
-    """At most this many levels, evenly spread, the first and the last among them."""
-    if len(levels) <= most:
-        return list(levels)
-    return [levels[round(i * (len(levels) - 1) / (most - 1))] for i in range(most)]
+def spaced(items: Iterable[Item], most: int) -> list[Item]:
+    """At most this many, evenly spread, the first and the last among them."""
+    every = list(items)
+    if len(every) <= most:
+        return every
+    return [every[round(i * (len(every) - 1) / (most - 1))] for i in range(most)]
 
 
-def numeric(rows: Sequence[Level]) -> bool:
+def numeric(rows: Collection[Level]) -> bool:
     """Whether the rows are numbers, one key, at least two."""
     return len(rows) > 1 and all(
         len(row) == 1 and isinstance(row[0], int | float) and not isinstance(row[0], bool) for row in rows
     )
 
 
-def ends(estimates: Sequence[Estimate]) -> list[float]:
-    """What an axis must hold: means, and intervals of three values and more (those of two dwarf all else)."""
-    means = [e.mean for e in estimates]
-    return means + [bound for e in estimates if e.n > 2 for bound in (max(e.low, 0.0), e.high)]
+def range_of_means(means: Iterable[Estimate], seeds: Sequence[float] = ()) -> tuple[float, float]:
+    """What an axis must hold: seeds, means, and intervals of three values and more (others dwarf all else)."""
+    known = [mean for mean in means if mean.n]
+    bounds = [bound for mean in known if mean.n > 2 for bound in (max(mean.low, 0.0), mean.high)]
+    return range_of([*seeds, *(mean.mean for mean in known), *bounds])
 
 
-def short_texts(c: Collected, rows: Sequence[Level]) -> dict[Level, str]:
-    """Rows for people, further keys named only where they tell rows apart that begin alike."""
-    texts = {}
-    for row in rows:
-        alike = [other for other in rows if other[:1] == row[:1]]
-        kept = [i for i in range(1, len(row)) if len({other[i] for other in alike}) > 1]
-        keys, level = ([of[0], *(of[i] for i in kept)] if of else [] for of in (c.row_keys, row))
-        texts[row] = level_text(tuple(level), keys)
-    return texts
+def column_legend(c: Collected, columns: Iterable[Level]) -> list[tuple[str, str]]:
+    """The columns with their marks; none where there is but one, without a name."""
+    return [(c.columns[column], swatch(index)) for index, column in enumerate(columns) if column]
+
+
+def mean_curves(c: Collected, metrics: Iterable[str]) -> pd.DataFrame:
+    """Means over the cells of each place, by epoch: place (its index in `c.places`), epoch, step, metrics.
+
+    Where a place has finished cells, only those; otherwise whatever there is.
+    """
+    number_of: dict[str, int] = {}
+    for index, place in enumerate(c.places):
+        cells = place.finished if len(place.finished) else place.cells
+        number_of.update(dict.fromkeys(cells["identity"], index))
+    identity = c.history["identity"].astype("category")
+    of_category = np.array([number_of.get(name, -1) for name in identity.cat.categories], dtype=int)
+    place_of = of_category[identity.cat.codes.to_numpy()] if len(of_category) else np.empty(0, dtype=int)
+    logged = [metric for metric in metrics if metric in c.history.columns]
+    kept = c.history[["epoch", "step", *logged]].assign(place=place_of)[place_of >= 0]
+    return kept.groupby(["place", "epoch"]).mean().reset_index()
 
 
 def learning_curves(c: Collected) -> Figure | None:
@@ -65,145 +82,111 @@ def learning_curves(c: Collected) -> Figure | None:
 
     Rows that are too many for colours, but not for panels, are spread over panels, the first row in each.
     """
-    columns = spaced(c.columns, PANELS)
-    rest = [c.rows[start : start + SERIES - 1] for start in range(1, len(c.rows), SERIES - 1)]
-    if len(c.rows) > SERIES and len(columns) == 1 and len(rest) <= PANELS and not numeric(c.rows):
-        parts = [(c.rows[0], *part) for part in rest]
-    else:
-        parts = [tuple(spaced(c.rows, SERIES))]
-    several, texts = len(parts) > 1, short_texts(c, c.rows)
-    data = curves(c, (TEST_ERROR, TRAIN_ERROR))
+    data = mean_curves(c, (TEST_ERROR, TRAIN_ERROR))
     if data.empty or TEST_ERROR not in data:
         return None
+    columns, (first, *others) = spaced(c.columns, PANELS), c.rows
+    rest = [others[start : start + SERIES - 1] for start in range(0, len(others), SERIES - 1)]
+    several = len(rest) > 1 and len(columns) == 1 and len(rest) <= PANELS and not numeric(c.rows)
+    parts = [[first, *part] for part in rest] if several else [spaced(c.rows, SERIES)]
     top = _useful_top(data)
     x = linear("optimizer steps", 0, float(data["step"].max()))
     y = linear("error, %", 0, room_for_keys(top, SERIES) if several else top)
     panels = []
-    by_place = dict(list(data.groupby(["row", "column"], sort=False)))
+    curves = dict(list(data.groupby("place")))
+    recorded = {place: curves[index] for index, place in enumerate(c.places) if index in curves}
     for column, rows in [(column, rows) for column in columns for rows in parts]:
-        title = (
-            f"{heading(c.column_keys)} {level_text(column, c.column_keys)}"
-            if c.column_keys
-            else "Error by step"
-        )
+        title = f"{heading(c.column_keys)} {c.columns[column]}" if column else "Error by step"
         panel = Panel("" if several else title, x, y)
-        for step in _drops(c, column):
-            panel.rule(step, "lr drop" if step == min(_drops(c, column)) and not several else "")
+        drops = _drops(c, column)
+        for step in drops:
+            panel.rule(step, "lr drop" if step == min(drops) and not several else "")
         for index, row in enumerate(rows):
             if several:
-                panel.key(index, texts[row])
-            part = by_place.get((row, column))
-            if part is None:
+                panel.key(index, c.rows[row])
+            place = c.place(row, column)
+            if place not in recorded:
                 continue
-            name = f"{heading(c.row_keys[:1])} {texts[row]}"
-            steps = part["step"].tolist()
-            if TRAIN_ERROR in part:
-                panel.line(
-                    list(zip(steps, part[TRAIN_ERROR], strict=True)), index, f"{name}, training", "dashed"
-                )
-            panel.line(list(zip(steps, part[TEST_ERROR], strict=True)), index, f"{name}, test")
+            name, curve = f"{heading(c.row_keys[:1])} {c.rows[row]}", recorded[place]
+            for metric, what, style in ((TRAIN_ERROR, "training", "dashed"), (TEST_ERROR, "test", "")):
+                if metric in curve:
+                    points = list(zip(curve["step"].tolist(), curve[metric], strict=True))
+                    panel.line(points, index, f"{name}, {what}", style)
         panels.append(panel.svg())
-    legend = [] if several else [(texts[row], swatch(i, "line")) for i, row in enumerate(parts[0])]
+    legend = [] if several else [(c.rows[row], swatch(i, "line")) for i, row in enumerate(parts[0])]
     legend += [("test", swatch(-1, "line")), ("training", swatch(-1, "dashed"))]
     shown = len({row for rows in parts for row in rows})
     caption = (
         f"Error during training, mean over seeds, by {heading(c.row_keys)}. The axis ends at {y.high:.3g} %. "
         "Dotted rules: the learning rate drops."
-        + (f" {texts[c.rows[0]]} stands in every panel." if several else "")
+        + (f" {c.rows[first]} stands in every panel." if several else "")
         + left_out((len(c.rows), shown, "rows"), (len(c.columns), len(columns), "columns"))
     )
     return Figure("learning_curves", caption, tuple(panels), tuple(legend))
 
 
 def by_cost(c: Collected) -> Figure | None:
-    """Error against multiply-adds; None if all places cost the same."""
-    means = c.estimates(c.metric)
-    points = {
-        place: (float(c.groups[place]["multiply_adds"].iloc[0]) / MILLION, e)
-        for place, e in means.items()
-        if e.n
-    }
-    costs = [cost for cost, _ in points.values()]
-    if not costs or min(costs) <= 0 or max(costs) < 1.2 * min(costs):
+    """The metric against multiply-adds; None if all places cost the same."""
+    costs = {place: place.multiply_adds / MILLION for place in c.places if place.mean(c.metric).n}
+    cheapest, dearest = min(costs.values(), default=0), max(costs.values(), default=0)
+    if cheapest <= 0 or dearest < 1.2 * cheapest:
         return None
     columns = spaced(c.columns, SERIES)
-    air = (max(costs) / min(costs)) ** 0.08
-    x = logarithmic("multiply-adds of one image, millions", min(costs) / air, max(costs) * air)
+    air = (dearest / cheapest) ** 0.08
+    x = logarithmic("multiply-adds of one image, millions", cheapest / air, dearest * air)
+    y = linear(metric_text(c.metric), *range_of_means(place.mean(c.metric) for place in costs))
+    panel = Panel("", x, y)
     labelled: set[Level] = set()
-    panel = Panel("", x, linear(metric_text(c.metric), *range_of(ends([e for _, e in points.values()]))))
     for index, column in enumerate(columns):
         shift = 9 * (index - (len(columns) - 1) / 2)
-        found = [(row, *points[row, column]) for row in c.rows if (row, column) in points]
+        places = [place for place in costs if place.column == column]
         if numeric(c.rows):
-            line = [(panel.px(cost) + shift, e.mean) for _, cost, e in found]
-            panel.line(line, index, style="faint", px=True)
-        for row, cost, e in found:
-            at = panel.px(cost) + shift
-            if e.n > 1:
-                panel.bar(at, e.low, e.high, index)
-            name = place_text(c, (row, column))
-            panel.marker(
-                at, e.mean, index, f"{name}: {number(e.mean, 2)} %, {number(cost, 1)} M multiply-adds"
-            )
-            if row not in labelled and len(c.rows) <= LABELLED:
-                highest = max(
-                    e.high if e.n > 2 and e.sd else e.mean
-                    for place, (_, e) in points.items()
-                    if place[0] == row
-                )
-                panel.label(panel.px(cost), highest, level_text(row, c.row_keys))
-                labelled.add(row)
-    legend = (
-        [(level_text(col, c.column_keys), swatch(i)) for i, col in enumerate(columns)]
-        if c.column_keys
-        else []
-    )
-    caption = (
-        f"{metric_text(c.metric).capitalize()}, mean with 95 % interval, against multiply-adds."
-        + left_out((len(c.columns), len(columns), "columns"))
-    )
-    return Figure("error_by_multiply_adds", caption, (panel.svg(),), tuple(legend))
+            spots = [(panel.px(costs[place]) + shift, place.mean(c.metric).mean) for place in places]
+            panel.connect(spots, index)
+        for place in places:
+            mean, at = place.mean(c.metric), panel.px(costs[place])
+            panel.bar(at + shift, mean.low, mean.high, index)
+            value = f"{number(mean.mean, 2)}{unit(c.metric)}"
+            tip = f"{place.text}: {value}, {number(costs[place], 1)} M multiply-adds"
+            panel.marker(at + shift, mean.mean, index, tip)
+            if place.row not in labelled and len(c.rows) <= LABELLED:
+                labelled.add(place.row)
+                beside = [other.mean(c.metric) for other in costs if other.row == place.row]
+                highest = max(e.high if e.n > 2 and e.sd else e.mean for e in beside)
+                panel.label(at, highest, level_text(place.row, c.row_keys))
+    caption = f"{capital(metric_text(c.metric))}, mean with 95 % interval, against multiply-adds."
+    caption += left_out((len(c.columns), len(columns), "columns"))
+    return Figure("error_by_multiply_adds", caption, (panel.svg(),), tuple(column_legend(c, columns)))
 
 
 def layer_responses(c: Collected) -> Figure | None:
     """Standard deviation of each layer's response, in order and sorted; None if no run recorded it."""
-    means = {place: _mean_responses(c, group["identity"].tolist()) for place, group in c.groups.items()}
-    places = spaced([(row, col) for row in c.rows for col in c.columns if means.get((row, col))], SERIES)
-    if not places:
+    recorded = {place: means for place in c.places if (means := _mean_responses(c, place))}
+    shown = spaced(recorded, SERIES)
+    if not shown:
         return None
-    most = max(len(means[place]) for place in places)
-    y = linear("standard deviation", 0, range_of([std for place in places for _, std in means[place]])[1])
-    panels = []
-    for title, key in (("In order", None), ("Sorted by magnitude", lambda item: -item[1])):
-        panel = Panel(title, linear("layer" if key is None else "rank", 0, most), y)
-        for index, place in enumerate(places):
-            items = sorted(means[place], key=key) if key else means[place]
-            points = [(rank, std) for rank, (_, std) in enumerate(items, start=1)]
-            panel.line(points, index, place_text(c, place))
-        panels.append(panel.svg())
-    legend = [(place_text(c, place), swatch(index, "line")) for index, place in enumerate(places)]
-    every = sum(bool(found) for found in means.values())
+    most = max(len(recorded[place]) for place in shown)
+    y = linear("standard deviation", 0, range_of([std for place in shown for std in recorded[place]])[1])
+    in_order = Panel("In order", linear("layer", 0, most), y)
+    by_size = Panel("Sorted by magnitude", linear("rank", 0, most), y)
+    for index, place in enumerate(shown):
+        means = recorded[place]
+        in_order.line(list(enumerate(means, start=1)), index, place.text)
+        by_size.line(list(enumerate(sorted(means, reverse=True), start=1)), index, place.text)
+    legend = tuple((place.text, swatch(index, "line")) for index, place in enumerate(shown))
     caption = (
         "Standard deviation of the response of each layer (after batch normalisation, before the "
         "nonlinearity and the addition) at the end of training, mean over seeds."
-    ) + left_out((every, len(places), "networks"))
-    return Figure("layer_responses", caption, tuple(panels), tuple(legend))
+    ) + left_out((len(recorded), len(shown), "networks"))
+    return Figure("layer_responses", caption, (in_order.svg(), by_size.svg()), legend)
 
 
-def _mean_responses(c: Collected, identities: Sequence[str]) -> list[tuple[str, float]]:
-    """(layer, standard deviation), the mean over the runs that recorded as many layers as the first."""
-    found = []
-    for identity in identities:
-        events = [e for e in c.events.get(identity, ()) if e.get("event") == "layer_responses"]
-        if events:
-            found.append(events[-1]["responses"])
-    if not found:
-        return []
-    same = [one for one in found if len(one) == len(found[0])]
-    return [
-        (layers[0][0], math.fsum(std for _, std in layers) / len(layers))
-        for layers in zip(*same, strict=True)
-    ]
+def _mean_responses(c: Collected, place: Place) -> list[float]:
+    """Standard deviation by layer, the mean over the runs that recorded as many layers as the first."""
+    runs = [last_responses(c.events.get(identity, ())) for identity in place.cells["identity"]]
+    recorded = [[std for _, std in run] for run in runs if run]
+    alike = [stds for stds in recorded if len(stds) == len(recorded[0])]
+    return [math.fsum(stds) / len(stds) for stds in zip(*alike, strict=True)]
 
 
 def _useful_top(data: pd.DataFrame) -> float:
@@ -220,12 +203,9 @@ def _drops(c: Collected, column: Level) -> list[int]:
     """Steps after which the learning rate drops in the cells of a column, where they agree."""
     if "recipe.drops" not in c.cells:
         return []
-    found = {
-        drops
-        for drops, where in zip(c.cells["recipe.drops"], c.cells["column"], strict=True)
-        if where == column
-    }
-    return list(found.pop() or ()) if len(found) == 1 else []
+    schedules = zip(c.cells["recipe.drops"], c.cells["column"], strict=True)
+    distinct = {drops for drops, of_column in schedules if of_column == column}
+    return list(distinct.pop() or ()) if len(distinct) == 1 else []
 
 
 def left_out(*parts: tuple[int, int, str]) -> str:

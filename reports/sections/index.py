@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from ablations.study import Study
 from reports.choose import departed
 from reports.numbers.join import Collected
-from reports.numbers.verdicts import judge
-from reports.pages.document import Column, Report, Section, Table, Text
-from reports.sections import tables
-from reports.sections.tables import listed
+from reports.numbers.verdicts import WORDS, judge_claims
+from reports.pages.document import Column, Report, Section, Table, Text, text_columns
+from reports.words import HOUR, listed
 
 
-def index(reported: Sequence[Collected], not_started: Sequence[tuple[str, Study]], command: str) -> Report:
-    """The index of these reports, each in the folder of its name, and of studies that nobody has started."""
-    studies = [c for c in reported if c.study]
-    sweeps = [c for c in reported if not c.study]
+def index(
+    reported: Sequence[Collected], waiting: Mapping[str, Study], mistakes: Sequence[str], command: str
+) -> Report:
+    """The index of these reports, each in the folder of its name.
+
+    waiting: studies that nobody has started, by name. mistakes: what is wrong with those that cannot be read.
+    """
     sections = []
-    if studies or not_started:
-        columns = (
-            Column("study", left=True),
-            Column("question", left=True),
-            Column("protocol", left=True),
-            Column("verdicts", left=True),
-            Column("finished"),
-            Column("device-hours", 2),
-        )
-        rows = [
-            [_link(c), c.study.question if c.study else "", protocol(c), verdicts(c), *_progress(c)]
-            for c in studies
-        ]
-        rows += [[name, study.question, "", "not started", None, None] for name, study in not_started]
-        sections.append(Section("Studies", (Table("studies", "", columns, rows),)))
-    if sweeps:
-        head = [Column("sweep", left=True), Column("command", left=True), Column("finished")]
-        head.append(Column("device-hours", 2))
-        rows = [[_link(c), f"`{c.manifest.command}`", *_progress(c)] for c in sweeps]
-        sections.append(Section("Sweeps", (Table("sweeps", "", tuple(head), rows),)))
+    if mistakes:
+        warnings = (Text(f"No report: {mistake}.", "warning") for mistake in mistakes)
+        sections.append(Section("", tuple(warnings)))
+    progress = [Column("finished"), Column("device-hours", 2)]
+    rows: list[list[object]] = []
+    for c in reported:
+        if c.study:
+            rows.append([_link(c), c.study.question, protocol(c), verdicts(c), *_progress(c)])
+    rows += [[name, study.question, "", "not started", None, None] for name, study in waiting.items()]
+    if rows:
+        head = text_columns("study", "question", "protocol", "verdicts")
+        sections.append(Section("Studies", (Table("studies", "", [*head, *progress], rows),)))
+    rows = [[_link(c), f"`{c.manifest.command}`", *_progress(c)] for c in reported if not c.study]
+    if rows:
+        head = text_columns("sweep", "command")
+        sections.append(Section("Sweeps", (Table("sweeps", "", [*head, *progress], rows),)))
     sections.append(Section("", (Text(f"Made by `{command}`.", "note"),)))
     cells = sum(len(c.cells) for c in reported)
     finished = sum(int(c.cells["state"].eq("finished").sum()) for c in reported)
@@ -55,9 +54,8 @@ def protocol(c: Collected) -> str:
 
 def verdicts(c: Collected) -> str:
     """The verdicts of a study in a few words: "supported: 2, undecided: 1"."""
-    words = [verdict.word for verdict in judge(c, c.study.claims)] if c.study else []
-    counted = {word: words.count(word) for word in ("supported", "contradicted", "undecided", "untested")}
-    text = ", ".join(f"{count} {word}" for word, count in counted.items() if count) or "no claims"
+    words = Counter(verdict.word for verdict in judge_claims(c, c.study.claims if c.study else ()))
+    text = ", ".join(f"{words[word]} {word}" for word in WORDS if words[word]) or "no claims"
     return text + (" (draft)" if c.is_open else "")
 
 
@@ -70,4 +68,4 @@ def _progress(c: Collected) -> list[object]:
     diverged = int(c.cells["state"].eq("diverged").sum())
     text = f"{finished:,} of {len(c.cells):,}" + (f", {diverged} diverged" if diverged else "")
     spent = c.cells["seconds"] * c.cells["devices"].fillna(1)
-    return [text, float(spent.sum()) / tables.HOUR]
+    return [text, float(spent.sum()) / HOUR]

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from reports.numbers.join import Collected
+from reports.numbers.join import SPEED, Collected
 from reports.numbers.statistics import Estimate
-from reports.pages.document import Block, Column, Section, Table, Text, number
+from reports.pages.document import Block, Column, Section, Table, Text
 from reports.sections import dots
-from reports.sections.tables import place_cells, place_columns, place_text, seeds_cell, state_text
-
-IMAGES = "images_per_second"
+from reports.sections.tables import place_columns, seeds_cell, state_text
+from reports.words import GIB, number
 
 PARTS = ("data_ms", "forward_ms", "backward_ms", "optimizer_ms", "communication_ms")
 """Of a step, taken apart."""
@@ -33,10 +32,9 @@ def measured(c: Collected) -> Collected:
         for event in c.events.get(identity, ())
         if event.get("event") == "benchmark"
     }
-    floors = [_floor(events[name]) if name in events else math.nan for name in cells["identity"]]
-    cells["floor_ms"] = floors
+    cells["floor_ms"] = [_floor(events.get(name, {})) for name in cells["identity"]]
     cells["over_floor"] = cells["step_ms"] / cells["floor_ms"]
-    cells["steady"] = [events[name].get("steady") if name in events else None for name in cells["identity"]]
+    cells["steady"] = [events.get(name, {}).get("steady") for name in cells["identity"]]
     return replace(c, cells=cells)
 
 
@@ -46,32 +44,31 @@ def _floor(event: Mapping[str, Any]) -> float:
     return 1000 * max(known, default=math.nan)
 
 
-def answer(c: Collected) -> Text:
+def speed_lead(c: Collected) -> Text:
     """The fastest and the slowest place."""
-    found = {place: e for place, e in c.estimates(IMAGES).items() if e.n}
-    if not found:
+    speeds = {place: mean.mean for place in c.places if (mean := place.mean(SPEED)).n}
+    if not speeds:
         return Text("No cell has finished.", "lead")
-    fastest, slowest = (choose(found, key=lambda place: found[place].mean) for choose in (max, min))
-    text = f"The fastest ({place_text(c, fastest) or 'the only one'}) trains "
-    text += f"{number(found[fastest].mean, None)} images/s"
-    if fastest != slowest:
-        times = number(found[fastest].mean / found[slowest].mean, 2)
-        text += f", {times} times as many as the slowest ({place_text(c, slowest)})"
+    fastest, slowest = max(speeds, key=speeds.__getitem__), min(speeds, key=speeds.__getitem__)
+    text = f"The fastest ({fastest.text or 'the only one'}) trains {number(speeds[fastest], None)} images/s"
+    if fastest is not slowest:
+        times = number(speeds[fastest] / speeds[slowest], 2)
+        text += f", {times} times as many as the slowest ({slowest.text})"
     return Text(text + ".", "lead")
 
 
-def speeds(c: Collected, drawn: bool) -> Section:
+def speed_section(c: Collected, drawn: bool) -> Section:
     """Every place: how fast, how near the device's limit, where a step's time goes; drawn: as a figure too."""
-    m = measured(c)
+    c = measured(c)
     columns: list[tuple[Column, str, float]] = [
-        (Column("images/s", 0), IMAGES, 1),
+        (Column("images/s", 0), SPEED, 1),
         (Column("step, ms", 1), "step_ms", 1),
         (Column("95th percentile", 1), "step_ms_p95", 1),
         (Column("floor, ms", 1), "floor_ms", 1),
         (Column("step / floor", 2), "over_floor", 1),
         (Column("GFLOP/s", 1), "flops_per_second", 1e-9),
         (Column("of the peak, %", 1), "share_of_peak", 100),
-        (Column("peak memory, GiB", 2), "peak_memory", 2**-30),
+        (Column("peak memory, GiB", 2), "peak_memory", 1 / GIB),
         (Column("mJ per image", 2), "joules_per_image", 1000),
     ]
     parts = [(Column(name.removesuffix("_ms"), 2), name, 1.0) for name in PARTS]
@@ -84,45 +81,44 @@ def speeds(c: Collected, drawn: bool) -> Section:
         "Milliseconds of the parts of a step made one by one, so on a GPU their sum is more than a step; "
         "communication is what the exchange of gradients adds to the backward pass."
     )
-    blocks: list[Block] = [_table(m, "speed", text, columns, True), _table(m, "parts", apart, parts, False)]
-    if drawn and m.cells[IMAGES].notna().any() and m.row_keys:
-        blocks.append(dots.by_row(m))
+    blocks: list[Block] = [_table(c, "speed", text, columns, True), _table(c, "parts", apart, parts, False)]
+    if drawn and c.cells[SPEED].notna().any() and c.row_keys:
+        blocks.append(dots.by_row(c))
     return Section("Speed", tuple(blocks))
 
 
 def _table(
-    m: Collected, name: str, caption: str, columns: Sequence[tuple[Column, str, float]], counted: bool
+    c: Collected, name: str, caption: str, columns: Sequence[tuple[Column, str, float]], counted: bool
 ) -> Table:
     """A line per place; columns that nothing was measured for are left out."""
-    kept = [each for each in columns if each[1] in m.cells and m.cells[each[1]].notna().any()]
-    head = [*place_columns(m), Column("runs")] + [column for column, _, _ in kept]
+    kept = [each for each in columns if each[1] in c.cells and c.cells[each[1]].notna().any()]
+    head = [*place_columns(c), Column("runs"), *(column for column, _, _ in kept)]
+    head += [Column("steady")] * counted
     rows = []
-    for place in m.places:
-        group = m.groups[place]
-        found = [_scaled(m.estimates(key)[place], factor) for _, key, factor in kept]
-        first = m.estimates(IMAGES)[place]
-        spread = (IMAGES, "step_ms", *PARTS)
-        values: list[object] = [
-            (e if key in spread else e.mean) if e.n else None
-            for e, (_, key, _) in zip(found, kept, strict=True)
-        ]
-        if not first.n and values:
-            values[0] = state_text(group)
-        steady = [f"{sum(value is True for value in group['steady'])} of {len(group)}"] * counted
-        rows.append([*place_cells(m, *place), seeds_cell(group, first), *values, *steady])
-    return Table(name, caption, (*head, *[Column("steady")] * counted), rows)
+    for place in c.places:
+        values: list[object] = []
+        for _, key, factor in kept:
+            mean = _scaled(place.mean(key), factor)
+            with_spread = key in (SPEED, "step_ms", *PARTS)
+            values.append((mean if with_spread else mean.mean) if mean.n else None)
+        speed = place.mean(SPEED)
+        if not speed.n and values:
+            values[0] = state_text(place)
+        steady = sum(value is True for value in place.cells["steady"])
+        values += [f"{steady} of {len(place.cells)}"] * counted
+        rows.append([*place.labels, seeds_cell(place, speed), *values])
+    return Table(name, caption, head, rows)
 
 
 def _scaled(e: Estimate, factor: float) -> Estimate:
-    """In another unit."""
+    """The estimate of the same thing in a unit that is 1 / factor times as large."""
     return replace(e, mean=e.mean * factor, sd=e.sd * factor, low=e.low * factor, high=e.high * factor)
 
 
-def threats(c: Collected) -> list[str]:
+def speed_threats(c: Collected) -> list[str]:
     """What could be wrong with the speeds."""
     steady = measured(c).cells["steady"]
-    shaky = int((steady == False).sum())  # noqa: E712 (neither None)
-    found = [f"{shaky} of {len(steady)} benchmarks had not become steady when they were measured."] * (
-        shaky > 0
-    )
-    return [*found, "Whatever else ran on the machine is part of the speeds; nothing here can tell it."]
+    shaky = sum(value is False for value in steady)  # None: not measured
+    text = f"{shaky} of {len(steady)} benchmarks had not become steady when they were measured."
+    always = "Whatever else ran on the machine is part of the speeds; nothing here can tell it."
+    return [text] * (shaky > 0) + [always]

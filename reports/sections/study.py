@@ -1,165 +1,148 @@
-"""The sections that only a study's report has: answer, claims, differences, against the paper, threats."""
+"""What only a study's report has: its answer, claims, differences from the baseline, the paper's numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from ablations.study import HIGHER_IS_BETTER, Published
+from ablations.study import HIGHER_IS_BETTER, Claim, Published
 from reports.numbers import statistics
-from reports.numbers.deviations import changes, more_seeds, narrowed
-from reports.numbers.join import Collected, Level, key_text, value_text
-from reports.numbers.verdicts import Verdict, baseline_comparison, select
-from reports.pages.document import Block, Column, Items, Section, Table, Text, interval, number, spread
-from reports.sections.tables import (
+from reports.numbers.deviations import changes, more_seeds
+from reports.numbers.join import Collected, Place
+from reports.numbers.verdicts import WORDS, Verdict, place_difference, select
+from reports.pages.document import Block, Column, Items, Section, Table, Text, text_columns
+from reports.sections.tables import place_columns
+from reports.words import (
     MILLION,
+    capital,
+    interval,
     listed,
     metric_name,
     metric_text,
-    place_cells,
-    place_columns,
-    place_text,
+    number,
+    setting,
+    spread,
     unit,
 )
 
 FEW = 4
 """Deviations and claims up to which the answer names each."""
 
-STATISTICS = {
-    "mean": "mean",
-    "median": "median",
-    "best": "best",
-    "single": "a single run",
-    "reported": "not said of which runs",
-}
+IN_WORDS = {"single": "a single run", "reported": "not said of which runs"}
+"""What a published number is, where the name of its statistic does not say it."""
 
 
-def answer(c: Collected, verdicts: list[Verdict]) -> list[Block]:
-    """The deviations, if any, then the answer in two sentences: the verdicts and the best place."""
-    blocks: list[Block] = []
+def reservations(c: Collected) -> list[Text]:
+    """What stands above the answer: that this is not the study's own protocol, or not all of it, or more."""
+    texts: list[Text] = []
     if different := changes(c):
         rest = len(different) - FEW
         shown = different[:FEW] + ([f"{rest} more, under “Protocol and deviations”"] if rest > 0 else [])
-        blocks.append(
-            Text(
-                f"This is not the study's own protocol: {listed(shown)}. What stands below is true of "
-                "that, and says nothing about the paper's numbers.",
-                "warning",
-            )
-        )
-    if part := narrowed(c):
-        blocks.append(Text(f"Only a part of the study's cells: {listed(part)}.", "note"))
+        said = f"This is not the study's own protocol: {listed(shown)}. What stands below is true of "
+        texts.append(Text(said + "that, and says nothing about the paper's numbers.", "warning"))
+    if part := listed(f"`{text}`" for text in c.manifest.narrowed):
+        texts.append(Text(f"Only a part of the study's cells: {part}.", "note"))
     if seeds := more_seeds(c):
-        blocks.append(Text(f"More seeds than the study's own: {listed(map(str, seeds))}.", "note"))
-    blocks.append(Text(" ".join(filter(None, [_verdict_sentence(c, verdicts), _best_sentence(c)])), "lead"))
-    return blocks
+        texts.append(Text(f"More seeds than the study's own: {listed(map(str, seeds))}.", "note"))
+    return texts
 
 
-def _verdict_sentence(c: Collected, verdicts: list[Verdict]) -> str:
+def answer(c: Collected, verdicts: Sequence[Verdict]) -> Text:
+    """The answer in two sentences: the verdicts, and the best place."""
+    return Text(" ".join(filter(None, [_verdict_sentence(c, verdicts), _best_sentence(c)])), "lead")
+
+
+def _verdict_sentence(c: Collected, verdicts: Sequence[Verdict]) -> str:
     if not verdicts:
         return ""
+    parts = []
+    for word in WORDS:
+        claims = [f"“{verdict.claim.text}”" for verdict in verdicts if verdict.word == word]
+        if claims:
+            told = str(len(claims)) if len(verdicts) > FEW else listed(claims)
+            parts.append(f"{told} {'is' if len(claims) == 1 else 'are'} **{word}**")
     so_far = "So far, " if c.is_open else ""
-    words: dict[str, list[str]] = {"supported": [], "contradicted": [], "undecided": [], "untested": []}
-    for verdict in verdicts:
-        words[verdict.word].append(f"“{verdict.claim.text}”")
-    found = {word: texts for word, texts in words.items() if texts}
     if len(verdicts) > FEW:
-        of = f"{'of' if so_far else 'Of'} {len(verdicts)} claims "
-        counted = [
-            f"{len(texts)} {'is' if len(texts) == 1 else 'are'} **{word}**" for word, texts in found.items()
-        ]
-        return f"{so_far}{of}{listed(counted)}."
-    parts = [
-        f"{listed(texts)} {'is' if len(texts) == 1 else 'are'} **{word}**" for word, texts in found.items()
-    ]
+        return f"{so_far}{'of' if so_far else 'Of'} {len(verdicts)} claims {listed(parts)}."
     return so_far + "; ".join(parts) + "."
 
 
 def _best_sentence(c: Collected) -> str:
-    """The place with the best metric, and its difference from the baseline in its row."""
-    means = c.estimates(c.metric)
-    finished = {place: e for place, e in means.items() if e.n}
-    if not finished:
+    """The place with the best mean, the first that was asked for if several have it, against its baseline."""
+    means = {place: mean for place in c.places if (mean := place.mean(c.metric)).n}
+    if not means:
         return "No cell has finished."
-    highest = c.metric in HIGHER_IS_BETTER
-    best = (max if highest else min)(finished, key=lambda place: finished[place].mean)
-    e = finished[best]
-    text = f"The {'highest' if highest else 'lowest'} {metric_name(c.metric)} is {spread(e, 2)}"
-    text += f"{unit(c.metric)} ({place_text(c, best)}, n = {e.n})"
+    word, sign = ("highest", -1) if c.metric in HIGHER_IS_BETTER else ("lowest", 1)
+    best = min(means, key=lambda place: (sign * means[place].mean, place.cells.index[0]))
+    text = f"The {word} {metric_name(c.metric)} is {spread(means[best], 2)}{unit(c.metric)}"
+    text += f" ({best.text}, n = {means[best].n})"
     reference = baseline(c, best)
-    if reference is None or reference == best or reference not in finished:
+    if reference is None or reference is best or reference not in means:
         return text + "."
-    e, _ = baseline_comparison(c, best, reference, c.metric)
-    if not e.n:
+    difference, _ = place_difference(best, reference, c.metric)
+    if not difference.n:
         return text + "."
-    bounds = "" if math.isnan(e.low) else f", 95 % interval {interval(e, 2)}"
+    bounds = "" if math.isnan(difference.low) else f", 95 % interval {interval(difference, 2)}"
+    points = " points" if unit(c.metric) else ""
     return (
-        text + f"; its difference from the baseline, {place_text(c, reference)}, is "
-        f"{number(e.mean, 2)}{' points' if unit(c.metric) else ''}{bounds}."
+        f"{text}; its difference from the baseline, {reference.text}, is "
+        f"{number(difference.mean, 2)}{points}{bounds}."
     )
 
 
-def baseline(c: Collected, place: tuple[Level, Level]) -> tuple[Level, Level] | None:
-    """What a place is compared with: the study's baseline at the place's other levels, if it is one cell."""
+def baseline(c: Collected, place: Place) -> Place | None:
+    """What a place is compared with: the study's baseline at the place's other levels, if it is one place."""
     if c.study is None or c.study.baseline is None:
         return None
-    levels = dict(zip((*c.row_keys, *c.column_keys), place[0] + place[1], strict=True))
+    levels = dict(zip((*c.row_keys, *c.column_keys), place.row + place.column, strict=True))
     if isinstance(c.study.baseline, Mapping):
         typed = [key for key in levels if key not in c.study.factors]
         shared = {key: levels[key] for key in (c.study.rows, c.study.columns, *typed) if key}
         cells = select(c.cells, {**shared, **c.study.baseline})
-        found = list(dict.fromkeys(zip(cells["row"], cells["column"], strict=True)))
-        return found[0] if len(found) == 1 else None
+        places = set(zip(cells["row"], cells["column"], strict=True))
+        return c.place(*places.pop()) if len(places) == 1 else None
     levels[c.study.columns or c.study.rows] = c.study.baseline
     row, column = (tuple(levels[key] for key in keys) for keys in (c.row_keys, c.column_keys))
-    return (row, column) if (row, column) in c.groups else None
+    return c.place(row, column)
 
 
-def baseline_text(c: Collected) -> str:
-    """The baseline for people: "shortcut A", "shortcut type identity, shortcut A"."""
-    assert c.study
-    level = c.study.baseline
-    levels = level if isinstance(level, Mapping) else {c.study.columns or c.study.rows: level}
-    return ", ".join(f"{key_text(key)} {value_text(value)}" for key, value in levels.items())
-
-
-def claims(c: Collected, verdicts: list[Verdict]) -> Section:
+def claims(c: Collected, verdicts: Sequence[Verdict]) -> Section:
     """A verdict per claim, with what it rests on."""
-    columns = [Column("claim", left=True), Column("verdict", left=True), Column("difference", 2)]
-    columns += [Column("interval"), Column("its level, %", 1), Column("margin"), Column("pairs")]
+    if not verdicts:
+        return Section("Claims", ())
+    columns = [*text_columns("claim", "verdict"), Column("difference", 2), Column("interval")]
+    columns += [Column("its level, %", 1), Column("margin"), Column("pairs")]
     rows: list[list[object]] = []
     notes = []
+    parts: list[list[object]] = []
     for verdict in verdicts:
-        claim, e = verdict.claim, verdict.difference
-        mean, pairs = e.mean if e.n else None, verdict.comparison.pooled.n
-        evidence = [mean, interval(e, 2), 100 * e.level, margin_text(claim), pairs]
-        rows.append([claim.text, f"**{verdict.word}**", *evidence])
+        claim, difference, made = verdict.claim, verdict.difference, verdict.comparison
+        mean = difference.mean if difference.n else None
+        rows.append([claim.text, f"**{verdict.word}**", mean, interval(difference, 2)])
+        rows[-1] += [100 * difference.level, margin_text(claim), made.pooled.n]
         if verdict.note or claim.where:
             where = f" ({claim.where})" if claim.where and verdict.note else ""
             notes.append(f"“{claim.text}”{where}: {verdict.note or claim.where + '.'}")
+        if len(made.parts) > 1:
+            parts += [[claim.text, part, e, interval(e, 2), e.n] for part, e in made.parts.items()]
     caption = (
         "Differences of the metric (of errors: in points), paired by seed and by every factor that a claim "
         "leaves free. A claim is judged by its interval against its margin; the levels are Holm's, so that "
         "95 % holds for all of them together."
     )
-    parts = [
-        [verdict.claim.text, name, e, interval(e, 2), e.n]
-        for verdict in verdicts
-        if len(verdict.comparison.parts) > 1
-        for name, e in verdict.comparison.parts.items()
-    ]
-    blocks: list[Block] = (
-        [Table("claims", caption, tuple(columns), rows), Items(tuple(notes))] if rows else []
-    )
+    blocks: list[Block] = [Table("claims", caption, columns, rows), Items(tuple(notes))]
     if parts:
-        head = [Column("claim", left=True), Column("at", left=True), Column("difference", 2)]
-        head += [Column("95 % interval"), Column("pairs")]
-        blocks.append(Table("claims_by_row", "The same differences, group by group.", tuple(head), parts))
+        head = [
+            *text_columns("claim", "at"),
+            Column("difference", 2),
+            Column("95 % interval"),
+            Column("pairs"),
+        ]
+        blocks.append(Table("claims_by_row", "The same differences, group by group.", head, parts))
     return Section("Claims", tuple(blocks))
 
 
-def margin_text(claim: Any) -> str:
+def margin_text(claim: Claim) -> str:
     """The margin of a claim: "≤ −0.50", "≥ 0", "within ±0.50"."""
     if claim.within is not None:
         return f"within ±{claim.within:g}"
@@ -170,54 +153,42 @@ def margin_text(claim: Any) -> str:
 
 def differences(c: Collected) -> Section:
     """Every place against the baseline."""
-    rows = []
-    for row in c.rows:
-        for column in c.columns:
-            reference = baseline(c, (row, column))
-            if (row, column) not in c.groups or reference is None or reference == (row, column):
-                continue
-            e, paired = baseline_comparison(c, (row, column), reference, c.metric)
-            mine, other = c.groups[row, column], c.groups[reference]
-            rows.append(
-                [
-                    *place_cells(c, row, column),
-                    e,
-                    interval(e, 2),
-                    f"{e.n}" if paired else "not paired",
-                    statistics.resolvable(e.sd, e.n) if e.n > 1 and paired else None,
-                    (mine["parameters"].iloc[0] - other["parameters"].iloc[0]) / MILLION,
-                    _percent(mine["multiply_adds"].iloc[0], other["multiply_adds"].iloc[0]),
-                    _percent(_finished_mean(mine, "seconds"), _finished_mean(other, "seconds")),
-                ]
-            )
+    rows: list[list[object]] = []
+    for place in c.places:
+        reference = baseline(c, place)
+        if reference is None or reference is place:
+            continue
+        difference, paired = place_difference(place, reference, c.metric)
+        rows.append([*place.labels, difference, interval(difference, 2)])
+        rows[-1].append(str(difference.n) if paired else "not paired")
+        testable = paired and difference.n > 1
+        rows[-1].append(statistics.resolvable(difference.sd, difference.n) if testable else None)
+        rows[-1].append((place.parameters - reference.parameters) / MILLION)
+        rows[-1].append(_percent(place.multiply_adds, reference.multiply_adds))
+        rows[-1].append(_percent(place.finished["seconds"].mean(), reference.finished["seconds"].mean()))
     if not rows:
         return Section("", ())
-    columns = place_columns(c)
-    columns += [
-        Column("difference", 2),
-        Column("95 % interval"),
-        Column("pairs"),
-        Column("resolvable", 2),
-        Column("Δ parameters, M", 3),
-        Column("Δ multiply-adds, %", 1),
-        Column("Δ time, %", 1),
-    ]
+    columns = [*place_columns(c), Column("difference", 2), Column("95 % interval"), Column("pairs")]
+    columns += [Column("resolvable", 2), Column("Δ parameters, M", 3)]
+    columns += [Column("Δ multiply-adds, %", 1), Column("Δ time, %", 1)]
+    assert c.study
+    level = c.study.baseline
+    levels = level if isinstance(level, Mapping) else {c.study.columns or c.study.rows: level}
     caption = (
-        f"Difference from {baseline_text(c)}{' in points' if unit(c.metric) else ''} "
+        f"Difference from {', '.join(setting(*pair) for pair in levels.items())}"
+        f"{' in points' if unit(c.metric) else ''} "
         f"of {metric_name(c.metric)}, mean ± standard deviation over pairs of one seed. "
         "Resolvable: the smallest true difference that as many pairs with this spread would show four times "
         "in five."
     )
-    return Section("Differences from the baseline", (Table("differences", caption, tuple(columns), rows),))
+    return Section("Differences from the baseline", (Table("differences", caption, columns, rows),))
 
 
-def published_for(c: Collected, place: tuple[Level, Level]) -> list[Published]:
+def published_for(c: Collected, place: Place) -> list[Published]:
     """The paper's numbers for a place, those of the study's metric first."""
-    group = c.groups.get(place)
-    if c.study is None or group is None:
-        return []
-    found = [p for p in c.study.published if len(select(group, p.levels))]
-    return sorted(found, key=lambda p: p.metric != c.metric)
+    numbers = c.study.published if c.study else ()
+    matching = [published for published in numbers if len(select(place.cells, published.levels))]
+    return sorted(matching, key=lambda published: published.metric != c.metric)
 
 
 def against_paper(c: Collected) -> Section:
@@ -227,38 +198,32 @@ def against_paper(c: Collected) -> Section:
         return Section("Against the paper", (Text(text),) if c.study else ())
     comparable = not changes(c)
     printed = {place: published_for(c, place) for place in c.places}
-    every = [p for found in printed.values() for p in found]
-    differs = list(dict.fromkeys(p.differs for p in every if p.differs))
-    metrics = list(dict.fromkeys([c.metric, *(p.metric for p in every)]))
-    several = len(metrics) > 1
+    every = [published for numbers in printed.values() for published in numbers]
+    differs = list(dict.fromkeys(published.differs for published in every if published.differs))
+    several = any(published.metric != c.metric for published in every)
     rows: list[list[object]] = []
-    for place, found in printed.items():
-        head = place_cells(c, *place)
-        for p in found:
-            ours = c.estimates(p.metric)[place]
-            of = f" of {p.runs}" if p.runs and p.statistic != "single" else ""
-            gap = ours.mean - p.value if ours.n and comparable and not p.bound else None
-            which = differs.index(p.differs) + 1 if p.differs else None
-            values = [ours, p.text, gap, STATISTICS[p.statistic] + of, p.where, which]
-            rows.append([*head, *[metric_text(p.metric)] * several, *values])
-        if not found:
-            values = [c.estimates(c.metric)[place], None, None, "no published number", "", None]
-            rows.append([*head, *[metric_text(c.metric)] * several, *values])
-    columns = place_columns(c) + [Column("metric", left=True)] * several
+    for place, numbers in printed.items():
+        for published in numbers:
+            ours = place.mean(published.metric)
+            of = f" of {published.runs}" if published.runs and published.statistic != "single" else ""
+            gap = ours.mean - published.value if ours.n and comparable and not published.bound else None
+            rows.append([*place.labels, *[metric_text(published.metric)] * several, ours, published.text])
+            rows[-1] += [gap, IN_WORDS.get(published.statistic, published.statistic) + of, published.where]
+            rows[-1].append(differs.index(published.differs) + 1 if published.differs else None)
+        if not numbers:
+            rows.append([*place.labels, *[metric_text(c.metric)] * several, place.mean(c.metric)])
+            rows[-1] += [None, None, "no published number", "", None]
+    columns = [*place_columns(c), *text_columns(*["metric"] * several)]
     columns += [Column("ours", 2), Column("paper"), Column("difference", 2)]
-    columns += [Column("the paper's number is", left=True), Column("where", left=True)]
-    columns.append(Column("its protocol differs"))
-    metric = metric_text(c.metric)
-    caption = "" if several else f"{metric[:1].upper()}{metric[1:]}. "
+    columns += [*text_columns("the paper's number is", "where"), Column("its protocol differs")]
+    caption = "" if several else f"{capital(metric_text(c.metric))}. "
     caption += "Ours: mean ± standard deviation over seeds, last epoch."
-    note = " ".join(f"({number}) {text}." for number, text in enumerate(differs, start=1))
-    blocks: list[Block] = [
-        Table("against_paper", caption, tuple(columns), rows, f"Its protocol differs: {note}" if note else "")
-    ]
+    note = " ".join(f"({index}) {text}." for index, text in enumerate(differs, start=1))
+    note = note and f"Its protocol differs: {note}"
+    blocks: list[Block] = [Table("against_paper", caption, columns, rows, note)]
     if not comparable:
-        blocks.insert(
-            0, Text("The paper's numbers are for another protocol and are not comparable here.", "warning")
-        )
+        text = "The paper's numbers are for another protocol and are not comparable here."
+        blocks.insert(0, Text(text, "warning"))
     return Section("Against the paper", tuple(blocks))
 
 
@@ -266,13 +231,9 @@ def _percent(value: float, reference: float) -> float | None:
     return 100 * (value / reference - 1) if reference and math.isfinite(reference) else None
 
 
-def _finished_mean(group: Any, column: str) -> float:
-    return float(group.loc[group["state"] == "finished", column].mean())
-
-
-def paper_numbers(c: Collected) -> dict[tuple[Level, Level], str]:
+def paper_numbers(c: Collected) -> dict[Place, str]:
     """Place -> the paper's number of the study's metric; {} where the protocol is another one."""
     if changes(c):
         return {}
-    found = {place: published_for(c, place)[:1] for place in c.groups}
-    return {place: p.text for place, first in found.items() for p in first if p.metric == c.metric}
+    printed = {place: numbers[0] for place in c.places if (numbers := published_for(c, place))}
+    return {place: first.text for place, first in printed.items() if first.metric == c.metric}

@@ -17,7 +17,7 @@ from reports.numbers.join import collect
 from reports.pages import render
 from reports.pages.document import Table
 from reports.sections import study as study_report
-from reports.sections.compose import compose
+from reports.sections.report import build_report
 from reports.sources import Frames
 
 SEEDS = "0,1"
@@ -40,7 +40,7 @@ def invented(manifest: Manifest) -> Frames:
 
 def rendered(manifest: Manifest, found: Frames) -> str:
     c = collect(manifest, studies.load(manifest.study or ""), found)
-    return render.markdown(compose(c, "python -m reports"))
+    return render.markdown(build_report(c, "python -m reports"))
 
 
 @pytest.mark.parametrize("name", studies.names())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
@@ -380,8 +381,9 @@ def test_index_of_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         states={(20, "A", 0): "planned"},
         name="mine",
     )
-    monkeypatch.setattr(choose, "study", lambda name: STUDY if name else None)
-    monkeypatch.setattr(choose, "studies", lambda: ["shortcut_options", "depth"])
+    monkeypatch.setattr(
+        choose, "every_study", lambda: (dict.fromkeys(["shortcut_options", "depth"], STUDY), {})
+    )
     assert report(tmp_path, "--all") == 0
     text = (tmp_path / "results" / "index.md").read_text()
     assert "| [shortcut_options](shortcut_options/report.md) | Do projection shortcuts beat" in text
@@ -393,6 +395,62 @@ def test_index_of_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert (tmp_path / "results" / target).is_file(), target
     assert report(tmp_path, "--all", "--check") == 0
     assert report(tmp_path, "--all", "mine") == 2
+
+
+MISTAKE = """from ablations.study import Study
+
+STUDY = Study(
+    question=1/0,
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def mistaken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which somebody's study divides by zero, with a sweep of it and a sweep of no study."""
+    folder = tmp_path_factory.mktemp("mistaken")
+    for name in ("ablations", "lightning_module", "reports"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "ablations" / "mistaken.py").write_text(MISTAKE)
+    (folder / "ablations" / "typo.py").write_text("STUDY = Study(\n")
+    made = sweep(folder / "runs", depths=[20], shortcuts="A", seeds=[0], name="mine")
+    manifests.write(folder / "runs", dataclasses.replace(made, name="half", study="mistaken"))
+    return folder
+
+
+def typed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command as it is typed in a checkout."""
+    command = [sys.executable, "-m", "reports", *arguments]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder)}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_mistake_in_one_study_costs_no_other_report(mistaken: Path) -> None:
+    for check in ((), ("--check",)):
+        done = typed(mistaken, "--all", *check)
+        assert done.returncode == 2
+        first, second = done.stderr.splitlines()
+        assert first == "error: ablations/mistaken.py, line 4: ZeroDivisionError: division by zero"
+        assert second.startswith("error: ablations/typo.py, line 1: SyntaxError: ")
+        assert (mistaken / "results" / "mine" / "report.md").is_file()
+        assert not (mistaken / "results" / "half").exists()
+        text = (mistaken / "results" / "index.md").read_text()
+        assert "No report: ablations/mistaken.py, line 4: ZeroDivisionError" in text
+        assert "| depth |" in text
+    (mistaken / "results" / "mine" / "report.md").write_text("")
+    done = typed(mistaken, "--all", "--check")
+    assert done.returncode == 2
+    assert "mine/report.md: no longer what the records say" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["mistaken", "half", "typo"])
+def test_a_mistake_in_the_study_that_is_asked_for_is_one_sentence(mistaken: Path, name: str) -> None:
+    done = typed(mistaken, name)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: ablations/{'typo' if name == 'typo' else 'mistaken'}.py, line ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_out_that_cannot_be_written_is_one_sentence(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:

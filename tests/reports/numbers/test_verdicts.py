@@ -13,7 +13,7 @@ import pytest
 from reports_of_synthetic_cells import collected
 
 from ablations.study import Claim
-from reports.numbers.verdicts import Verdict, compare, judge
+from reports.numbers.verdicts import Verdict, compare, judge_claims
 
 RANDOM = np.random.default_rng(7)
 A, B = {"model.shortcut": "A"}, {"model.shortcut": "B"}
@@ -31,7 +31,7 @@ def differing(differences: Mapping[int, list[float | str | None]], **sides: Any)
 
 
 def one(claim: Claim, differences: Mapping[int, list[Any]], **sides: Any) -> Verdict:
-    return judge(differing(differences, **sides), [claim])[0]
+    return judge_claims(differing(differences, **sides), [claim])[0]
 
 
 BETTER = Claim("B is better", B, A, below=0)
@@ -130,7 +130,7 @@ def test_open_pairs_are_said() -> None:
 def test_groups_without_common_seeds_are_compared_by_their_means() -> None:
     cells: dict[Any, Any] = {(20, "A", seed): 8 + 0.1 * seed for seed in range(4)}
     cells |= {(20, "B", seed): 5 + 0.1 * seed for seed in range(10, 14)}
-    found = judge(collected(cells), [BETTER])[0]
+    found = judge_claims(collected(cells), [BETTER])[0]
     assert found.word == "supported"
     assert "Not paired" in found.note
 
@@ -138,7 +138,7 @@ def test_groups_without_common_seeds_are_compared_by_their_means() -> None:
 def test_holm_makes_many_claims_stricter() -> None:
     values = [-0.5, -0.1, -0.45, -0.25]
     assert one(BETTER, {20: values}).word == "supported"
-    many = judge(differing({20: values}), [BETTER] * 10)
+    many = judge_claims(differing({20: values}), [BETTER] * 10)
     assert {verdict.word for verdict in many} == {"undecided"}
     assert many[0].difference.level == pytest.approx(0.995)
 
@@ -155,5 +155,5 @@ def test_size_of_the_whole_procedure() -> None:
     for _ in range(200):
         noise = pd.Series(RANDOM.normal(8, 0.3, len(base.cells)), index=base.cells.index)
         cells = base.cells.assign(**{"test/error": noise})
-        decided += judge(dataclasses.replace(base, cells=cells), [BETTER])[0].word != "undecided"
+        decided += judge_claims(dataclasses.replace(base, cells=cells), [BETTER])[0].word != "undecided"
     assert decided / 200 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)

@@ -50,7 +50,7 @@ def drawn(figure: Figure, panel: int) -> list[str]:
 
 
 def test_a_name_holds_only_what_tells_rows_apart_that_begin_alike(many):
-    texts = figures.short_texts(many, many.rows)
+    texts = many.rows
     assert len(set(texts.values())) == len(ROWS)
     assert texts["identity", "C", 0, 1.0] == "identity, shortcut C"
     assert texts["exclusive_gating", "A", -3, 1.0] == "exclusive_gating, gate bias -3"
@@ -78,5 +78,5 @@ def test_every_row_has_its_curve_beside_the_first_one(many):
     figure = figures.learning_curves(many)
     assert figure is not None
     named = [name for panel in range(len(figure.panels)) for name in drawn(figure, panel) if "," in name]
-    assert set(named) == set(figures.short_texts(many, many.rows).values())
+    assert set(named) == set(many.rows.values())
     assert named.count("identity, shortcut A") == len(figure.panels) == 2

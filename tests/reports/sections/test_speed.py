@@ -61,13 +61,13 @@ def swept(runs: Path, missing: tuple[int, int, int, int] | None = None, **more: 
 FACTORS = ("trainer.devices", "recipe.batch_size", "trainer.nodes", "seed")
 
 
-def points(runs: Path, cells: list[Cell], factors: tuple[str, ...] = FACTORS) -> list[scaling.Point]:
+def points(runs: Path, cells: list[Cell], factors: tuple[str, ...] = FACTORS) -> list[scaling.ScalingPoint]:
     made = manifest(runs, "scaling", cells, factors)
     return scaling.scaling_points(collect(made, None, sources.load("records", runs, made)))
 
 
 def test_efficiency_is_the_part_of_the_ideal_paired_by_seed(tmp_path):
-    found = {(p.kind, p.processes): p for p in points(tmp_path, swept(tmp_path))}
+    found = {(p.line.kind, p.processes): p for p in points(tmp_path, swept(tmp_path))}
     assert set(found) == {(kind, n) for kind in ("strong", "weak") for n in (1, 2, 4)}
     assert found["strong", 2].efficiency.mean == pytest.approx(75)
     assert found["weak", 2].efficiency.mean == pytest.approx(90)
@@ -79,7 +79,7 @@ def test_efficiency_is_the_part_of_the_ideal_paired_by_seed(tmp_path):
 
 
 def test_a_missing_cell_takes_its_pair_with_it_and_is_seen(tmp_path):
-    found = {(p.kind, p.processes): p for p in points(tmp_path, swept(tmp_path, missing=(2, 1, 256, 1)))}
+    found = {(p.line.kind, p.processes): p for p in points(tmp_path, swept(tmp_path, missing=(2, 1, 256, 1)))}
     assert (found["weak", 2].efficiency.n, found["weak", 2].efficiency.planned) == (1, 2)
     assert found["strong", 2].efficiency.n == 2
 
@@ -87,7 +87,7 @@ def test_a_missing_cell_takes_its_pair_with_it_and_is_seen(tmp_path):
 def test_other_factors_have_lines_of_their_own(tmp_path):
     cells = swept(tmp_path) + swept(tmp_path, trainer__compile=True)
     found = points(tmp_path, cells, (*FACTORS, "trainer.compile"))
-    assert {p.rest for p in found} == {(None,), (True,)}
+    assert {p.line.rest for p in found} == {"none", "yes"}
     assert len(found) == 12
 
 

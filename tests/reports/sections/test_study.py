@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ from reports_of_synthetic_cells import frames
 from ablations.sweep import studies
 from ablations.sweep.plan import study_manifest
 from reports.numbers.join import Collected, collect, response
-from reports.numbers.verdicts import judge
+from reports.numbers.verdicts import judge_claims
 from reports.pages.document import Table
+from reports.sections import figures
 from reports.sections import study as study_report
-from reports.sections.compose import compose
+from reports.sections.report import build_report
 
 
 def made(name: str, *overrides: str) -> Collected:
@@ -34,7 +36,7 @@ def responses(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(c: Collected, name: str) -> Table:
-    report = compose(c, "python -m reports")
+    report = build_report(c, "python -m reports")
     (found,) = [block for block in report.blocks if isinstance(block, Table) and block.name == name]
     return found
 
@@ -42,8 +44,8 @@ def table(c: Collected, name: str) -> Table:
 def test_claims_about_responses_are_judged() -> None:
     c = made("layer_responses")
     assert c.study
-    assert {verdict.word for verdict in judge(c, c.study.claims)} == {"supported"}
-    assert "The lowest mean layer response is" in str(compose(c, "").blocks)
+    assert {verdict.word for verdict in judge_claims(c, c.study.claims)} == {"supported"}
+    assert "The lowest mean layer response is" in str(build_report(c, "").blocks)
 
 
 def test_a_rank_is_the_nth_strongest_layer() -> None:
@@ -59,6 +61,15 @@ def test_responses_stand_beside_those_of_the_figure() -> None:
     (row,) = [row for row in rows if row[:3] == ["110", "A", "layer response rank 10"]]
     assert row[3].mean == pytest.approx((2 + 10 / 110 + 0.01 * (110 / 56)) / math.sqrt(10))
     assert row[4] == "1.25"
+
+
+def test_only_an_error_is_said_to_be_in_percent() -> None:
+    for name, percent in (("layer_responses", False), ("depth", True)):
+        figure = figures.by_cost(made(name))
+        assert figure is not None
+        tips = re.findall(r"<title>([^<]*multiply-adds)</title>", figure.panels[0])
+        assert len(tips) > 2
+        assert {" %, " in tip for tip in tips} == {percent}, tips
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""Collected cells -> the model of a report: which sections, in which order."""
+
+from __future__ import annotations
+
+from reports.numbers.join import Collected
+from reports.numbers.verdicts import judge_claims
+from reports.pages.document import Block, Report, Section, Text
+from reports.sections import context, dots, figures, tables
+from reports.sections import study as study_report
+from reports.sections.device_scaling import scaling_lead, scaling_section
+from reports.sections.speed import speed_lead, speed_section
+from reports.words import capital, key_text, listed, metric_name
+
+MATRIX = 12
+"""Columns up to which there is a table of rows × columns; the table of all places has them all anyway."""
+
+
+def build_report(c: Collected, command: str) -> Report:
+    """The report of a sweep or a study. command: what makes it again."""
+    sections: list[Section] = []
+    if c.is_benchmark:
+        scaling = scaling_section(c)
+        lead = scaling_lead(c) or speed_lead(c)
+        sections.append(Section("", (*study_report.reservations(c), lead)))
+        sections += [scaling, speed_section(c, drawn=not scaling.blocks)]
+    elif c.study:
+        verdicts = judge_claims(c, c.study.claims)
+        lead = study_report.answer(c, verdicts)
+        sections.append(Section("", (*study_report.reservations(c), lead)))
+        sections += [study_report.claims(c, verdicts), results(c)]
+        sections += [study_report.differences(c), study_report.against_paper(c)]
+    else:
+        sections += [Section("", (Text(f"`{c.manifest.command}`"),)), results(c)]
+    if not c.is_benchmark:
+        curves, responses = figures.learning_curves(c), figures.layer_responses(c)
+        sections.append(Section("Learning curves", (curves,) if curves else ()))
+        sections.append(cost(c))
+        sections.append(Section("Layer responses", (responses,) if responses else ()))
+    sections += [context.open_cells(c), context.confounded(c), context.threats_to_validity(c)]
+    sections += [context.protocol(c), context.provenance(c, command)]
+    kept = tuple(section for section in sections if section.blocks)
+    return Report(c.manifest.name, _title(c), c.status, c.is_open, kept)
+
+
+def _title(c: Collected) -> str:
+    if c.study:
+        return c.study.question
+    what = "Speed" if c.is_benchmark else capital(metric_name(c.metric))
+    factors = [key_text(key) for key in c.manifest.factors if key != "seed"]
+    return f"{what} by {listed(factors) or 'seed'}"
+
+
+def results(c: Collected) -> Section:
+    """Main table, details and error against the rows."""
+    blocks: list[Block] = []
+    paper = study_report.paper_numbers(c)
+    matrix = bool(c.column_keys) and len(c.columns) <= MATRIX
+    if matrix:
+        blocks.append(tables.main_table(c, paper))
+    blocks.append(tables.groups_table(c, {} if matrix else paper))
+    if c.cells["state"].eq("finished").any() and c.row_keys:
+        blocks.append(dots.by_row(c))
+    return Section("Results", tuple(blocks))
+
+
+def cost(c: Collected) -> Section:
+    """The metric against multiply-adds, and what was spent."""
+    figure = figures.by_cost(c)
+    return Section("Cost", (*((figure,) if figure else ()), context.cost_table(c)))

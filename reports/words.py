@@ -1,0 +1,117 @@
+"""Every text that a person reads: what keys, levels and metrics are called, and how numbers are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ablations.study import METRICS
+from reports.numbers.statistics import Estimate
+
+HOUR = 3600
+MILLION = 1e6
+GIB = 2**30
+
+HOLE = "–"
+"""Stands where there is no value."""
+
+
+def listed(texts: Iterable[str]) -> str:
+    """ "a, b and c"; "" for none."""
+    *most, last = list(texts) or [""]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def key_text(key: str) -> str:
+    """A configuration key: "model.shortcut_type" -> "shortcut type"."""
+    return key.rpartition(".")[2].replace("_", " ")
+
+
+def heading(keys: Iterable[str]) -> str:
+    """Several keys, as the heading of their levels: "depth, learning rate"; "cell" for none."""
+    return ", ".join(map(key_text, keys)) or "cell"
+
+
+def value_text(value: Any) -> str:
+    """A configuration value: True -> "yes", 0.10 -> "0.1", (82, 123) -> "[82, 123]"."""
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(value_text, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def setting(key: str, value: Any) -> str:
+    """A key with its value: "shortcut B"."""
+    return f"{key_text(key)} {value_text(value)}"
+
+
+def level_text(level: Sequence[Any], keys: Sequence[str]) -> str:
+    """One value per key, the first without its key: "56, learning rate 0.1"."""
+    further = zip(keys[1:], level[1:], strict=True)
+    return ", ".join([value_text(value) for value in level[:1]] + [setting(*pair) for pair in further])
+
+
+def distinct_texts(levels: Iterable[tuple[Any, ...]], keys: Sequence[str]) -> dict[tuple[Any, ...], str]:
+    """Level -> its text, in which a further key stands only where it tells levels apart that begin alike."""
+    alike: dict[Any, list[tuple[Any, ...]]] = {}
+    texts = dict.fromkeys(levels, "")
+    for level in texts:
+        alike.setdefault(level[:1], []).append(level)
+    for same in alike.values():
+        kept = [i for i, values in enumerate(zip(*same, strict=True)) if i == 0 or len(set(values)) > 1]
+        named = [keys[i] for i in kept]
+        texts.update({level: level_text([level[i] for i in kept], named) for level in same})
+    return texts
+
+
+def metric_text(metric: str) -> str:
+    """A metric with its unit: "test error, %"; one that no study knows goes by its own name."""
+    return METRICS.get(metric, metric.replace("/", " ").replace("_", " "))
+
+
+def metric_name(metric: str) -> str:
+    """A metric without its unit: "test error"."""
+    return metric_text(metric).removesuffix(", %")
+
+
+def unit(metric: str) -> str:
+    """What stands behind a value of this metric: " %", or nothing."""
+    return " %" if metric_text(metric).endswith(", %") else ""
+
+
+def capital(text: str) -> str:
+    """The text with a capital letter in front."""
+    return text[:1].upper() + text[1:]
+
+
+def number(value: float, decimals: int | None) -> str:
+    """Fixed decimals, or a whole number in groups of three; a true minus sign; a hole for NaN."""
+    if math.isnan(value):
+        return HOLE
+    text = f"{value:.{decimals}f}" if decimals is not None else f"{value:,.0f}"
+    if float(text.replace(",", "")) == 0:
+        text = text.lstrip("-")  # no "-0.00"
+    return text.replace("-", "−")
+
+
+def spread(e: Estimate, decimals: int) -> str:
+    """Mean ± standard deviation; ‡ if more runs diverged, † if some are still to come."""
+    if e.n == 0:
+        return f"diverged ×{e.diverged}" if e.diverged else HOLE
+    text = number(e.mean, decimals)
+    if e.n > 1:
+        text += f" ± {number(e.sd, decimals)}"
+    return text + ("‡" if e.diverged else "") + ("†" if e.planned > e.n + e.diverged else "")
+
+
+def interval(e: Estimate, decimals: int) -> str:
+    """[low, high], or a hole where there is no interval."""
+    return HOLE if math.isnan(e.low) else f"[{number(e.low, decimals)}, {number(e.high, decimals)}]"
+
+
+def time_unit(seconds: float) -> tuple[str, int]:
+    """The largest unit of which this time holds two, and its length in seconds; "seconds" for NaN."""
+    units = {"hours": HOUR, "minutes": 60}
+    return next(((name, length) for name, length in units.items() if seconds >= 2 * length), ("seconds", 1))

@@ -1,0 +1,53 @@
+"""Places of the tables: their cells, texts and means, and none where no cell was asked for."""
+
+from __future__ import annotations
+
+import pytest
+from reports_of_synthetic_cells import collected
+
+from reports.sections import study as study_report
+
+VALUES: dict[tuple[int, str, int], float | str | None] = {
+    (56, "A", 0): 7.0,
+    (56, "A", 1): 8.0,
+    (56, "A", 2): "diverged",
+    (56, "A", 3): None,
+    (20, "B", 0): 7.5,
+    (20, "A", 0): "failed",
+}
+
+
+def test_a_place_says_what_it_is_and_holds_every_cell_that_was_asked_for() -> None:
+    c = collected(VALUES)
+    assert [place.text for place in c.places] == [
+        "depth 20, shortcut A", "depth 20, shortcut B", "depth 56, shortcut A"
+    ]  # fmt: skip
+    place = c.place((56,), ("A",))
+    assert place is c.places[-1]
+    assert place.labels == ("56", "A")
+    assert place.cells["state"].tolist() == ["finished", "finished", "diverged", "planned"]
+    assert place.finished["seed"].tolist() == [0, 1]
+    assert c.place((56,), ("B",)) is None
+
+
+def test_a_mean_counts_what_diverged_and_what_was_asked_for() -> None:
+    c = collected(VALUES)
+    mean = c.places[-1].mean("test/error")
+    assert (mean.n, mean.mean, mean.diverged, mean.planned) == (2, 7.5, 1, 4)
+    failed = c.places[0].mean("test/error")
+    assert (failed.n, failed.diverged, failed.planned) == (0, 0, 1)
+
+
+def test_of_equal_means_the_first_that_was_asked_for_is_named() -> None:
+    c = collected(VALUES)
+    assert c.places[1].mean("test/error").mean == c.places[2].mean("test/error").mean
+    assert "is 7.50 ± 0.71‡† % (depth 56, shortcut A, n = 2)" in study_report.answer(c, []).text
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("diverged", "1 of 2 cells finished, 1 diverged"), (None, "1 of 2 cells finished, 1 planned")],
+)
+def test_the_status_names_what_has_not_finished(state: str | None, status: str) -> None:
+    c = collected({(20, "A", 0): 7.0, (20, "A", 1): state})
+    assert (c.status, c.is_open) == (status, state is None)

@@ -1,0 +1,68 @@
+"""Texts for people: one rule each for names, units and numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ablations.study import METRICS
+from reports import words
+from reports.numbers.statistics import Estimate, estimate
+
+
+@pytest.mark.parametrize("metric", [*METRICS, "layer_response/rank 3", "nobody/knows_it"])
+def test_a_name_and_a_unit_make_the_text_of_a_metric(metric: str) -> None:
+    unit = f",{words.unit(metric)}" if words.unit(metric) else ""
+    assert words.metric_name(metric) + unit == words.metric_text(metric)
+
+
+def test_errors_are_in_percent_and_nothing_else_is() -> None:
+    assert {metric for metric in METRICS if words.unit(metric) == " %"} == {
+        metric for metric in METRICS if metric.endswith("error")
+    }
+    assert words.unit("layer_response/mean") == words.unit("images_per_second") == ""
+
+
+def test_a_further_key_is_named_only_where_it_tells_levels_apart_that_begin_alike() -> None:
+    levels = [("gating", "A", -3), ("gating", "A", -6), ("identity", "C", 0), ("identity", "A", 0)]
+    keys = ("model.type", "model.shortcut", "model.gate_bias")
+    assert list(words.distinct_texts(levels, keys).values()) == [
+        "gating, gate bias -3", "gating, gate bias -6", "identity, shortcut C", "identity, shortcut A"
+    ]  # fmt: skip
+    assert words.distinct_texts([("gating", "A", -3)], keys) == {("gating", "A", -3): "gating"}
+    assert words.distinct_texts([()], ()) == {(): ""}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "none"), (True, "yes"), (0.10, "0.1"), ((82, 123), "[82, 123]"), ([], "[]"), ("A", "A")],
+)
+def test_configuration_values(value: object, text: str) -> None:
+    assert words.value_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [(-0.5, 2, "−0.50"), (-0.001, 2, "0.00"), (12345.6, None, "12,346"), (math.nan, 2, "–")],
+)
+def test_numbers(value: float, decimals: int | None, text: str) -> None:
+    assert words.number(value, decimals) == text
+
+
+def test_estimates() -> None:
+    assert words.spread(estimate([1.0, 2.0, 3.0], diverged=1, planned=5), 1) == "2.0 ± 1.0‡†"
+    assert words.spread(Estimate(0, math.nan, diverged=2), 1) == "diverged ×2"
+    assert words.interval(estimate([1.0]), 1) == "–"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "unit"),
+    [(7200, ("hours", 3600)), (7199, ("minutes", 60)), (119, ("seconds", 1)), (math.nan, ("seconds", 1))],
+)
+def test_times_are_given_in_a_unit_of_which_they_hold_two(seconds: float, unit: tuple[str, int]) -> None:
+    assert words.time_unit(seconds) == unit
+
+
+def test_lists() -> None:
+    assert [words.listed("abc"[:count]) for count in range(4)] == ["", "a", "a and b", "a, b and c"]
