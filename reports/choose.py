@@ -10,6 +10,7 @@ from ablations.sweep import manifest as manifests
 from ablations.sweep import studies
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.errors import ConfigError
+from reports.numbers.deviations import departed
 
 NO_SWEEP = "{runs} holds no sweep; start one, such as: python run.py -m model.depth=20,56,110"
 
@@ -63,12 +64,6 @@ def every(runs: Path) -> list[Manifest]:
     return sorted(
         asked, key=lambda m: (m.study or m.name, bool(departed(m)), bool(m.narrowed), -len(m.cells))
     )
-
-
-def departed(manifest: Manifest) -> list[str]:
-    """What of a sweep is not its study's own, by first part: ["data", "recipe"]; other seeds are no departure."""
-    keys = (str(item["key"]).partition(".")[0] for item in manifest.departures)
-    return [key for key in dict.fromkeys(keys) if key != "seed"]
 
 
 def study(name: str | None) -> Study | None:

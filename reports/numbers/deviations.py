@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ablations.sweep.manifest import Manifest
 from reports.numbers.join import Collected, Level, ordered, varies
 from reports.words import level_text, value_text
 
@@ -12,6 +13,12 @@ from reports.words import level_text, value_text
 def related(key: str, keys: Iterable[str]) -> bool:
     """Whether a key is one of these, below one (model.depth, model) or above one."""
     return any(key == other or key.startswith(other + ".") or other.startswith(key + ".") for other in keys)
+
+
+def departed(manifest: Manifest) -> list[str]:
+    """What of a sweep is not its study's own, by first part: ["data", "recipe"]; other seeds are no departure."""
+    keys = (str(item["key"]).partition(".")[0] for item in manifest.departures)
+    return [key for key in dict.fromkeys(keys) if key != "seed"]
 
 
 def changes(c: Collected) -> list[str]:

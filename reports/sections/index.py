@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ablations.study import Study
-from reports.choose import departed
+from reports.numbers.deviations import departed
 from reports.numbers.join import Collected
 from reports.numbers.verdicts import WORDS, judge_claims
 from reports.pages.document import Column, Report, Section, Table, Text, text_columns
