@@ -29,7 +29,8 @@ class SlurmLauncher(Launcher):
 
     __module__ = "hydra_plugins.residual_ablations"  # where Hydra looks for it
 
-    request: Request | None = None
+    request: Request
+    """What the sweeper was asked for."""
 
     def __init__(self, **parameters: Any) -> None:
         self.parameters = {
@@ -43,21 +44,16 @@ class SlurmLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit the cells with these overrides. With wait=true, SystemExit 1 if one of them failed."""
         from ablations.sweep.plan import sweep
-        from ablations.sweep.request import Request
         from lightning_module.support.errors import ConfigError
         from slurm.cluster import SlurmError
         from slurm.options import parse_options
 
         options = parse_options(self.parameters)
-        lists = tuple(tuple(overrides) for overrides in job_overrides)
-        asked = self.request or Request(
-            lists, tuple(dict.fromkeys(text for texts in lists for text in texts))
-        )
         try:
-            submit_sweep(sweep(asked, ["python", *sys.argv]), options)
+            submit_sweep(sweep(self.request, ["python", *sys.argv]), options)
         except SlurmError as error:
             raise ConfigError(str(error)) from error
-        return [JobReturn(overrides=list(texts), status=JobStatus.UNKNOWN) for texts in lists]
+        return [JobReturn(overrides=list(texts), status=JobStatus.UNKNOWN) for texts in job_overrides]
 
 
 def for_cluster(cell: Cell, gpus: bool) -> Cell:
@@ -73,8 +69,8 @@ def for_cluster(cell: Cell, gpus: bool) -> Cell:
 
 def submit_sweep(sweep: Sweep, options: Options) -> None:
     """Submit what is left of a sweep, say so, and follow it if asked to."""
-    from ablations.sweep.here import check_data, check_records
     from ablations.sweep.plan import announce, decide
+    from ablations.sweep.preflight import check_data, check_records
     from lightning_module.cell import record
     from lightning_module.support.errors import ConfigError
     from slurm import cluster
@@ -119,10 +115,11 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
 
 def follow(runs: Path, names: Sequence[str], seconds: float = REFRESH) -> None:
     """Show the live table until nothing is queued or running; SystemExit 1 if a cell has no result."""
+    from ablations.sweep.live import Live
     from slurm import status
     from slurm.cluster import SlurmError
 
-    live, told = status.Live(), False
+    live, told = Live(), False
     while True:
         try:
             rows = status.survey(runs, names)

@@ -10,6 +10,7 @@ RUNS/<identity>/jobs.jsonl          what happened to the cell's jobs
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -66,11 +67,8 @@ def arrays(runs: Path) -> list[Array]:
     """All arrays of a runs folder, the oldest first; a folder that is half written or removed is left out."""
     found = []
     for path in (runs / FOLDER).glob("*/array.json"):
-        try:
-            data = json.loads(path.read_text())
-            found.append(Array(**{**data, "cells": tuple(data["cells"])}))
-        except (OSError, ValueError, TypeError, KeyError):
-            continue
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            found.append(read_array(path.parent))
     return sorted(found, key=lambda array: (array.time, array.name))
 
 
@@ -136,7 +134,7 @@ def cancelled(history: Iterable[Mapping[str, Any]], array: str) -> bool:
 def scancelled(runs: Path, array: Array, index: int) -> bool:
     """Whether the log of a cell's job ends with scancel; without accounting nothing else remembers it."""
     element, _ = array.element(index)
-    return SCANCEL.search(end_of(log_file(runs, array.name, array.members(element)[0]))) is not None
+    return SCANCEL.search(end_of(log_file(runs, array, array.members(element)[0]))) is not None
 
 
 def progress(run: Path) -> int:
@@ -148,14 +146,10 @@ def progress(run: Path) -> int:
 def history(run: Path) -> list[dict[str, Any]]:
     """The history of a cell's jobs; a line that was cut short is left out."""
     lines = []
-    try:
+    with contextlib.suppress(OSError):
         for row in (run / "jobs.jsonl").read_text().splitlines():
-            try:
+            with contextlib.suppress(ValueError):
                 lines.append(json.loads(row))
-            except ValueError:
-                continue
-    except OSError:
-        pass
     return lines
 
 
@@ -172,10 +166,10 @@ def settled(lines: Iterable[Mapping[str, Any]], job: str) -> bool:
     return bool(ends) and ends[-1]["action"] == "fail"
 
 
-def log_file(runs: Path, array: str, index: int, rank: int = 0) -> Path | None:
+def log_file(runs: Path, array: Array, index: int, rank: int = 0) -> Path | None:
     """Where a cell of an array writes; the newest file, if it was submitted more than once."""
-    element, task = read_array(runs / FOLDER / array).element(index)
-    files = (runs / FOLDER / array).glob(f"*_{element}_{task + rank}_log.out")
+    element, task = array.element(index)
+    files = (runs / FOLDER / array.name).glob(f"*_{element}_{task + rank}_log.out")
     return max(files, key=lambda path: path.stat().st_mtime, default=None)
 
 

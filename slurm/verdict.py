@@ -61,7 +61,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """What to do, and the reason as a sentence. traceback: of a failure, from this rank. unfit: the node to avoid."""
 
     action: Action
@@ -104,15 +104,15 @@ def signature(traceback: str) -> tuple[object, ...]:
     return (*frames, last_line(traceback).split(":")[0])
 
 
-def judge(seen: Evidence) -> Verdict:
+def decide_job(seen: Evidence) -> Decision:
     """What to do now. The order of the questions is the policy."""
     if seen.state in ("finished", "diverged"):
-        return Verdict("done", seen.state)
+        return Decision("done", seen.state)
     if not seen.mine or seen.state == "running":
-        return Verdict("leave", "another job runs this cell")
+        return Decision("leave", "another job runs this cell")
     if seen.job.get("JobState") != "RUNNING" or int(seen.job.get("Restarts") or 0) != seen.restart:
         # Cancelled, timed out or already requeued: asking for a requeue would bring a cancelled job back.
-        return Verdict("leave", f"SLURM says that the job is {seen.job.get('JobState', 'unknown')}")
+        return Decision("leave", f"SLURM says that the job is {seen.job.get('JobState', 'unknown')}")
     root = cause(seen.errors) if seen.errors else None
     if root:
         rank, text = root
@@ -120,20 +120,20 @@ def judge(seen: Evidence) -> Verdict:
             faults = [*seen.unfit, seen.nodes[rank]]
             nodes = len(set(faults))
             if nodes > MAX_UNFIT_NODES:
-                return Verdict("fail", f"the same on {nodes} nodes: {last_line(text)}", text, rank)
+                return Decision("fail", f"the same on {nodes} nodes: {last_line(text)}", text, rank)
             if len(faults) > seen.max_requeues:
                 why = f"{len(faults)} times, and SLURM does not keep the job off {faults[-1]}: {last_line(text)}"
-                return Verdict("fail", why, text, rank)
-            return Verdict("elsewhere", last_line(text), text, rank, faults[-1])
+                return Decision("fail", why, text, rank)
+            return Decision("elsewhere", last_line(text), text, rank, faults[-1])
         if MEMORY.search(last_line(text)):
-            return Verdict("fail", MEMORY_HINT, text, rank)
-        return Verdict("fail", last_line(text), text, rank)
+            return Decision("fail", MEMORY_HINT, text, rank)
+        return Decision("fail", last_line(text), text, rank)
     if seen.state == "damaged":
-        return Verdict("fail", "the record is damaged; nothing was changed")
+        return Decision("fail", "the record is damaged; nothing was changed")
     if seen.oom:
-        return Verdict("fail", MEMORY_HINT)
+        return Decision("fail", MEMORY_HINT)
     if stalled(seen.history) > seen.max_requeues:
         why = f"no progress in {stalled(seen.history)} starts; the last one ended with code {seen.exit_code}"
-        return Verdict("fail", why + (", often for want of memory" if seen.exit_code == 137 else ""))
+        return Decision("fail", why + (", often for want of memory" if seen.exit_code == 137 else ""))
     why = "a rank died" if seen.exit_code else "interrupted"
-    return Verdict("requeue", f"{why}; it goes on from its checkpoint")
+    return Decision("requeue", f"{why}; it goes on from its checkpoint")

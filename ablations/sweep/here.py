@@ -1,9 +1,9 @@
-"""The cells of a sweep on this machine, one after another in this process."""
+"""Run a sweep on this machine: what it checks and prints, and its cells, here one after another (see also pool)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lightning_module.support.disk import Busy
@@ -23,6 +23,7 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     run by another process, and with 130 after Ctrl-C, which saves a checkpoint first.
     """
     from ablations.sweep.plan import announce, decide
+    from ablations.sweep.preflight import check_data, check_records
     from lightning_module.cell import record
     from lightning_module.support.errors import ConfigError
     from lightning_module.training.interruption import Interruption
@@ -39,7 +40,7 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
         raise ConfigError(
             f"runs={sweep.runs} is not a folder one can write to ({error.strerror}); choose another with runs=FOLDER"
         ) from error
-    _announce(sweep, records, todo)
+    _print_counts(sweep, records, todo)
     interruption = Interruption()
     if jobs > 1 and todo:
         from ablations.sweep.pool import run_pool
@@ -58,7 +59,7 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     for identity, found in records.items():
         if found.state not in record.FINAL:  # another process may have gone on with it
             records[identity] = record.read(sweep.runs / identity)
-    _table(sweep, records)
+    _print_results(sweep, records)
     if interruption:
         print(f"Interrupted; the same command goes on from there:  {sweep.manifest.command}")
         raise SystemExit(130)
@@ -71,34 +72,16 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     return [records[cell.identity] for cell in sweep.cells]
 
 
-def check_records(records: Iterable[Record]) -> None:
-    """Whether none of them was written by a newer version: whoever goes on would mix the two."""
-    from lightning_module.support.errors import ConfigError
-
-    for found in records:
-        if found.newer:
-            raise ConfigError(found.damage)
-
-
 def device_kind(cell: Cell) -> str:
-    """ "gpu" or "cpu": what a cell runs on here."""
+    """What a cell runs on here: "gpu" or "cpu"."""
     import torch
 
     on_gpu = cell.config["trainer"]["accelerator"] != "cpu" and torch.cuda.is_available()
     return "gpu" if on_gpu else "cpu"
 
 
-def check_data(cells: Sequence[Cell]) -> None:
-    """Read the data sets of these cells, so that missing files are said before the first of them runs."""
-    from lightning_module.cell.config import parse_config
-    from lightning_module.data.images import load
-
-    for data in dict.fromkeys(parse_config(cell.config).data for cell in cells):
-        load(data)
-
-
 def check_machine(cells: Sequence[Cell]) -> None:
-    """Whether this machine has the devices that these cells ask for."""
+    """ConfigError if this machine lacks the devices that these cells ask for."""
     import torch
 
     from lightning_module.cell.config import parse_config
@@ -124,7 +107,7 @@ def check_machine(cells: Sequence[Cell]) -> None:
 
 def _run(cell: Cell, interruption: Interruption) -> None:
     from lightning_module import train  # Lightning: only when there is something to train
-    from lightning_module.cell import record  # Lightning: only when there is something to train
+    from lightning_module.cell import record
 
     try:
         interruption.install()
@@ -133,7 +116,8 @@ def _run(cell: Cell, interruption: Interruption) -> None:
         print(f"  {error}")
 
 
-def _announce(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) -> None:
+def _print_counts(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) -> None:
+    """How much there is to do, and what is left out or left alone."""
     done = sum(found.state in ("finished", "diverged") for found in records.values())
     excluded = sweep.manifest.excluded
     cells = "1 cell" if len(sweep.cells) == 1 else f"{len(sweep.cells)} cells"
@@ -151,8 +135,8 @@ def _announce(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) -> Non
             print(f"  {cell.name}: {found.damage}")
 
 
-def _table(sweep: Sweep, records: dict[str, Record]) -> None:
-    """Cells, states, errors or speeds, and times, as the last thing one sees."""
+def _print_results(sweep: Sweep, records: dict[str, Record]) -> None:
+    """A table of states, errors or speeds, and times."""
     errors = {"test error": ("test/error", "{:.2f} %"), "train error": ("train/error", "{:.2f} %")}
     speeds = {"ms per step": ("step_ms", "{:.3f}"), "images/s": ("images_per_second", "{:,.0f}")}
     lasts = [records[cell.identity].last for cell in sweep.cells]

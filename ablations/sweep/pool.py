@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablations.sweep import live
 from lightning_module.cell import record
 from lightning_module.support.disk import ROOT, Busy
 
@@ -90,15 +91,13 @@ def run_pool(
 
     When asked to stop it starts no more, tells the running ones, and waits until they have saved.
     """
-    from slurm import status
-
     interruption.install()
     devices = max(int(cell.config["trainer"]["devices"]) for cell in todo)
     gpu = any(cell.config["trainer"]["accelerator"] != "cpu" for cell in todo)
     parts = shares(jobs, devices, sorted(os.sched_getaffinity(0)), visible_gpus() if gpu else [])
     queue, running = list(todo), dict[int, tuple["Cell", subprocess.Popen[bytes]]]()
     over: dict[str, record.Record] = {}
-    live, told = status.Live(), False
+    screen, told = live.Live(), False
     while running or (queue and not interruption):
         for slot in range(jobs):
             if slot not in running and queue and not interruption:
@@ -113,22 +112,22 @@ def run_pool(
             if process.poll() is not None:
                 del running[slot]
                 over[cell.identity] = record.read(runs / cell.identity)
-                if not live.terminal:
+                if not screen.terminal:
                     print(f"[{len(over)}/{len(todo)}] {cell.name}: {over[cell.identity].state}", flush=True)
-        if live.terminal:
+        if screen.terminal:
             going = {cell.identity for cell, _ in running.values()}
-            rows = []
-            for cell in todo:
-                found = over.get(cell.identity) or record.read(runs / cell.identity)
-                waiting = cell.identity not in over and cell.identity not in going
-                word = "queued" if waiting else "running" if cell.identity in going else str(found.state)
-                steps = int(cell.config["recipe"]["steps"])
-                left = status.time_left(found, steps) if word == "running" else None
-                error = str(found.status.get("error", ""))
-                rows.append(status.Row(cell.identity, cell.name, word, error, found, left=left))
-            live.show(status.table(sorted(rows, key=status.order), runs))
-        time.sleep(REFRESH if live.terminal else 0.1)
+            screen.show(live.table([_status(cell, runs, going, over.get(cell.identity)) for cell in todo]))
+        time.sleep(REFRESH if screen.terminal else 0.1)
     return over
+
+
+def _status(cell: Cell, runs: Path, going: set[str], ended: record.Record | None) -> live.CellStatus:
+    known = ended or record.read(runs / cell.identity)
+    state = str(known.state) if ended else "running" if cell.identity in going else "queued"
+    log = runs / cell.identity / "output.log" if state == "failed" else None
+    return live.CellStatus(
+        cell.identity, cell.name, state, str(known.status.get("error", "")), known, log=log
+    )
 
 
 def main(path: str, cpus: str, parent: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from lightning_module.cell.record import Record
 from slurm.cluster import Job, merge, parse_partitions, parse_sacct, parse_squeue, unresolvable
 from slurm.resources import Limits
-from slurm.status import Row, state, table, time_left
+from slurm.status import job_state
 
 
 def record(word: str, **content: Any) -> Record:
@@ -41,8 +41,8 @@ def job(word: str, reason: str = "None") -> Job:
         (record("running"), None, True, ("running", "by a process outside of SLURM")),
     ],
 )
-def test_state(found: Record, there: Job | None, submitted: bool, expected: tuple[str, str]) -> None:
-    assert state(found, there, "", submitted) == expected
+def test_job_state(found: Record, there: Job | None, submitted: bool, expected: tuple[str, str]) -> None:
+    assert job_state(found, there, "", submitted) == expected
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_state(found: Record, there: Job | None, submitted: bool, expected: tupl
 def test_what_was_cancelled_stays_so_when_slurm_has_forgotten_it(
     found: Record, there: Job | None, expected: str
 ) -> None:
-    assert state(found, there, "", True, cancelled=True)[0] == expected
+    assert job_state(found, there, "", True, cancelled=True)[0] == expected
 
 
 def test_what_squeue_and_sacct_say() -> None:
@@ -82,16 +82,6 @@ def test_partitions() -> None:
     found, default = parse_partitions("\n".join((*rows, "cpu|infinite|8+|1024|(null)")))
     assert default == "gpu"
     assert found == {"gpu": Limits(2880, 64, 500.0, 4), "cpu": Limits(None, 8, 1.0, 0)}
-
-
-def test_table_and_time_left() -> None:
-    epochs = tuple({"epoch": n, "step": 10 * n, "seconds": 5.0, "test/error": 9.0} for n in (1, 2))
-    found = record("running", epochs=epochs)
-    assert time_left(found, 100) == pytest.approx(40)
-    assert time_left(record("planned"), 100) is None
-    text = table([Row("0123", "ResNet-8 seed 0", "running", "", found, left=40.0)], Path("runs"))
-    assert text.splitlines()[0].split() == ["cell", "state", "epoch", "error", "left"]
-    assert "1 cell: 1 running" in text
 
 
 def test_a_host_without_an_address_is_found() -> None:
