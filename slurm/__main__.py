@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lightning_module.cell.identity import Cell
 from lightning_module.support.errors import ConfigError, tell
-from slurm import cluster, launcher, status, store
+from slurm import cluster, status, store
 from slurm.cluster import SlurmError
 from slurm.options import parse_options
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         if asked.command == "status":
             if asked.watch:
-                launcher.follow(runs, asked.wanted)
+                status.follow(runs, asked.wanted)
             else:
                 print(status.table(status.survey(runs, asked.wanted), runs))
         elif asked.command == "logs":
@@ -95,7 +95,7 @@ def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
             sys.stdout.flush()
         elif row.state not in status.OPEN or not follow:
             break
-        elif time.monotonic() > looked + launcher.REFRESH:
+        elif time.monotonic() > looked + status.REFRESH:
             looked = time.monotonic()
             row = status.survey(runs, [wanted])[0]
         else:

@@ -1,7 +1,9 @@
-"""The state of cells that were submitted: records joined with what SLURM says. Pure, but for `survey`."""
+"""The state of cells that were submitted: records joined with what SLURM says."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,9 @@ from lightning_module.support.errors import ConfigError, nearest
 from slurm import cluster, store
 from slurm.cluster import WAITING, Job
 from slurm.verdict import MEMORY_HINT
+
+REFRESH = 10.0
+"""Seconds between looks at the queue; each is two scheduler calls."""
 
 OPEN = ("running", "queued")
 """States that change without anybody's doing."""
@@ -150,3 +155,26 @@ def choose(
 def table(cells: Sequence[SubmittedCell], runs: Path) -> str:
     """The live table, or that there is nothing to show."""
     return live.table(cells) if cells else f"Nothing was submitted from {runs}."
+
+
+def follow(runs: Path, names: Sequence[str]) -> None:
+    """Show the live table until nothing is queued or running; SystemExit 1 if a cell has no result."""
+    screen, told = live.Live(), False
+    while True:
+        try:
+            rows = survey(runs, names)
+        except cluster.SlurmError as error:  # a controller that restarts is no reason to leave
+            print(error, file=sys.stderr)
+            time.sleep(REFRESH)
+            continue
+        over = not any(row.state in OPEN for row in rows)
+        if screen.terminal and not over:
+            screen.show(table(rows, runs))
+        elif over or not told:
+            print(table(rows, runs), flush=True)
+            told = True
+        if over:
+            break
+        time.sleep(REFRESH)
+    if any(row.state not in ("finished", "diverged") for row in rows):
+        raise SystemExit(1)

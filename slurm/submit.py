@@ -1,4 +1,4 @@
-"""From cells to job arrays: everything is checked, then a snapshot of the program is submitted."""
+"""From a sweep to job arrays: everything is checked, then a snapshot of the program is submitted."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ablations.sweep import estimate
+from ablations.sweep.plan import Sweep, announce, decide
+from ablations.sweep.preflight import check_data, check_records, writable
+from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import ROOT, Busy, Lock, write_json
 from lightning_module.support.errors import ConfigError
 from slurm import cluster, script, store
 from slurm.options import Options
 from slurm.resources import Resources, arrays, kind, resources, throttles
+from slurm.status import follow
 
 ROOMS = ("ablations", "conf", "lightning_module", "slurm")
 """What a job needs of the program."""
@@ -127,6 +131,52 @@ def submit(
                     "run the same command again for the rest when some have ended"
                 ) from error
     return done, {identity: job.id for identity, job in there.items()}
+
+
+def submit_sweep(sweep: Sweep, options: Options) -> None:
+    """Submit what is left of a sweep, say so, and follow it if asked to."""
+    runs, name = sweep.runs.absolute(), sweep.manifest.name
+    options.check_cells([cell.config for cell in sweep.cells])
+    site = cluster.site()
+    todo, done = [], 0
+    for cell in sweep.cells:
+        limits = site.limits(options.of(cell.config).partition)
+        known = record.read(runs / cell.identity)
+        check_records([known])
+        if decide(known) in ("run", "resume", "retry"):
+            todo.append(for_cluster(cell, limits.gpus > 0))
+        elif known.damage:
+            print(f"  {cell.name}: {known.damage}")
+        else:
+            done += known.state in record.FINAL
+    check_data(todo)  # also downloads what is missing: compute nodes are often offline
+    with writable(sweep.runs):  # before the jobs: reports must know what runs, whatever happens here
+        announce(sweep, kind(todo[0]) if todo else "gpu")
+    submitted, there = submit(todo, runs, options, name, site)
+    print(
+        f"{name}: {len(sweep.cells)} cell{'s' * (len(sweep.cells) != 1)}, {done} finished before, "
+        f"{len(there)} queued or running, {sum(array.cells for array in submitted)} submitted"
+    )
+    for item in sweep.manifest.excluded:
+        print(f"  left out: {item['reason']}")
+    for array in submitted:
+        print(f"  job {array.job}: {array.cells} cell{'s' * (array.cells != 1)}, {array.needs}")
+    where = "" if sweep.runs == Path("runs") else f" --runs {sweep.runs}"
+    print(f"Follow:  python -m slurm status {name}{where} --watch   (also: logs CELL, cancel, retry)")
+    print(f"Report:  python -m reports {name}{where}")
+    if options.wait:
+        follow(runs, [name])
+
+
+def for_cluster(cell: Cell, gpus: bool) -> Cell:
+    """A cell that any node can train: absolute paths, `accelerator=auto` decided by the partition."""
+    config = dict(cell.config)
+    config["runs"] = str(Path(config["runs"]).absolute())
+    if "root" in config["data"]:
+        config["data"] = {**config["data"], "root": str(Path(config["data"]["root"]).expanduser().absolute())}
+    if config["trainer"]["accelerator"] == "auto":
+        config["trainer"] = {**config["trainer"], "accelerator": "gpu" if gpus else "cpu"}
+    return replace(cell, config=config)
 
 
 def _check_addresses(cells: Sequence[Cell], options: Options) -> None:

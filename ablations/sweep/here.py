@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from ablations.sweep.plan import Sweep, announce, decide
+from ablations.sweep.pool import run_pool
+from ablations.sweep.preflight import check_data, check_records, writable
+from lightning_module.cell import record
+from lightning_module.cell.config import parse_config
+from lightning_module.cell.identity import Cell
+from lightning_module.cell.record import Record
 from lightning_module.support.disk import Busy
+from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import aligned
-
-if TYPE_CHECKING:
-    from ablations.sweep.plan import Sweep
-    from lightning_module.cell.identity import Cell
-    from lightning_module.cell.record import Record
-    from lightning_module.training.interruption import Interruption
+from lightning_module.training.interruption import Interruption
 
 
 def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
@@ -22,29 +24,17 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     A cell that fails does not stop the others. Ends with SystemExit 1 if a cell has no result and is not being
     run by another process, and with 130 after Ctrl-C, which saves a checkpoint first.
     """
-    from ablations.sweep.plan import announce, decide
-    from ablations.sweep.preflight import check_data, check_records
-    from lightning_module.cell import record
-    from lightning_module.support.errors import ConfigError
-    from lightning_module.training.interruption import Interruption
-
     records = {cell.identity: record.read(sweep.runs / cell.identity) for cell in sweep.cells}
     check_records(records.values())
     todo = [cell for cell in sweep.cells if decide(records[cell.identity]) in ("run", "resume", "retry")]
     if todo:
         check_machine(todo)
     check_data(todo)
-    try:
+    with writable(sweep.runs):
         announce(sweep, device_kind(todo[0]) if todo else "cpu")
-    except OSError as error:
-        raise ConfigError(
-            f"runs={sweep.runs} is not a folder one can write to ({error.strerror}); choose another with runs=FOLDER"
-        ) from error
     _print_counts(sweep, records, todo)
     interruption = Interruption()
     if jobs > 1 and todo:
-        from ablations.sweep.pool import run_pool
-
         records |= run_pool(todo, sweep.runs, jobs, interruption)
         todo = []
     for number, cell in enumerate(todo, start=1):
@@ -84,9 +74,6 @@ def check_machine(cells: Sequence[Cell]) -> None:
     """ConfigError if this machine lacks the devices that these cells ask for."""
     import torch
 
-    from lightning_module.cell.config import parse_config
-    from lightning_module.support.errors import ConfigError
-
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for trainer in dict.fromkeys(parse_config(cell.config).trainer for cell in cells):
         if trainer.nodes > 1:
@@ -107,7 +94,6 @@ def check_machine(cells: Sequence[Cell]) -> None:
 
 def _run(cell: Cell, interruption: Interruption) -> None:
     from lightning_module import train  # Lightning: only when there is something to train
-    from lightning_module.cell import record
 
     try:
         interruption.install()

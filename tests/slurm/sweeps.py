@@ -231,8 +231,8 @@ def time_limit(sweep: Sweep, row: status.SubmittedCell) -> None:
     ranks = sweep.ranks(row)
     for process in ranks:
         os.kill(process, signal.SIGSTOP)
-    assert row.job
-    ran = [int(part) for part in row.job.elapsed.split(":")]  # 3:02, or 1:00:00
+    elapsed = sweep.cluster.run("squeue", "-h", f"--jobs={job_of(row)}", "-o", "%M")
+    ran = [int(part) for part in elapsed.split(":")]  # 3:02, or 1:00:00
     limit = f"TimeLimit={2 + ran[-2]}"
     sweep.cluster.run("scontrol", "update", f"jobid={job_of(row)}", limit)
 
