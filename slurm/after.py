@@ -53,16 +53,16 @@ def _settle_cell(
     cell: Cell, run_folder: Path, array: store.Array, index: int, job: Mapping[str, str], exit_code: int
 ) -> Decision:
     """Decide on one cell, and note it in its history and, if it failed, in its record."""
-    attempt, found, history = Attempt.here(), record.read(run_folder), store.history(run_folder)
+    attempt, known, history = Attempt.here(), record.read(run_folder), store.history(run_folder)
     if store.settled(history, attempt.job):
         return Decision("fail", "it failed before the job was started again for another cell")
     errors = {int(path.stem.split("-")[1]): path.read_text() for path in run_folder.glob("error-*.txt")}
     # A failure from before this attempt says nothing of it.
     starts = [line["time"] for line in history if line["event"] == "start" and attempt.same(_of(line))]
-    ours = found.state != "failed" or (starts and found.status["time"] >= starts[-1])
-    state = found.state if ours else "killed"
+    ours = known.state != "failed" or (starts and known.status["time"] >= starts[-1])
+    state = known.state if ours else "killed"
     if state == "failed":
-        errors[0] = str(found.status.get("traceback") or found.status.get("error", ""))
+        errors[0] = str(known.status.get("traceback") or known.status.get("error", ""))
     cancelled = {"JobState": "CANCELLED"} if store.cancelled(history, array.name) else {}
     log = store.log_file(run_folder.parent, array, index)
     decision = decide_job(
@@ -94,8 +94,8 @@ def _settle_cell(
     told = {"unfit": decision.unfit} if decision.unfit else {}
     store.note(run_folder, "end", attempt, action=decision.action, why=decision.why, code=exit_code, **told)
     # The rank wrote its own traceback; a hint, or another rank's, says more.
-    known = found.status.get("traceback") == decision.traceback and decision.why != MEMORY_HINT
-    if decision.action == "fail" and found.state != "damaged" and not known:
+    written = known.status.get("traceback") == decision.traceback and decision.why != MEMORY_HINT
+    if decision.action == "fail" and known.state != "damaged" and not written:
         _write_failure(cell, run_folder, decision.why, decision.traceback, decision.rank)
     return decision
 

@@ -1,4 +1,4 @@
-"""What SLURM says: one squeue and one sacct call for any number of jobs; what its partitions offer."""
+"""The commands of SLURM: the state of any number of jobs in two calls, what its partitions offer, and who retries."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Job:
 
     @property
     def active(self) -> bool:
-        """Whether it is waiting or running."""
+        """Whether it waits or runs, so that its end is still to come."""
         return self.state in WAITING or self.state in WORKING
 
 
@@ -48,7 +48,7 @@ NOT_HERE = "is not here: run this on a login node of the cluster, or leave out h
 
 
 class SlurmError(Exception):
-    """SLURM did not do what it was asked; the text is one sentence."""
+    """A command of SLURM failed; the text is one sentence."""
 
 
 class NoProgramError(SlurmError):

@@ -36,7 +36,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one cell asks for."""
+    """What one job asks of SLURM. mem: of each node. minutes: the time limit. cells: that share the job."""
 
     nodes: int
     tasks_per_node: int

@@ -48,7 +48,7 @@ class Executor(submitit.SlurmExecutor):
 
     @property
     def command(self) -> str:
-        """What each task runs."""
+        """The shell command that each task of the job runs: one rank, or one of several cells."""
         start = Path(self.parameters["additional_parameters"]["chdir"]) / "slurm" / "start.py"
         return f"{self.python} -u {shlex.quote(str(start))} run {shlex.quote(str(self.folder))}"
 

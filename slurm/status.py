@@ -46,7 +46,7 @@ class SubmittedCell(live.CellStatus):
 
 
 def job_state(
-    found: record.Record, job: Job | None, stopped: str, submitted: bool, cancelled: bool = False
+    known: record.Record, job: Job | None, stopped: str, submitted: bool, cancelled: bool = False
 ) -> tuple[str, str]:
     """(state, reason). First a job that is not over decides, then the record, then how the job ended.
 
@@ -57,17 +57,17 @@ def job_state(
         if job.state in WAITING:
             return "queued", job.reason if job.reason != "None" else ""
         return "running", ""
-    if found.state in record.FINAL:
-        return found.state, ""
-    if found.state in ("failed", "damaged"):
-        return "failed", str(found.status.get("error", found.damage))
-    if found.state == "running":
+    if known.state in record.FINAL:
+        return known.state, ""
+    if known.state in ("failed", "damaged"):
+        return "failed", str(known.status.get("error", known.damage))
+    if known.state == "running":
         return "running", "by a process outside of SLURM"
     if cancelled or (job and job.state == "CANCELLED"):
         return "cancelled", stopped or "by scancel"
     if job:
         return ENDED.get(job.state, ("killed", f"the job ended as {job.state} without a result; see its log"))
-    if found.state == "planned":
+    if known.state == "planned":
         return ("cancelled", stopped or "before it started") if submitted else ("planned", "")
     return "killed", "SLURM does not know its job any more"
 

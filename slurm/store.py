@@ -58,22 +58,22 @@ class Array:
         return divmod(index, self.cells_per_job)
 
     def members(self, element: int) -> list[int]:
-        """The cells of an element."""
+        """Places in `cells` of those that an element of the array trains."""
         first = element * self.cells_per_job
         return list(range(first, min(first + self.cells_per_job, len(self.cells))))
 
 
 def arrays(runs: Path) -> list[Array]:
     """All arrays of a runs folder, the oldest first; a folder that is half written or removed is left out."""
-    found = []
+    readable = []
     for path in (runs / FOLDER).glob("*/array.json"):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            found.append(read_array(path.parent))
-    return sorted(found, key=lambda array: (array.time, array.name))
+            readable.append(read_array(path.parent))
+    return sorted(readable, key=lambda array: (array.time, array.name))
 
 
 def read_array(folder: Path) -> Array:
-    """The array in a folder."""
+    """The array whose folder this is."""
     data = json.loads((folder / "array.json").read_text())
     return Array(**{**data, "cells": tuple(data["cells"])})
 
@@ -139,8 +139,8 @@ def scancelled(runs: Path, array: Array, index: int) -> bool:
 
 def progress(run: Path) -> int:
     """The last optimizer step that the record knows to be done."""
-    found = record.read(run)
-    return max((line["step"] for line in (*found.attempts, *found.epochs)), default=0)
+    known = record.read(run)
+    return max((line["step"] for line in (*known.attempts, *known.epochs)), default=0)
 
 
 def history(run: Path) -> list[dict[str, Any]]:
@@ -174,5 +174,5 @@ def log_file(runs: Path, array: Array, index: int, rank: int = 0) -> Path | None
 
 
 def end_of(log: Path | None) -> bytes:
-    """The last lines of a log."""
+    """The last 4000 bytes of a log; b"" if there is none."""
     return log.read_bytes()[-4000:] if log else b""

@@ -197,7 +197,7 @@ def _check_addresses(cells: Sequence[Cell], options: Options) -> None:
 
 
 def _submit_one(array: store.Array, members: list[Cell], executor: script.Executor) -> str:
-    """The id of the job."""
+    """Submit a checked array -> the id of its job. SlurmError if SLURM does not take it."""
     folder = Path(executor.folder)
     folder.mkdir()
     store.write_array(folder, array, members)

@@ -72,21 +72,21 @@ def measured(runs: Path) -> list[Measured]:
     return [one for one in speeds if one]
 
 
-def speed(found: record.Record) -> Measured | None:
+def speed(known: record.Record) -> Measured | None:
     """The median seconds per step of a record's epochs, evaluation included; None before the first epoch.
 
     The first epoch pays for the start, so it counts only where there is no other. The seconds of a benchmark are
     mostly not those of steps, but it measured those too.
     """
-    if not found.epochs or not found.attempts or found.damage:
+    if not known.epochs or not known.attempts or known.damage:
         return None
-    about = found.attempts[-1]
+    about = known.attempts[-1]
     hardware = str(about.get("hardware", ""))
     gpus = re.fullmatch(r"\d+ x (.+)", hardware)  # "2 x NVIDIA H200"
     threads = re.fullmatch(r"(.+), (\d+) threads", hardware)
     device = gpus[1] if gpus else threads[1] if threads else hardware
     steps, rates = 0, []
-    for epoch in found.epochs:
+    for epoch in known.epochs:
         if "step_ms" in epoch:
             rates.append(epoch["step_ms"] / 1000)
         elif epoch["step"] > steps:
@@ -96,7 +96,7 @@ def speed(found: record.Record) -> Measured | None:
         return Measured(
             device,
             "gpu" if gpus else "cpu",
-            work(found.cell, int(about.get("devices", 1))),
+            work(known.cell, int(about.get("devices", 1))),
             statistics.median(rates[1:] or rates),
             int(threads[2]) if threads else 1,
         )

@@ -46,8 +46,8 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
         records[cell.identity] = record.read(sweep.runs / cell.identity)
         if interruption:
             break
-    for identity, found in records.items():
-        if found.state not in record.FINAL:  # another process may have gone on with it
+    for identity, known in records.items():
+        if known.state not in record.FINAL:  # another process may have gone on with it
             records[identity] = record.read(sweep.runs / identity)
     _print_results(sweep, records)
     if interruption:
@@ -104,7 +104,7 @@ def _run(cell: Cell, interruption: Interruption) -> None:
 
 def _print_counts(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) -> None:
     """How much there is to do, and what is left out or left alone."""
-    done = sum(found.state in ("finished", "diverged") for found in records.values())
+    done = sum(known.state in ("finished", "diverged") for known in records.values())
     excluded = sweep.manifest.excluded
     cells = "1 cell" if len(sweep.cells) == 1 else f"{len(sweep.cells)} cells"
     print(
@@ -114,11 +114,11 @@ def _print_counts(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) ->
     for item in excluded:
         print(f"  left out: {item['reason']}")
     for cell in sweep.cells:
-        found = records[cell.identity]
-        if found.state == "running":
+        known = records[cell.identity]
+        if known.state == "running":
             print(f"  {cell.name}: another process is training it; left to it")
-        if found.damage:
-            print(f"  {cell.name}: {found.damage}")
+        if known.damage:
+            print(f"  {cell.name}: {known.damage}")
 
 
 def _print_results(sweep: Sweep, records: dict[str, Record]) -> None:
@@ -130,11 +130,11 @@ def _print_results(sweep: Sweep, records: dict[str, Record]) -> None:
     shown = (errors if trained or not timed else {}) | (speeds if timed else {})
     rows: list[tuple[str, ...]] = [("cell", "state", *shown, "time", "run")]
     for cell, last in zip(sweep.cells, lasts, strict=True):
-        found = records[cell.identity]
+        known = records[cell.identity]
         values = [text.format(last[key]) if key in last else "–" for key, text in shown.values()]
-        seconds = sum(epoch["seconds"] for epoch in found.epochs)
-        took = time.strftime("%H:%M:%S", time.gmtime(seconds)) if found.epochs else "–"
-        rows.append((cell.name, found.state, *values, took, cell.identity))
+        seconds = sum(epoch["seconds"] for epoch in known.epochs)
+        took = time.strftime("%H:%M:%S", time.gmtime(seconds)) if known.epochs else "–"
+        rows.append((cell.name, known.state, *values, took, cell.identity))
     print("", *aligned(rows), sep="\n")
     for cell in sweep.cells:
         if reason := records[cell.identity].status.get("error"):
