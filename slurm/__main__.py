@@ -20,30 +20,24 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m slurm", description="Cells that were submitted to SLURM."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    texts = {
-        "status": "state of every submitted cell",
-        "logs": "output of one cell, followed until it ends",
-        "cancel": "cancel the jobs of cells",
-        "retry": "submit again what failed, was cancelled or killed",
-    }
-    for name, text in texts.items():
-        command = commands.add_parser(name, help=text, description=text)
-        number = None if name == "logs" else "*"
-        words = {"metavar": "CELL", "help": "a study, a sweep, a cell's name or identity"}
-        command.add_argument("wanted", nargs=number, **words)  # type: ignore[arg-type]
-        command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the records")
-        if name == "status":
-            command.add_argument("--watch", action="store_true", help="until nothing is queued or running")
-        if name == "logs":
-            command.add_argument("--rank", type=int, default=0, help="whose output")
-            command.add_argument("--no-follow", action="store_true", help="print what there is and end")
-        if name == "retry":
-            help_text = "parameter of hydra.launcher to change, such as --set mem=32G"
-            command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=help_text)
-        if name == "cancel":
-            command.add_argument(
-                "--all", action="store_true", help="everything submitted from this runs folder"
-            )
+
+    def command(name: str, text: str, cells: str | None = "*") -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        named = "a study, a sweep, a cell's name or identity"
+        added.add_argument("wanted", nargs=cells, metavar="CELL", help=named)
+        added.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the records")
+        return added
+
+    watching = command("status", "state of every submitted cell")
+    watching.add_argument("--watch", action="store_true", help="until nothing is queued or running")
+    logs = command("logs", "output of one cell, followed until it ends", cells=None)
+    logs.add_argument("--rank", type=int, default=0, help="whose output")
+    logs.add_argument("--no-follow", action="store_true", help="print what there is and end")
+    cancel = command("cancel", "cancel the jobs of cells")
+    cancel.add_argument("--all", action="store_true", help="everything submitted from this runs folder")
+    retry = command("retry", "submit again what failed, was cancelled or killed")
+    change = "parameter of hydra.launcher to change, such as --set mem=32G"
+    retry.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=change)
     return parser.parse_args(arguments)
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Action = Literal["done", "fail", "requeue", "elsewhere", "leave"]
-"""done: the record is final. fail: the code or the configuration is at fault, so the cell is not tried again by itself.
-requeue: the job goes on from the checkpoint. elsewhere: the same, on other nodes. leave: SLURM or another job decides."""
+"""done: the record is final. fail: the code or the configuration is at fault, so nothing tries it again by itself.
+requeue: the job goes on from the checkpoint. elsewhere: the same, on other nodes. leave: not ours to decide."""
 
 NODE_FAULT = "NodeFault"
 """The exception (slurm.job.NodeFault) that a rank raises when its node cannot train; known here by its name."""
