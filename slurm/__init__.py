@@ -1,1 +1,1 @@
-"""Where it runs: this machine or a SLURM cluster."""
+"""Where cells run when one machine is not enough: a SLURM cluster. Without this folder a laptop works as before."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lightning_module.cell.identity import Cell
 from lightning_module.support.errors import ConfigError, tell
-from slurm import cluster, launcher, status, store
+from slurm import cluster, status, store
 from slurm.cluster import SlurmError
 from slurm.options import parse_options
 
@@ -20,30 +20,24 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m slurm", description="Cells that were submitted to SLURM."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    texts = {
-        "status": "state of every submitted cell",
-        "logs": "output of one cell, followed until it ends",
-        "cancel": "cancel the jobs of cells",
-        "retry": "submit again what failed, was cancelled or killed",
-    }
-    for name, text in texts.items():
-        command = commands.add_parser(name, help=text, description=text)
-        number = None if name == "logs" else "*"
-        words = {"metavar": "CELL", "help": "a study, a sweep, a cell's name or identity"}
-        command.add_argument("wanted", nargs=number, **words)  # type: ignore[arg-type]
-        command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the records")
-        if name == "status":
-            command.add_argument("--watch", action="store_true", help="until nothing is queued or running")
-        if name == "logs":
-            command.add_argument("--rank", type=int, default=0, help="whose output")
-            command.add_argument("--no-follow", action="store_true", help="print what there is and end")
-        if name == "retry":
-            help_text = "parameter of hydra.launcher to change, such as --set mem=32G"
-            command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=help_text)
-        if name == "cancel":
-            command.add_argument(
-                "--all", action="store_true", help="everything submitted from this runs folder"
-            )
+
+    def command(name: str, text: str, cells: str | None = "*") -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        named = "a study, a sweep, a cell's name or identity"
+        added.add_argument("wanted", nargs=cells, metavar="CELL", help=named)
+        added.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the records")
+        return added
+
+    watching = command("status", "state of every submitted cell")
+    watching.add_argument("--watch", action="store_true", help="until nothing is queued or running")
+    logs = command("logs", "output of one cell, followed until it ends", cells=None)
+    logs.add_argument("--rank", type=int, default=0, help="whose output")
+    logs.add_argument("--no-follow", action="store_true", help="print what there is and end")
+    cancel = command("cancel", "cancel the jobs of cells")
+    cancel.add_argument("--all", action="store_true", help="everything submitted from this runs folder")
+    retry = command("retry", "submit again what failed, was cancelled or killed")
+    change = "parameter of hydra.launcher to change, such as --set mem=32G"
+    retry.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=change)
     return parser.parse_args(arguments)
 
 
@@ -58,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         if asked.command == "status":
             if asked.watch:
-                launcher.follow(runs, asked.wanted)
+                status.follow(runs, asked.wanted)
             else:
                 print(status.table(status.survey(runs, asked.wanted), runs))
         elif asked.command == "logs":
@@ -82,10 +76,10 @@ def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
         names = ", ".join(row.name for row in rows)
         raise ConfigError(f"{wanted} is {len(rows)} cells; name one of {names}")
     row, offset, looked = rows[0], 0, 0.0
-    if row.place is None:
+    if row.array is None:
         raise ConfigError(f"{row.name} was not submitted yet")
     while True:
-        path = store.log_file(runs, *row.place, rank)
+        path = store.log_file(runs, row.array, row.index, rank)
         if path and path.stat().st_size > offset:
             with path.open("rb") as file:
                 file.seek(offset)
@@ -95,7 +89,7 @@ def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
             sys.stdout.flush()
         elif row.state not in status.OPEN or not follow:
             break
-        elif time.monotonic() > looked + launcher.REFRESH:
+        elif time.monotonic() > looked + status.REFRESH:
             looked = time.monotonic()
             row = status.survey(runs, [wanted])[0]
         else:
@@ -109,15 +103,14 @@ def _cancel(runs: Path, wanted: Sequence[str]) -> None:
     every = status.survey(runs)
     names = {row.identity: row.name for row in every}
     named = set(status.choose(runs, store.arrays(runs), names, wanted))
-    ids = list(
-        dict.fromkeys(row.job.id for row in every if row.job and row.job.active and row.identity in named)
-    )
-    rows = [row for row in every if row.state in status.OPEN and row.job and row.job.id in ids]
+    active = (row.job_id for row in every if row.job and row.job.active and row.identity in named)
+    ids = list(dict.fromkeys(active))
+    rows = [row for row in every if row.state in status.OPEN and row.job_id in ids]
     for row in rows:
-        if row.job and row.place:
+        if row.array:
             # Before it happens: a job that is about to queue itself again looks here.
             (runs / row.identity).mkdir(exist_ok=True)
-            store.note(runs / row.identity, "cancel", store.Attempt(row.job.id, 0), array=row.place[0])
+            store.note(runs / row.identity, "cancel", store.Attempt(row.job_id, 0), array=row.array.name)
     for start in range(0, len(ids), 500):
         cluster.call("scancel", *ids[start : start + 500])
     print(f"{len(ids)} job{'s' * (len(ids) != 1)} cancelled" + "".join(f"\n  {row.name}" for row in rows))
@@ -127,31 +120,20 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
     """Submit cells without a result again, as they were resolved, with today's program."""
     from slurm.submit import submit
 
-    rows = [
-        row
-        for row in status.survey(runs, wanted)
-        if row.state in ("failed", "killed", "cancelled") and row.place
-    ]
-    if not rows:
+    pairs = (change.partition("=") for change in changes)
+    own = {key: int(value) if value.isdigit() else value for key, _, value in pairs}
+    groups: dict[str, list[status.SubmittedCell]] = {}
+    for row in status.survey(runs, wanted):
+        if row.array and row.state in ("failed", "killed", "cancelled"):
+            groups.setdefault(row.array.name, []).append(row)
+    if not groups:
         print("Nothing to retry: no cell failed, was killed or cancelled.")
-        return
-    own = {key: value for key, _, value in (change.partition("=") for change in changes)}
-    arrays = {array.name: array for array in store.arrays(runs)}
-    groups: dict[str, list[status.Row]] = {}
-    for row in rows:
-        assert row.place
-        groups.setdefault(row.place[0], []).append(row)
-    for name, members in groups.items():
-        options = parse_options(
-            {**arrays[name].options, **{k: int(v) if v.isdigit() else v for k, v in own.items()}}
-        )
-        cells = [
-            Cell.read(runs / store.FOLDER / name / "cells" / f"{row.place[1]}.json")
-            for row in members
-            if row.place
-        ]
-        for array in submit(cells, runs, options, arrays[name].sweep, cluster.site())[0]:
-            print(f"job {array.job}: {', '.join(row.name for row in members)}")
+    for name, rows in groups.items():
+        array = store.read_array(runs / store.FOLDER / name)
+        options = parse_options({**array.options, **own})
+        cells = [Cell.read(runs / store.FOLDER / name / "cells" / f"{row.index}.json") for row in rows]
+        for submitted in submit(cells, runs, options, array.sweep, cluster.site())[0]:
+            print(f"job {submitted.job}: {', '.join(row.name for row in rows)}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import Lock, write_json
 from slurm import cluster, store
 from slurm.store import Attempt
-from slurm.verdict import MEMORY_HINT, Evidence, Verdict, judge, signature
+from slurm.verdict import MEMORY_HINT, Decision, Evidence, decide_job, signature
 
 OOM = re.compile(rb"oom[-_ ]kill|exceeded .*memory limit", re.IGNORECASE)
 """What slurmstepd writes when it ends a job for its memory."""
@@ -32,40 +32,40 @@ def after(folder: Path, element: int, exit_code: int) -> int:
     """
     array, attempt = store.read_array(folder), Attempt.here()
     runs, job = folder.parent.parent, cluster.job_now(attempt.job)
-    verdicts, run_folders = [], []
+    decisions, run_folders = [], []
     for index in array.members(element):
         cell = Cell.read(folder / "cells" / f"{index}.json")
         run_folders.append(runs / cell.identity)
         run_folders[-1].mkdir(parents=True, exist_ok=True)
-        verdicts.append(_decide(cell, run_folders[-1], array, index, job, exit_code))
-    actions = {verdict.action for verdict in verdicts}
-    for verdict in verdicts:
-        if verdict.action == "fail":
-            _stop_the_rest(folder, array, verdict.traceback)
+        decisions.append(_settle_cell(cell, run_folders[-1], array, index, job, exit_code))
+    actions = {decision.action for decision in decisions}
+    for decision in decisions:
+        if decision.action == "fail":
+            _stop_the_rest(folder, array, decision.traceback)
     if actions & {"requeue", "elsewhere"}:
-        avoid = [verdict.unfit for verdict in verdicts if verdict.unfit]
+        avoid = [decision.unfit for decision in decisions if decision.unfit]
         return requeue(run_folders, attempt, array.name, _excluded(job, avoid) if avoid else "")
     # A job that could not ask whether it may go on has no result, and SLURM must not call it completed.
     return 1 if "fail" in actions or ("leave" in actions and not job) else 0
 
 
-def _decide(
+def _settle_cell(
     cell: Cell, run_folder: Path, array: store.Array, index: int, job: Mapping[str, str], exit_code: int
-) -> Verdict:
-    """The verdict on one cell, noted in its history and, if it failed, in its record."""
-    attempt, found, history = Attempt.here(), record.read(run_folder), store.history(run_folder)
+) -> Decision:
+    """Decide on one cell, and note it in its history and, if it failed, in its record."""
+    attempt, known, history = Attempt.here(), record.read(run_folder), store.history(run_folder)
     if store.settled(history, attempt.job):
-        return Verdict("fail", "it failed before the job was started again for another cell")
+        return Decision("fail", "it failed before the job was started again for another cell")
     errors = {int(path.stem.split("-")[1]): path.read_text() for path in run_folder.glob("error-*.txt")}
-    # A failure from before this attempt is no verdict on it.
+    # A failure from before this attempt says nothing of it.
     starts = [line["time"] for line in history if line["event"] == "start" and attempt.same(_of(line))]
-    ours = found.state != "failed" or (starts and found.status["time"] >= starts[-1])
-    state = found.state if ours else "killed"
+    ours = known.state != "failed" or (starts and known.status["time"] >= starts[-1])
+    state = known.state if ours else "killed"
     if state == "failed":
-        errors[0] = str(found.status.get("traceback") or found.status.get("error", ""))
+        errors[0] = str(known.status.get("traceback") or known.status.get("error", ""))
     cancelled = {"JobState": "CANCELLED"} if store.cancelled(history, array.name) else {}
-    log = store.log_file(run_folder.parent, array.name, index)
-    verdict = judge(
+    log = store.log_file(run_folder.parent, array, index)
+    decision = decide_job(
         Evidence(
             state=state,
             errors=errors,
@@ -80,24 +80,24 @@ def _decide(
             max_requeues=array.options["max_requeues"],
         )
     )
-    if verdict.unfit and not fits_elsewhere(
-        run_folder.parent / store.FOLDER / array.name, job, verdict.unfit
+    if decision.unfit and not fits_elsewhere(
+        run_folder.parent / store.FOLDER / array.name, job, decision.unfit
     ):
-        verdict = replace(
-            verdict, action="fail", why=f"{verdict.why}; the job fits on no other node", unfit=""
+        decision = replace(
+            decision, action="fail", why=f"{decision.why}; the job fits on no other node", unfit=""
         )
-    said = f"slurm: {cell.name}: {verdict.action}: {verdict.why}"
+    said = f"slurm: {cell.name}: {decision.action}: {decision.why}"
     print(said, flush=True)
     if log and array.element(index)[1]:  # what is printed here goes to the log of the first task alone
         with log.open("a") as file:
             file.write(said + "\n")
-    told = {"unfit": verdict.unfit} if verdict.unfit else {}
-    store.note(run_folder, "end", attempt, action=verdict.action, why=verdict.why, code=exit_code, **told)
+    told = {"unfit": decision.unfit} if decision.unfit else {}
+    store.note(run_folder, "end", attempt, action=decision.action, why=decision.why, code=exit_code, **told)
     # The rank wrote its own traceback; a hint, or another rank's, says more.
-    known = found.status.get("traceback") == verdict.traceback and verdict.why != MEMORY_HINT
-    if verdict.action == "fail" and found.state != "damaged" and not known:
-        _write_failure(cell, run_folder, verdict.why, verdict.traceback, verdict.rank)
-    return verdict
+    written = known.status.get("traceback") == decision.traceback and decision.why != MEMORY_HINT
+    if decision.action == "fail" and known.state != "damaged" and not written:
+        _write_failure(cell, run_folder, decision.why, decision.traceback, decision.rank)
+    return decision
 
 
 def _nodes_by_rank(cell: Cell) -> list[str]:

@@ -1,4 +1,4 @@
-"""What SLURM says: one squeue and one sacct call for any number of jobs; what its partitions offer."""
+"""The commands of SLURM: the state of any number of jobs in two calls, what its partitions offer, and who retries."""
 
 from __future__ import annotations
 
@@ -31,12 +31,10 @@ class Job:
     state: str
     node: str = ""
     reason: str = ""
-    elapsed: str = ""
-    limit: str = ""
 
     @property
     def active(self) -> bool:
-        """Whether it is waiting or running."""
+        """Whether it waits or runs, so that its end is still to come."""
         return self.state in WAITING or self.state in WORKING
 
 
@@ -50,7 +48,7 @@ NOT_HERE = "is not here: run this on a login node of the cluster, or leave out h
 
 
 class SlurmError(Exception):
-    """SLURM did not do what it was asked; the text is one sentence."""
+    """A command of SLURM failed; the text is one sentence."""
 
 
 class NoProgramError(SlurmError):
@@ -98,39 +96,28 @@ def _rows(text: str, columns: int) -> list[list[str]]:
     return [[part.strip() for part in row] for row in rows if len(row) == columns]
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
-
-
 def parse_squeue(text: str) -> list[Job]:
-    """Jobs from `squeue -r -o %F|%K|%j|%T|%N|%r|%M|%l`."""
+    """Jobs from `squeue -r -o %F|%K|%j|%T|%N|%r`; the index of a job outside of arrays is N/A."""
     return [
-        Job(
-            f"{job}_{index}" if index.isdigit() else job,
-            name,
-            _number(index),
-            state,
-            node,
-            reason,
-            elapsed,
-            limit,
-        )
-        for job, index, name, state, node, reason, elapsed, limit in _rows(text, 8)
+        Job(f"{job}_{index}", name, int(index), state, node, reason)
+        if index.isdigit()
+        else Job(job, name, 0, state, node, reason)
+        for job, index, name, state, node, reason in _rows(text, 6)
     ]
 
 
 def parse_sacct(text: str) -> list[Job]:
-    """Jobs from `sacct -X -P -n -o JobID,JobName,State,NodeList,Elapsed,Timelimit`.
+    """Jobs from `sacct -X -P -n -o JobID,JobName,State,NodeList`.
 
     Pending elements of an array are one row, such as 12_[3-5%2]; squeue has them.
     """
     jobs = []
-    for job, name, state, node, elapsed, limit in _rows(text, 6):
+    for job, name, state, node in _rows(text, 4):
         match = re.fullmatch(r"\d+(?:_(\d+))?", job)
         if match and state:
             where = "" if node == "None assigned" else node
             # "CANCELLED by 1000"
-            jobs.append(Job(job, name, int(match[1] or 0), state.split()[0], where, "", elapsed, limit))
+            jobs.append(Job(job, name, int(match[1] or 0), state.split()[0], where))
     return jobs
 
 
@@ -144,7 +131,7 @@ def merge(queue: Iterable[Job], accounting: Iterable[Job]) -> dict[tuple[str, in
     return {(job.name, job.index): job for jobs in (ended, queue) for job in jobs}
 
 
-def jobs(names: Sequence[str], since: str = "now-30days") -> dict[tuple[str, int], Job]:
+def jobs(names: Sequence[str]) -> dict[tuple[str, int], Job]:
     """The jobs of these arrays by (name, index), in two calls.
 
     Finished jobs come from sacct; without accounting from squeue, which keeps them for some minutes
@@ -154,15 +141,15 @@ def jobs(names: Sequence[str], since: str = "now-30days") -> dict[tuple[str, int
         return {}
     known, listed = set(names), f"--name={','.join(names)}"
     wanted = [f"--user={user()}", *([listed] if len(listed) < LONGEST_NAMES else [])]
-    queue = call("squeue", "-h", "-r", "-t", "all", *wanted, "-o", "%F|%K|%j|%T|%N|%r|%M|%l")
-    found = merge(parse_squeue(queue), parse_sacct(_accounting(wanted, since)))
-    return {place: job for place, job in found.items() if place[0] in known}
+    queue = call("squeue", "-h", "-r", "-t", "all", *wanted, "-o", "%F|%K|%j|%T|%N|%r")
+    merged = merge(parse_squeue(queue), parse_sacct(_accounting(wanted)))
+    return {place: job for place, job in merged.items() if place[0] in known}
 
 
-def _accounting(wanted: Sequence[str], since: str) -> str:
-    """What sacct says; "" where accounting is off, and where it fails twice, which is told."""
-    columns = "JobID,JobName%200,State,NodeList%200,Elapsed,Timelimit"
-    command = ("sacct", "-X", "-P", "-n", *wanted, "-S", since, "-o", columns)
+def _accounting(wanted: Sequence[str]) -> str:
+    """What sacct says of the last 30 days; "" where accounting is off, and where it fails twice, which is told."""
+    columns = "JobID,JobName%200,State,NodeList%200"
+    command = ("sacct", "-X", "-P", "-n", *wanted, "-S", "now-30days", "-o", columns)
     for last in (False, True):
         try:
             return call(*command)
@@ -180,20 +167,20 @@ def _accounting(wanted: Sequence[str], since: str) -> str:
 
 def parse_partitions(text: str) -> tuple[dict[str, Limits], str]:
     """Limits by partition, and the default partition, from `sinfo -h -o %P|%l|%c|%m|%G`."""
-    found: dict[str, Limits] = {}
+    partitions: dict[str, Limits] = {}
     default = ""
     for name, limit, cpus, memory, gres in _rows(text, 5):
         if name.endswith("*"):
             name = default = name[:-1]
-        before = found.get(name, Limits(None, 0, 0.0, 0))
+        before = partitions.get(name, Limits(None, 0, 0.0, 0))
         gpus = sum(int(count) for count in re.findall(r"gpu(?::[\w.-]+)*?:(\d+)", gres))
-        found[name] = Limits(
+        partitions[name] = Limits(
             None if limit in ("infinite", "n/a", "UNLIMITED") else minutes(limit),
             max(before.cpus or 0, int(cpus.rstrip("+"))),
             max(before.mem_gb or 0.0, int(memory.rstrip("+")) / 1024),
             max(before.gpus, gpus),
         )
-    return found, default
+    return partitions, default
 
 
 @dataclass(frozen=True)
@@ -264,13 +251,13 @@ def outside_of_jobs() -> Iterator[None]:
 
 def unresolvable(names: Sequence[str]) -> list[str]:
     """Those of these host names that have no address here."""
-    found = []
+    missing = []
     for name in names:
         try:
             socket.getaddrinfo(name, None)
         except OSError:
-            found.append(name)
-    return found
+            missing.append(name)
+    return missing
 
 
 def job_now(job: str) -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from ablations.sweep.estimate import BENCHMARK_SECONDS, step_seconds
+from ablations.sweep.estimate import Speed
+from lightning_module.cell.identity import Cell
 from lightning_module.support.errors import ConfigError
 from slurm.options import Options, gigabytes, gpu_count, minutes
 
@@ -36,7 +36,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one cell asks for."""
+    """What one job asks of SLURM. mem: of each node. minutes: the time limit. cells: that share the job."""
 
     nodes: int
     tasks_per_node: int
@@ -59,80 +59,51 @@ class Resources:
         return f"{ranks}, {self.cpus_per_task} CPUs each{gpus}, {self.mem}, {limit}"
 
 
-@dataclass(frozen=True)
-class Task:
-    """The part of a cell that decides what it costs."""
-
-    config: Mapping[str, Any]
-    multiply_adds: int
-    parameters: int
-
-    @property
-    def processes(self) -> int:
-        """Ranks of the cell."""
-        return int(self.config["trainer"]["devices"]) * int(self.config["trainer"]["nodes"])
-
-    @property
-    def gpu(self) -> bool:
-        """Whether it trains on GPUs."""
-        return str(self.config["trainer"]["accelerator"]) != "cpu"
+def kind(cell: Cell) -> str:
+    """What a cell of a cluster trains on: "gpu" or "cpu"."""
+    return "cpu" if cell.config["trainer"]["accelerator"] == "cpu" else "gpu"
 
 
-def seconds_per_step(task: Task, cores: int) -> float:
-    """Predicted duration of an optimizer step."""
-    images = int(task.config["recipe"]["batch_size"]) / task.processes
-    layers = int(task.config["model"].get("depth", 50))
-    return step_seconds(layers, task.multiply_adds, images, "gpu" if task.gpu else "cpu", cores)
-
-
-def correction(measured: Iterable[tuple[Task, float]], cores: int) -> float:
-    """How much slower (or, below 1, faster) steps were than predicted; 1 where nothing was measured.
-
-    measured: pairs of a cell and its measured seconds per step on this cluster.
-    """
-    ratios = [seconds / seconds_per_step(task, cores) for task, seconds in measured]
-    return statistics.median(ratios) if ratios else 1.0
-
-
-def estimated_minutes(task: Task, cores: int, slower: float = 1.0) -> int:
-    """A time limit for a cell: the predicted time with safety, rounded up to one of LIMITS."""
-    seconds = BENCHMARK_SECONDS
-    if task.config.get("mode") != "benchmark":
-        seconds = int(task.config["recipe"]["steps"]) * seconds_per_step(task, cores) * slower
+def limit_minutes(seconds: float) -> int:
+    """A time limit for what is expected to take so long: with start and safety, rounded up to one of LIMITS."""
     needed = SAFETY * (START_SECONDS + seconds) / 60
     return next((limit for limit in LIMITS if limit >= needed), LIMITS[-1])
 
 
-def estimated_gigabytes(task: Task) -> int:
+def memory_gigabytes(cell: Cell) -> int:
     """Memory of the machine that the ranks of one node need.
 
     Saved activations take one byte per 24 multiply-adds (ResNet-20 to 1202 in fp32: within a third).
     Each process has PyTorch itself (with CUDA: 4 GB), parameters with gradients and momentum, and the data.
     """
-    trainer = task.config["trainer"]
-    each = 2.0 + 12 * task.parameters / 2**30
-    if task.gpu:
+    trainer = cell.config["trainer"]
+    each = 2.0 + 12 * cell.parameters / 2**30
+    if kind(cell) == "gpu":
         each += 2.0
     else:
-        images = int(task.config["recipe"]["batch_size"]) / task.processes
-        each += 1.5 * max(images, int(trainer["evaluation_batch_size"]) / 8) * task.multiply_adds / 24 / 2**30
+        images = int(cell.config["recipe"]["batch_size"]) / (trainer["devices"] * trainer["nodes"])
+        images = max(images, trainer["evaluation_batch_size"] / 8)
+        each += 1.5 * images * cell.multiply_adds / 24 / 2**30
     return math.ceil(each * int(trainer["devices"]))
 
 
-def resources(task: Task, options: Options, limits: Limits, slower: float = 1.0) -> Resources:
-    """What a cell asks for: what the user said, or else what the cell needs within the partition's limits."""
-    options = options.of(task.config)
-    trainer = task.config["trainer"]
-    devices, nodes = int(trainer["devices"]), int(trainer["nodes"])
-    cells = options.cells_per_device if task.processes == 1 else 1
+def resources(cell: Cell, options: Options, limits: Limits, speed: Speed) -> Resources:
+    """What a cell asks for: what the user said, or else what the cell needs within the partition's limits.
+
+    speed: of what the cell trains on; see `kind`.
+    """
+    options = options.of(cell.config)
+    trainer = cell.config["trainer"]
+    devices, nodes, gpu = int(trainer["devices"]), int(trainer["nodes"]), kind(cell) == "gpu"
+    cells = options.cells_per_device if devices * nodes == 1 else 1
     tasks = devices * cells
     if options.nodes is not None and options.nodes != nodes:
         raise ConfigError(
             f"hydra.launcher.nodes={options.nodes} but trainer.nodes={nodes}: every rank needs a task; "
             f"set trainer.nodes={options.nodes}"
         )
-    gpus = options.gpus_per_node or (str(devices) if task.gpu else None)
-    if task.gpu and gpus and gpu_count(gpus) != devices:
+    gpus = options.gpus_per_node or (str(devices) if gpu else None)
+    if gpu and gpus and gpu_count(gpus) != devices:
         raise ConfigError(
             f"hydra.launcher.gpus_per_node={gpus} but trainer.devices={devices}: every rank has one GPU; "
             f"set trainer.devices={gpu_count(gpus)}"
@@ -142,7 +113,7 @@ def resources(task: Task, options: Options, limits: Limits, slower: float = 1.0)
             f"trainer.devices={devices} GPUs are not on any node of the partition (at most {limits.gpus}); "
             "choose another with hydra.launcher.partition, or trainer.accelerator=cpu"
         )
-    cores = options.cpus_per_task or (4 if task.gpu else int(trainer["threads"]) or 2)
+    cores = options.cpus_per_task or (4 if gpu else trainer["threads"] or 2)
     if limits.cpus is not None and cores * tasks > limits.cpus:
         if options.cpus_per_task or tasks > limits.cpus:
             raise ConfigError(
@@ -152,7 +123,7 @@ def resources(task: Task, options: Options, limits: Limits, slower: float = 1.0)
         cores = max(1, limits.cpus // tasks)
     memory = options.mem
     if memory is None:
-        needed = cells * estimated_gigabytes(task)
+        needed = cells * memory_gigabytes(cell)
         memory = f"{needed if limits.mem_gb is None else min(needed, int(limits.mem_gb))}G"
     elif limits.mem_gb is not None and gigabytes(memory) > limits.mem_gb:
         raise ConfigError(
@@ -167,8 +138,9 @@ def resources(task: Task, options: Options, limits: Limits, slower: float = 1.0)
             )
     else:
         # A cell that does not fit resumes after each limit.
-        slower *= cells if task.gpu else 1  # at worst they take turns
-        limit = min(estimated_minutes(task, cores, slower), limits.minutes or LIMITS[-1])
+        seconds = speed.seconds(cell.to_json(), devices * nodes, cores)
+        seconds *= cells if gpu else 1  # at worst they take turns
+        limit = min(limit_minutes(seconds), limits.minutes or LIMITS[-1])
     if 60 * (limit - 1) <= options.signal_seconds:  # SLURM may give the signal up to a minute early
         raise ConfigError(
             f"hydra.launcher.signal_seconds={options.signal_seconds} leaves no time to train within a limit of "

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import submitit
 
@@ -47,19 +46,14 @@ fi
 class Executor(submitit.SlurmExecutor):
     """submitit's parameters, batch script and submission; instead of a pickle it runs a cell of the array."""
 
-    def __init__(self, folder: Path, python: str, parameters: dict[str, Any], count: int) -> None:
-        super().__init__(folder, python=python)
-        self.update_parameters(**parameters)
-        self.parameters["map_count"] = count
-
     @property
     def command(self) -> str:
-        """What each task runs."""
+        """The shell command that each task of the job runs: one rank, or one of several cells."""
         start = Path(self.parameters["additional_parameters"]["chdir"]) / "slurm" / "start.py"
         return f"{self.python} -u {shlex.quote(str(start))} run {shlex.quote(str(self.folder))}"
 
     def test(self) -> None:
-        """Let SLURM say what it thinks of the batch script; ConfigError if it would refuse it."""
+        """Ask SLURM whether it would take the batch script; ConfigError if not."""
         with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
             script.write(self._make_submission_file_text(self.command, "test"))
             script.flush()
@@ -71,7 +65,7 @@ class Executor(submitit.SlurmExecutor):
                 ) from None
 
     def submit_array(self) -> str:  # type: ignore[override]
-        """Submit; the id of the array."""
+        """Submit the whole array -> its job id."""
         return str(self._submit_command(self.command).job_id)
 
 
@@ -84,8 +78,10 @@ def commit() -> str:
     return done.stdout.strip() if done and not done.returncode else ""
 
 
-def parameters(name: str, needs: Resources, options: Options, throttle: int, code: Path) -> dict[str, Any]:
-    """What submitit is told about one array."""
+def executor(
+    folder: Path, needs: Resources, options: Options, throttle: int, code: Path, elements: int
+) -> Executor:
+    """What submits one array. folder: of the array, whose name is the job's. code: the program that it runs."""
     known = commit()
     setup = [
         *TRAP.strip().splitlines(),
@@ -96,9 +92,9 @@ def parameters(name: str, needs: Resources, options: Options, throttle: int, cod
     host = shlex.quote(sys.executable)
     python = options.python or host
     start = shlex.quote(str(code / "slurm" / "start.py"))
-    after = f'-u {start} after {shlex.quote(str(code.parent.parent / name))} "$srun_code"'
+    after = f'-u {start} after {shlex.quote(str(folder))} "$srun_code"'
     wanted = {
-        "job_name": name,
+        "job_name": folder.name,
         "partition": needs.partition,
         "account": options.account,
         "qos": options.qos,
@@ -123,4 +119,7 @@ def parameters(name: str, needs: Resources, options: Options, throttle: int, cod
         ],
         "additional_parameters": {"chdir": str(code), "requeue": True, **options.more_sbatch},
     }
-    return {key: value for key, value in wanted.items() if value is not None}
+    made = Executor(folder, python=python)
+    made.update_parameters(**{key: value for key, value in wanted.items() if value is not None})
+    made.parameters["map_count"] = elements
+    return made

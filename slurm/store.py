@@ -10,6 +10,7 @@ RUNS/<identity>/jobs.jsonl          what happened to the cell's jobs
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -57,25 +58,22 @@ class Array:
         return divmod(index, self.cells_per_job)
 
     def members(self, element: int) -> list[int]:
-        """The cells of an element."""
+        """Places in `cells` of those that an element of the array trains."""
         first = element * self.cells_per_job
         return list(range(first, min(first + self.cells_per_job, len(self.cells))))
 
 
 def arrays(runs: Path) -> list[Array]:
     """All arrays of a runs folder, the oldest first; a folder that is half written or removed is left out."""
-    found = []
+    readable = []
     for path in (runs / FOLDER).glob("*/array.json"):
-        try:
-            data = json.loads(path.read_text())
-            found.append(Array(**{**data, "cells": tuple(data["cells"])}))
-        except (OSError, ValueError, TypeError, KeyError):
-            continue
-    return sorted(found, key=lambda array: (array.time, array.name))
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            readable.append(read_array(path.parent))
+    return sorted(readable, key=lambda array: (array.time, array.name))
 
 
 def read_array(folder: Path) -> Array:
-    """The array in a folder."""
+    """The array whose folder this is."""
     data = json.loads((folder / "array.json").read_text())
     return Array(**{**data, "cells": tuple(data["cells"])})
 
@@ -136,26 +134,22 @@ def cancelled(history: Iterable[Mapping[str, Any]], array: str) -> bool:
 def scancelled(runs: Path, array: Array, index: int) -> bool:
     """Whether the log of a cell's job ends with scancel; without accounting nothing else remembers it."""
     element, _ = array.element(index)
-    return SCANCEL.search(end_of(log_file(runs, array.name, array.members(element)[0]))) is not None
+    return SCANCEL.search(end_of(log_file(runs, array, array.members(element)[0]))) is not None
 
 
 def progress(run: Path) -> int:
     """The last optimizer step that the record knows to be done."""
-    found = record.read(run)
-    return max((line["step"] for line in (*found.attempts, *found.epochs)), default=0)
+    known = record.read(run)
+    return max((line["step"] for line in (*known.attempts, *known.epochs)), default=0)
 
 
 def history(run: Path) -> list[dict[str, Any]]:
     """The history of a cell's jobs; a line that was cut short is left out."""
     lines = []
-    try:
+    with contextlib.suppress(OSError):
         for row in (run / "jobs.jsonl").read_text().splitlines():
-            try:
+            with contextlib.suppress(ValueError):
                 lines.append(json.loads(row))
-            except ValueError:
-                continue
-    except OSError:
-        pass
     return lines
 
 
@@ -172,13 +166,13 @@ def settled(lines: Iterable[Mapping[str, Any]], job: str) -> bool:
     return bool(ends) and ends[-1]["action"] == "fail"
 
 
-def log_file(runs: Path, array: str, index: int, rank: int = 0) -> Path | None:
+def log_file(runs: Path, array: Array, index: int, rank: int = 0) -> Path | None:
     """Where a cell of an array writes; the newest file, if it was submitted more than once."""
-    element, task = read_array(runs / FOLDER / array).element(index)
-    files = (runs / FOLDER / array).glob(f"*_{element}_{task + rank}_log.out")
+    element, task = array.element(index)
+    files = (runs / FOLDER / array.name).glob(f"*_{element}_{task + rank}_log.out")
     return max(files, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def end_of(log: Path | None) -> bytes:
-    """The last lines of a log."""
+    """The last 4000 bytes of a log; b"" if there is none."""
     return log.read_bytes()[-4000:] if log else b""

@@ -1,29 +1,29 @@
-"""From cells to job arrays: everything is checked, then a snapshot of the program is submitted."""
+"""From a sweep to job arrays: everything is checked, then a snapshot of the program is submitted."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import math
 import os
-import shlex
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ablations.sweep import estimate
+from ablations.sweep.plan import Sweep, announce, decide
+from ablations.sweep.preflight import check_data, check_records, writable
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
-from lightning_module.support.disk import ROOT, write_json
+from lightning_module.support.disk import ROOT, Busy, Lock, write_json
 from lightning_module.support.errors import ConfigError
-from slurm import cluster, store
+from slurm import cluster, script, store
 from slurm.options import Options
-from slurm.resources import Resources, Task, arrays, correction, resources, throttles
-from slurm.script import Executor, parameters
+from slurm.resources import Resources, arrays, kind, resources, throttles
+from slurm.status import follow
 
 ROOMS = ("ablations", "conf", "lightning_module", "slurm")
 """What a job needs of the program."""
@@ -34,18 +34,17 @@ HOSTS_CHECKED = 64
 
 @dataclass(frozen=True)
 class Submitted:
-    """One array. job: its id; folder: under RUNS/slurm; cells: how many."""
+    """One array. job: its id. cells: how many. needs: what each of them asks for."""
 
     job: str
-    folder: Path
     cells: int
     needs: Resources
 
 
 def snapshot(runs: Path) -> Path:
     """A copy of the program in RUNS/slurm/code, one for each content, which edits do not reach."""
-    found = (path for room in ROOMS for path in sorted((ROOT / room).rglob("*")))
-    files = [path for path in found if path.suffix in (".py", ".yaml")]
+    every = (path for room in ROOMS for path in sorted((ROOT / room).rglob("*")))
+    files = [path for path in every if path.suffix in (".py", ".yaml")]
     digest = hashlib.sha256()
     for path in files:
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
@@ -66,19 +65,12 @@ def snapshot(runs: Path) -> Path:
 @contextlib.contextmanager
 def _one_client(runs: Path) -> Iterator[None]:
     """Two clients that submit at the same time would both find a cell not queued."""
-    folder = runs / store.FOLDER
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise ConfigError(
-            f"runs={runs} is not a folder one can write to ({error.strerror}); choose a shared one"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        while True:
+            with contextlib.suppress(Busy):  # after a second; the other client may need a minute
+                stack.enter_context(Lock(runs / store.FOLDER))
+                break
         yield
-    finally:
-        os.close(handle)
 
 
 def active(runs: Path, cells: Sequence[Cell]) -> dict[str, cluster.Job]:
@@ -90,39 +82,9 @@ def active(runs: Path, cells: Sequence[Cell]) -> dict[str, cluster.Job]:
         for index, cell in enumerate(array.cells)
         if cell["identity"] in wanted
     ]
-    found = cluster.jobs(sorted({name for _, name, _ in places}))
-    jobs = ((identity, found.get((name, element))) for identity, name, element in places)
-    return {identity: job for identity, job in jobs if job and job.active}
-
-
-def _measured(runs: Path) -> list[tuple[Task, float]]:
-    """Seconds per step of the cells that have trained into this runs folder, evaluation included."""
-    pairs = []
-    for found in record.read_all(runs).values():
-        # The first epoch pays for the start.
-        steps = found.last.get("step", 0) - found.epochs[0]["step"] if found.epochs else 0
-        seconds = sum(epoch.get("seconds", 0.0) for epoch in found.epochs[1:])
-        about = found.attempts[-1] if found.attempts else {}
-        if steps > 0 and seconds > 0 and "hardware" in about:
-            flat = found.cell["config"]
-            config = {
-                "model": {"depth": flat.get("model.depth", 50)},
-                "recipe": {"batch_size": flat["recipe.batch_size"]},
-                "trainer": {
-                    "accelerator": "cpu" if about["hardware"].endswith("threads") else "gpu",
-                    "devices": about.get("devices", 1),
-                    "nodes": 1,
-                },
-            }
-            pairs.append(
-                (Task(config, found.cell["multiply_adds"], found.cell["parameters"]), seconds / steps)
-            )
-    return pairs
-
-
-def task(cell: Cell) -> Task:
-    """What decides the cost of a cell."""
-    return Task(cell.config, cell.multiply_adds, cell.parameters)
+    jobs = cluster.jobs(sorted({name for _, name, _ in places}))
+    pairs = ((identity, jobs.get((name, element))) for identity, name, element in places)
+    return {identity: job for identity, job in pairs if job and job.active}
 
 
 def submit(
@@ -133,37 +95,33 @@ def submit(
     Every cell and every array is checked first, so an error leaves nothing behind.
     """
     runs = runs.absolute()
-    python = options.python or shlex.quote(sys.executable)
     with _one_client(runs), cluster.outside_of_jobs():
         there = active(runs, cells)
         left = [cell for cell in cells if cell.identity not in there]
-        measured = _measured(runs)
+        measured = estimate.measured(runs)
+        speeds = {device: estimate.of_device(measured, device) for device in ("gpu", "cpu")}
         wanted = []
         for cell in left:
             limits = site.limits(options.of(cell.config).partition)
-            alike = [(other, seconds) for other, seconds in measured if other.gpu == task(cell).gpu]
-            slower = correction(alike, options.cpus_per_task or 2)
-            wanted.append((cell, resources(task(cell), options, limits, slower)))
+            wanted.append((cell, resources(cell, options, limits, speeds[kind(cell)])))
         _check_addresses(left, options)
         groups = arrays(wanted, site.largest_array)
-        code = snapshot(runs)
-        stamp = f"{sweep}.{time.strftime('%y%m%d-%H%M%S')}-{os.getpid()}"
-        executors = []
         sizes = [math.ceil(len(members) / needs.cells) for needs, members in groups]
         shares = throttles(sizes, options.array_parallelism)
+        code, now = snapshot(runs), time.time()
+        stamp = f"{sweep}.{time.strftime('%y%m%d-%H%M%S', time.localtime(now))}-{os.getpid()}"
+        checked = []
         for number, ((needs, members), size, share) in enumerate(zip(groups, sizes, shares, strict=True)):
-            name = f"{stamp}.{number}"
-            told = parameters(name, needs, options, share, code)
-            executor = Executor(runs / store.FOLDER / name, python, told, size)
-            executor.test()
-            executors.append((name, needs, members, executor))
-        done = []
-        for name, needs, members, executor in executors:
             names = tuple({"identity": cell.identity, "name": cell.name} for cell in members)
-            about = (name, sweep, stamp, time.time(), str(code), names, asdict(options), needs.cells)
+            about = (f"{stamp}.{number}", sweep, stamp, now, str(code), names, asdict(options), needs.cells)
             array = store.Array(*about)
+            executor = script.executor(runs / store.FOLDER / array.name, needs, options, share, code, size)
+            executor.test()
+            checked.append((array, needs, members, executor))
+        done: list[Submitted] = []
+        for array, needs, members, executor in checked:
             try:
-                done.append(_submit_one(array, needs, members, executor))
+                done.append(Submitted(_submit_one(array, members, executor), len(members), needs))
             except cluster.SlurmError as error:
                 if not done:
                     raise
@@ -173,6 +131,52 @@ def submit(
                     "run the same command again for the rest when some have ended"
                 ) from error
     return done, {identity: job.id for identity, job in there.items()}
+
+
+def submit_sweep(sweep: Sweep, options: Options) -> None:
+    """Submit what is left of a sweep, say so, and follow it if asked to."""
+    runs, name = sweep.runs.absolute(), sweep.manifest.name
+    options.check_cells([cell.config for cell in sweep.cells])
+    site = cluster.site()
+    todo, done = [], 0
+    for cell in sweep.cells:
+        limits = site.limits(options.of(cell.config).partition)
+        known = record.read(runs / cell.identity)
+        check_records([known])
+        if decide(known) in ("run", "resume", "retry"):
+            todo.append(for_cluster(cell, limits.gpus > 0))
+        elif known.damage:
+            print(f"  {cell.name}: {known.damage}")
+        else:
+            done += known.state in record.FINAL
+    check_data(todo)  # also downloads what is missing: compute nodes are often offline
+    with writable(sweep.runs):  # before the jobs: reports must know what runs, whatever happens here
+        announce(sweep, kind(todo[0]) if todo else "gpu")
+    submitted, there = submit(todo, runs, options, name, site)
+    print(
+        f"{name}: {len(sweep.cells)} cell{'s' * (len(sweep.cells) != 1)}, {done} finished before, "
+        f"{len(there)} queued or running, {sum(array.cells for array in submitted)} submitted"
+    )
+    for item in sweep.manifest.excluded:
+        print(f"  left out: {item['reason']}")
+    for array in submitted:
+        print(f"  job {array.job}: {array.cells} cell{'s' * (array.cells != 1)}, {array.needs}")
+    where = "" if sweep.runs == Path("runs") else f" --runs {sweep.runs}"
+    print(f"Follow:  python -m slurm status {name}{where} --watch   (also: logs CELL, cancel, retry)")
+    print(f"Report:  python -m reports {name}{where}")
+    if options.wait:
+        follow(runs, [name])
+
+
+def for_cluster(cell: Cell, gpus: bool) -> Cell:
+    """A cell that any node can train: absolute paths, `accelerator=auto` decided by the partition."""
+    config = dict(cell.config)
+    config["runs"] = str(Path(config["runs"]).absolute())
+    if "root" in config["data"]:
+        config["data"] = {**config["data"], "root": str(Path(config["data"]["root"]).expanduser().absolute())}
+    if config["trainer"]["accelerator"] == "auto":
+        config["trainer"] = {**config["trainer"], "accelerator": "gpu" if gpus else "cpu"}
+    return replace(cell, config=config)
 
 
 def _check_addresses(cells: Sequence[Cell], options: Options) -> None:
@@ -192,7 +196,8 @@ def _check_addresses(cells: Sequence[Cell], options: Options) -> None:
             )
 
 
-def _submit_one(array: store.Array, needs: Resources, members: list[Cell], executor: Executor) -> Submitted:
+def _submit_one(array: store.Array, members: list[Cell], executor: script.Executor) -> str:
+    """Submit a checked array -> the id of its job. SlurmError if SLURM does not take it."""
     folder = Path(executor.folder)
     folder.mkdir()
     store.write_array(folder, array, members)
@@ -200,8 +205,7 @@ def _submit_one(array: store.Array, needs: Resources, members: list[Cell], execu
         job = executor.submit_array()
     except Exception as error:
         # The folder stays: sbatch may have been cut off after SLURM took the job, which is then found by its name.
-        raise cluster.SlurmError(
-            f"sbatch refused {array.name}: {str(error).strip().splitlines()[-1]}"
-        ) from error
+        reason = str(error).strip().splitlines()[-1]
+        raise cluster.SlurmError(f"sbatch refused {array.name}: {reason}") from error
     write_json(folder / "job.json", {"job": job})
-    return Submitted(job, folder, len(members), needs)
+    return job

@@ -1,4 +1,4 @@
-"""What to do when the tasks of a job have ended. Pure."""
+"""The policy: what to do with a cell when the tasks of its job have ended. Pure; `after` collects and acts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Action = Literal["done", "fail", "requeue", "elsewhere", "leave"]
-"""done: the record is final. fail: a fault of the code or the configuration, never tried again by itself.
-requeue: goes on from its checkpoint. elsewhere: the same on other nodes. leave: not ours to decide."""
+"""done: the record is final. fail: the code or the configuration is at fault, so nothing tries it again by itself.
+requeue: the job goes on from the checkpoint. elsewhere: the same, on other nodes. leave: not ours to decide."""
 
 NODE_FAULT = "NodeFault"
-"""Name of the exception by which a rank says that its node is not fit."""
+"""The exception (slurm.job.NodeFault) that a rank raises when its node cannot train; known here by its name."""
 
 HARDWARE = re.compile(
     r"uncorrectable ECC|hardware error|fallen off the bus|busy or unavailable|no CUDA-capable device"
@@ -26,25 +26,27 @@ PEER = re.compile(
     r"|Connection refused|wait timeout|Socket Timeout",
     re.IGNORECASE,
 )
+"""What a rank says when another rank has gone: its own error is only the consequence."""
 MEMORY = re.compile(
     r"OutOfMemoryError|out of memory|can't allocate memory|MemoryError|oom.kill", re.IGNORECASE
 )
+"""What PyTorch, Python and the kernel say when memory runs out."""
 MEMORY_HINT = (
     "out of memory: raise hydra.launcher.mem (the machine's), or use trainer.activation_checkpoint or more "
     "trainer.devices (the GPU's)"
 )
 MAX_UNFIT_NODES = 2
-"""A fault that a cell meets on more nodes than this is the installation's, not a node's."""
+"""On more nodes than this the same fault is the installation's (a driver, a mount), and the cell fails."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known when the tasks of a job have ended.
+    """What is known of a cell when the tasks of its job have ended.
 
-    state: of the record. errors: traceback by rank. nodes: host name by rank. mine: whether no other job had
-    the run folder when this one came. job: what SLURM says of the job now. restart: which start of the job this
-    was. history: of the cell's jobs. unfit: node of each earlier start of this job that a node's fault ended.
-    exit_code: of srun. oom: whether SLURM said in the log that it killed for memory.
+    state: of the record. errors: rank -> traceback. nodes: host name of each rank. mine: whether the run folder
+    was free when this job came. job: what SLURM says of the job now. restart: how often the job had been requeued.
+    history: lines about the cell's jobs (store.history). unfit: for each earlier start of this job that a fault of
+    the node ended, that node. exit_code: of srun. oom: whether the log says that SLURM killed it for its memory.
     """
 
     state: str
@@ -61,8 +63,8 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What to do, and the reason as a sentence. traceback: of a failure, from this rank. unfit: the node to avoid."""
+class Decision:
+    """What to do and why, as a sentence. traceback, rank: of the error that decided. unfit: the node to avoid."""
 
     action: Action
     why: str
@@ -82,7 +84,7 @@ def last_line(traceback: str) -> str:
 
 
 def cause(errors: Mapping[int, str]) -> tuple[int, str] | None:
-    """(rank, traceback) of the first error that is not the consequence of another rank's end."""
+    """(rank, traceback) of the lowest rank whose error is not the consequence of another's; None if all are."""
     for rank, text in sorted(errors.items()):
         if not PEER.search(last_line(text)):
             return rank, text
@@ -90,7 +92,7 @@ def cause(errors: Mapping[int, str]) -> tuple[int, str] | None:
 
 
 def stalled(history: Sequence[Mapping[str, Any]]) -> int:
-    """How many starts in a row found the cell at the step where it is now."""
+    """How many starts in a row, up to the last one, began at the same step: it made no progress between them."""
     starts = [line for line in history if line["event"] == "start"]
     return next(
         (count for count, line in enumerate(reversed(starts)) if line["step"] != starts[-1]["step"]),
@@ -99,41 +101,40 @@ def stalled(history: Sequence[Mapping[str, Any]]) -> int:
 
 
 def signature(traceback: str) -> tuple[object, ...]:
-    """Where and what: the frames of a traceback and the kind of error. Its words may name the cell."""
+    """What two failures of one cause share: frames and kind of error, but not its words, which may name the cell."""
     frames = re.findall(r'File ".*?([^/"]+)", line (\d+), in (\S+)', traceback)
     return (*frames, last_line(traceback).split(":")[0])
 
 
-def judge(seen: Evidence) -> Verdict:
-    """What to do now. The order of the questions is the policy."""
+def decide_job(seen: Evidence) -> Decision:
+    """Decide by the first of these questions that has an answer: their order is the policy."""
     if seen.state in ("finished", "diverged"):
-        return Verdict("done", seen.state)
+        return Decision("done", seen.state)
     if not seen.mine or seen.state == "running":
-        return Verdict("leave", "another job runs this cell")
+        return Decision("leave", "another job runs this cell")
     if seen.job.get("JobState") != "RUNNING" or int(seen.job.get("Restarts") or 0) != seen.restart:
         # Cancelled, timed out or already requeued: asking for a requeue would bring a cancelled job back.
-        return Verdict("leave", f"SLURM says that the job is {seen.job.get('JobState', 'unknown')}")
-    root = cause(seen.errors) if seen.errors else None
-    if root:
-        rank, text = root
+        return Decision("leave", f"SLURM says that the job is {seen.job.get('JobState', 'unknown')}")
+    if first := cause(seen.errors):
+        rank, text = first
         if NODE_FAULT in last_line(text) or HARDWARE.search(last_line(text)):
             faults = [*seen.unfit, seen.nodes[rank]]
             nodes = len(set(faults))
             if nodes > MAX_UNFIT_NODES:
-                return Verdict("fail", f"the same on {nodes} nodes: {last_line(text)}", text, rank)
+                return Decision("fail", f"the same on {nodes} nodes: {last_line(text)}", text, rank)
             if len(faults) > seen.max_requeues:
                 why = f"{len(faults)} times, and SLURM does not keep the job off {faults[-1]}: {last_line(text)}"
-                return Verdict("fail", why, text, rank)
-            return Verdict("elsewhere", last_line(text), text, rank, faults[-1])
+                return Decision("fail", why, text, rank)
+            return Decision("elsewhere", last_line(text), text, rank, faults[-1])
         if MEMORY.search(last_line(text)):
-            return Verdict("fail", MEMORY_HINT, text, rank)
-        return Verdict("fail", last_line(text), text, rank)
+            return Decision("fail", MEMORY_HINT, text, rank)
+        return Decision("fail", last_line(text), text, rank)
     if seen.state == "damaged":
-        return Verdict("fail", "the record is damaged; nothing was changed")
+        return Decision("fail", "the record is damaged; nothing was changed")
     if seen.oom:
-        return Verdict("fail", MEMORY_HINT)
+        return Decision("fail", MEMORY_HINT)
     if stalled(seen.history) > seen.max_requeues:
         why = f"no progress in {stalled(seen.history)} starts; the last one ended with code {seen.exit_code}"
-        return Verdict("fail", why + (", often for want of memory" if seen.exit_code == 137 else ""))
+        return Decision("fail", why + (", often for want of memory" if seen.exit_code == 137 else ""))
     why = "a rank died" if seen.exit_code else "interrupted"
-    return Verdict("requeue", f"{why}; it goes on from its checkpoint")
+    return Decision("requeue", f"{why}; it goes on from its checkpoint")

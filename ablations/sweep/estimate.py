@@ -1,14 +1,16 @@
-"""How long cells will take, from what was measured where they run; pure, but for reading the records.
+"""How long cells take, from what was measured where they run: for the plan, the report and SLURM's time limit.
 
 Seconds of an optimizer step = layers x what starting kernels costs + work / speed, times how much slower or
-faster the measured steps of that device were. A network that was measured itself is not modelled.
+faster than that the measured steps were: those of this very network, or else of all networks on that device.
 """
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,9 @@ BENCHMARK_SECONDS = 60.0
 """A cell of `mode=benchmark`, however many steps its recipe has: it measures for so long, give or take a half."""
 
 
-def step_seconds(layers: int, multiply_adds: int, images: float, kind: str, cores: int = 1) -> float:
-    """Seconds of a step before anything was measured; the backward pass counts as two forward ones."""
-    rate = PER_SECOND[kind] * (cores if kind == "cpu" else 1)
-    return PER_LAYER * layers + 3 * multiply_adds * images / rate
-
-
 @dataclass(frozen=True)
 class Work:
-    """What decides how long a step of a cell takes on one device."""
+    """What decides how long a step of a cell takes on one device. images: of that device's part of the batch."""
 
     layers: int
     parameters: int
@@ -40,9 +36,10 @@ class Work:
     images: int
     precision: str
 
-    def predicted(self, kind: str) -> float:
-        """Seconds of a step before anything was measured."""
-        return step_seconds(self.layers, self.multiply_adds, self.images, kind)
+    def assumed_seconds(self, kind: str, cores: int) -> float:
+        """Seconds of a step by the constants above; the backward pass counts as two forward ones."""
+        rate = PER_SECOND[kind] * (cores if kind == "cpu" else 1)
+        return PER_LAYER * self.layers + 3 * self.multiply_adds * self.images / rate
 
 
 def work(cell: Mapping[str, Any], devices: int) -> Work:
@@ -57,46 +54,39 @@ def work(cell: Mapping[str, Any], devices: int) -> Work:
     )
 
 
-def is_benchmark(cell: Mapping[str, Any]) -> bool:
-    """Whether a cell in the form of `Cell.to_json` measures speed instead of training."""
-    return bool(cell["config"].get("mode") == "benchmark")
-
-
 @dataclass(frozen=True)
 class Measured:
-    """Seconds per step of one record: of its work, on this device."""
+    """Seconds per step of one record: of its work, on this device. cores: that a process used, on a CPU."""
 
     device: str
     kind: str
     work: Work
     seconds: float
+    cores: int = 1
 
 
 def measured(runs: Path) -> list[Measured]:
     """What the newest records of a runs folder say about speed, the newest first."""
-    ages = []
-    for path in runs.glob(f"*/{record.FILE}"):
-        ages.append((path.stat().st_mtime_ns, path))
-    found = []
-    for _, path in sorted(ages, reverse=True)[:RECORDS]:
-        one = speed(record.read(path.parent))
-        found += [one] if one else []
-    return found
+    ages = sorted(((path.stat().st_mtime_ns, path) for path in runs.glob(f"*/{record.FILE}")), reverse=True)
+    speeds = (speed(record.read(path.parent)) for _, path in ages[:RECORDS])
+    return [one for one in speeds if one]
 
 
-def speed(found: record.Record) -> Measured | None:
+def speed(known: record.Record) -> Measured | None:
     """The median seconds per step of a record's epochs, evaluation included; None before the first epoch.
 
-    The seconds of a benchmark are mostly not those of steps, but it measured those too.
+    The first epoch pays for the start, so it counts only where there is no other. The seconds of a benchmark are
+    mostly not those of steps, but it measured those too.
     """
-    if not found.epochs or not found.attempts or found.damage:
+    if not known.epochs or not known.attempts or known.damage:
         return None
-    about = found.attempts[-1]
+    about = known.attempts[-1]
     hardware = str(about.get("hardware", ""))
-    kind = "gpu" if hardware[:1].isdigit() else "cpu"  # "2 x NVIDIA H200", or the name of a processor
-    device = hardware.partition(" x ")[2] if kind == "gpu" else hardware.rpartition(", ")[0] or hardware
+    gpus = re.fullmatch(r"\d+ x (.+)", hardware)  # "2 x NVIDIA H200"
+    threads = re.fullmatch(r"(.+), (\d+) threads", hardware)
+    device = gpus[1] if gpus else threads[1] if threads else hardware
     steps, rates = 0, []
-    for epoch in found.epochs:
+    for epoch in known.epochs:
         if "step_ms" in epoch:
             rates.append(epoch["step_ms"] / 1000)
         elif epoch["step"] > steps:
@@ -104,7 +94,11 @@ def speed(found: record.Record) -> Measured | None:
         steps = epoch["step"]
     try:
         return Measured(
-            device, kind, work(found.cell, int(about.get("devices", 1))), statistics.median(rates)
+            device,
+            "gpu" if gpus else "cpu",
+            work(known.cell, int(about.get("devices", 1))),
+            statistics.median(rates[1:] or rates),
+            int(threads[2]) if threads else 1,
         )
     except (KeyError, statistics.StatisticsError):
         return None
@@ -112,52 +106,81 @@ def speed(found: record.Record) -> Measured | None:
 
 @dataclass(frozen=True)
 class Speed:
-    """What is known of one device. source: where estimates for networks not measured come from."""
+    """What is known of one device: its kind ("gpu" or "cpu") and what was measured on it.
+
+    source: where estimates for networks that were not measured come from, for a reader.
+    """
 
     kind: str
     source: str
-    known: Mapping[Work, Sequence[float]] = field(default_factory=dict)
-    slower: float = 1.0
+    records: Sequence[Measured] = ()
+
+    @cached_property
+    def _paces(self) -> dict[Work | None, tuple[float, int]]:
+        """Measured work -> (seconds as a multiple of the assumed ones, cores); under None, of all works together."""
+        groups: dict[Work | None, list[Measured]] = {}
+        for one in self.records:
+            groups.setdefault(one.work, []).append(one)
+            groups.setdefault(None, []).append(one)
+        return {
+            key: (
+                statistics.median(
+                    one.seconds / one.work.assumed_seconds(self.kind, one.cores) for one in group
+                ),
+                statistics.median_low(one.cores for one in group),
+            )
+            for key, group in groups.items()
+        }
+
+    def step_seconds(self, cell: Mapping[str, Any], devices: int, cores: int | None = None) -> float:
+        """Expected seconds of an optimizer step of a cell on so many devices.
+
+        cores: that each process has, on a CPU; None: as many as were measured, one where nothing was. More than
+        were measured count as those: networks leave cores idle for which they have no work.
+        """
+        asked = work(cell, devices)
+        if not self.records:
+            return asked.assumed_seconds(self.kind, cores or 1)
+        pace, used = self._paces.get(asked, self._paces[None])
+        return pace * asked.assumed_seconds(self.kind, min(cores or used, used))
+
+    def seconds(self, cell: Mapping[str, Any], devices: int, cores: int | None = None) -> float:
+        """Expected seconds from start to end of a cell in the form of `Cell.to_json`; cores: see `step_seconds`."""
+        if cell["config"].get("mode") == "benchmark":
+            return BENCHMARK_SECONDS
+        return int(cell["config"]["recipe.steps"]) * self.step_seconds(cell, devices, cores)
 
     def hours(self, cell: Mapping[str, Any], devices: int) -> float:
-        """Expected hours of a device for a whole cell; with several devices, the sum of theirs."""
-        if is_benchmark(cell):
-            return devices * BENCHMARK_SECONDS / 3600
-        asked = work(cell, devices)
-        known = self.known.get(asked)
-        seconds = statistics.median(known) if known else self.slower * asked.predicted(self.kind)
-        return devices * int(cell["config"]["recipe.steps"]) * seconds / 3600
+        """Expected device-hours of a whole cell: with several devices, the sum of theirs."""
+        return devices * self.seconds(cell, devices) / 3600
 
     def is_measured(self, cell: Mapping[str, Any], devices: int) -> bool:
         """Whether this very network, batch and precision was measured."""
-        return not is_benchmark(cell) and work(cell, devices) in self.known
+        return cell["config"].get("mode") != "benchmark" and work(cell, devices) in self._paces
 
 
-def of_device(found: Iterable[Measured], wanted: str) -> Speed:
+def of_device(every: Iterable[Measured], wanted: str) -> Speed:
     """The speed of a device.
 
     wanted: "gpu", "cpu", a part of a device's name, or "auto": a GPU if one was measured, else what was.
     """
-    every = list(found)
-    kind = wanted if wanted in PER_SECOND else ""
+    records = list(every)
     if wanted == "auto":
-        every = [one for one in every if one.kind == "gpu"] or every
-    elif kind:
-        every = [one for one in every if one.kind == kind]
+        records = [one for one in records if one.kind == "gpu"] or records
+    elif wanted in PER_SECOND:
+        records = [one for one in records if one.kind == wanted]
     else:
-        every = [one for one in every if wanted.lower() in one.device.lower()]
-    if not every:
-        kind = kind or "gpu"
+        records = [one for one in records if wanted.lower() in one.device.lower()]
+    if not records:
+        kind = wanted if wanted in PER_SECOND else "gpu"
         unit = f"{PER_LAYER * 1000:g} ms per layer and {PER_SECOND[kind]:.1e} multiply-adds/s"
-        return Speed(
-            kind, f"nothing measured yet; assumed: a {'GPU' if kind == 'gpu' else 'CPU core'} with {unit}"
-        )
-    device, kind = every[0].device, every[0].kind
-    here = [one for one in every if one.device == device]
-    known: dict[Work, list[float]] = {}
-    for one in here:
-        known.setdefault(one.work, []).append(one.seconds)
-    ratio = statistics.median(one.seconds / one.work.predicted(kind) for one in here)
-    runs = f"{len(here)} run{'s' * (len(here) != 1)}"
-    source = f"measured on {device} ({runs} of {len(known)} network{'s' * (len(known) != 1)}); others scaled from them"
-    return Speed(kind, source + " by layers and multiply-adds", known, ratio)
+        device = "GPU" if kind == "gpu" else "CPU core"
+        return Speed(kind, f"nothing measured yet; assumed: a {device} with {unit}")
+    device = records[0].device
+    records = [one for one in records if one.device == device]
+    networks = len({one.work for one in records})
+    source = (
+        f"measured on {device} ({len(records)} run{'s' * (len(records) != 1)} of {networks} "
+        f"network{'s' * (networks != 1)}); others scaled from them by layers and multiply-adds"
+    )
+    return Speed(records[0].kind, source, records)

@@ -1,19 +1,21 @@
-"""The cells of a sweep on this machine, one after another in this process."""
+"""Run a sweep on this machine: what it checks and prints, and its cells, here one after another (see also pool)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
+from ablations.sweep.plan import Sweep, announce, decide
+from ablations.sweep.pool import run_pool
+from ablations.sweep.preflight import check_data, check_records, writable
+from lightning_module.cell import record
+from lightning_module.cell.config import parse_config
+from lightning_module.cell.identity import Cell
+from lightning_module.cell.record import Record
 from lightning_module.support.disk import Busy
+from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import aligned
-
-if TYPE_CHECKING:
-    from ablations.sweep.plan import Sweep
-    from lightning_module.cell.identity import Cell
-    from lightning_module.cell.record import Record
-    from lightning_module.training.interruption import Interruption
+from lightning_module.training.interruption import Interruption
 
 
 def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
@@ -22,28 +24,17 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     A cell that fails does not stop the others. Ends with SystemExit 1 if a cell has no result and is not being
     run by another process, and with 130 after Ctrl-C, which saves a checkpoint first.
     """
-    from ablations.sweep.plan import announce, decide
-    from lightning_module.cell import record
-    from lightning_module.support.errors import ConfigError
-    from lightning_module.training.interruption import Interruption
-
     records = {cell.identity: record.read(sweep.runs / cell.identity) for cell in sweep.cells}
     check_records(records.values())
     todo = [cell for cell in sweep.cells if decide(records[cell.identity]) in ("run", "resume", "retry")]
     if todo:
         check_machine(todo)
     check_data(todo)
-    try:
+    with writable(sweep.runs):
         announce(sweep, device_kind(todo[0]) if todo else "cpu")
-    except OSError as error:
-        raise ConfigError(
-            f"runs={sweep.runs} is not a folder one can write to ({error.strerror}); choose another with runs=FOLDER"
-        ) from error
-    _announce(sweep, records, todo)
+    _print_counts(sweep, records, todo)
     interruption = Interruption()
     if jobs > 1 and todo:
-        from ablations.sweep.pool import run_pool
-
         records |= run_pool(todo, sweep.runs, jobs, interruption)
         todo = []
     for number, cell in enumerate(todo, start=1):
@@ -55,10 +46,10 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
         records[cell.identity] = record.read(sweep.runs / cell.identity)
         if interruption:
             break
-    for identity, found in records.items():
-        if found.state not in record.FINAL:  # another process may have gone on with it
+    for identity, known in records.items():
+        if known.state not in record.FINAL:  # another process may have gone on with it
             records[identity] = record.read(sweep.runs / identity)
-    _table(sweep, records)
+    _print_results(sweep, records)
     if interruption:
         print(f"Interrupted; the same command goes on from there:  {sweep.manifest.command}")
         raise SystemExit(130)
@@ -71,38 +62,17 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     return [records[cell.identity] for cell in sweep.cells]
 
 
-def check_records(records: Iterable[Record]) -> None:
-    """Whether none of them was written by a newer version: whoever goes on would mix the two."""
-    from lightning_module.support.errors import ConfigError
-
-    for found in records:
-        if found.newer:
-            raise ConfigError(found.damage)
-
-
 def device_kind(cell: Cell) -> str:
-    """ "gpu" or "cpu": what a cell runs on here."""
+    """What a cell runs on here: "gpu" or "cpu"."""
     import torch
 
     on_gpu = cell.config["trainer"]["accelerator"] != "cpu" and torch.cuda.is_available()
     return "gpu" if on_gpu else "cpu"
 
 
-def check_data(cells: Sequence[Cell]) -> None:
-    """Read the data sets of these cells, so that missing files are said before the first of them runs."""
-    from lightning_module.cell.config import parse_config
-    from lightning_module.data.images import load
-
-    for data in dict.fromkeys(parse_config(cell.config).data for cell in cells):
-        load(data)
-
-
 def check_machine(cells: Sequence[Cell]) -> None:
-    """Whether this machine has the devices that these cells ask for."""
+    """ConfigError if this machine lacks the devices that these cells ask for."""
     import torch
-
-    from lightning_module.cell.config import parse_config
-    from lightning_module.support.errors import ConfigError
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for trainer in dict.fromkeys(parse_config(cell.config).trainer for cell in cells):
@@ -124,7 +94,6 @@ def check_machine(cells: Sequence[Cell]) -> None:
 
 def _run(cell: Cell, interruption: Interruption) -> None:
     from lightning_module import train  # Lightning: only when there is something to train
-    from lightning_module.cell import record  # Lightning: only when there is something to train
 
     try:
         interruption.install()
@@ -133,8 +102,9 @@ def _run(cell: Cell, interruption: Interruption) -> None:
         print(f"  {error}")
 
 
-def _announce(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) -> None:
-    done = sum(found.state in ("finished", "diverged") for found in records.values())
+def _print_counts(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) -> None:
+    """How much there is to do, and what is left out or left alone."""
+    done = sum(known.state in ("finished", "diverged") for known in records.values())
     excluded = sweep.manifest.excluded
     cells = "1 cell" if len(sweep.cells) == 1 else f"{len(sweep.cells)} cells"
     print(
@@ -144,15 +114,15 @@ def _announce(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) -> Non
     for item in excluded:
         print(f"  left out: {item['reason']}")
     for cell in sweep.cells:
-        found = records[cell.identity]
-        if found.state == "running":
+        known = records[cell.identity]
+        if known.state == "running":
             print(f"  {cell.name}: another process is training it; left to it")
-        if found.damage:
-            print(f"  {cell.name}: {found.damage}")
+        if known.damage:
+            print(f"  {cell.name}: {known.damage}")
 
 
-def _table(sweep: Sweep, records: dict[str, Record]) -> None:
-    """Cells, states, errors or speeds, and times, as the last thing one sees."""
+def _print_results(sweep: Sweep, records: dict[str, Record]) -> None:
+    """A table of states, errors or speeds, and times."""
     errors = {"test error": ("test/error", "{:.2f} %"), "train error": ("train/error", "{:.2f} %")}
     speeds = {"ms per step": ("step_ms", "{:.3f}"), "images/s": ("images_per_second", "{:,.0f}")}
     lasts = [records[cell.identity].last for cell in sweep.cells]
@@ -160,11 +130,11 @@ def _table(sweep: Sweep, records: dict[str, Record]) -> None:
     shown = (errors if trained or not timed else {}) | (speeds if timed else {})
     rows: list[tuple[str, ...]] = [("cell", "state", *shown, "time", "run")]
     for cell, last in zip(sweep.cells, lasts, strict=True):
-        found = records[cell.identity]
+        known = records[cell.identity]
         values = [text.format(last[key]) if key in last else "–" for key, text in shown.values()]
-        seconds = sum(epoch["seconds"] for epoch in found.epochs)
-        took = time.strftime("%H:%M:%S", time.gmtime(seconds)) if found.epochs else "–"
-        rows.append((cell.name, found.state, *values, took, cell.identity))
+        seconds = sum(epoch["seconds"] for epoch in known.epochs)
+        took = time.strftime("%H:%M:%S", time.gmtime(seconds)) if known.epochs else "–"
+        rows.append((cell.name, known.state, *values, took, cell.identity))
     print("", *aligned(rows), sep="\n")
     for cell in sweep.cells:
         if reason := records[cell.identity].status.get("error"):

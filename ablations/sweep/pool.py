@@ -1,6 +1,7 @@
-"""Several cells at a time on this machine: `hydra/launcher=local hydra.launcher.jobs=N`.
+"""Several cells at a time on this machine: `python run.py -m ... hydra.launcher.jobs=N`.
 
-Each cell is a process of its own, which saves and leaves when it is told to, or when this one dies.
+Each cell trains in a process of its own with its share of cores and GPUs. It saves a checkpoint and leaves when the
+parent tells it to, or when the parent dies.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ablations.sweep import live
 from lightning_module.cell import record
+from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import ROOT, Busy
-
-if TYPE_CHECKING:
-    from lightning_module.cell.identity import Cell
-    from lightning_module.training.interruption import Interruption
+from lightning_module.training.interruption import Interruption, leave_with_parent
 
 REFRESH = 1.0
+"""Seconds between two looks at the cells, where there is a terminal to show them on."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ def shares(jobs: int, devices: int, cpus: Sequence[int], gpus: Sequence[str]) ->
     A GPU is shared rather than left out: small networks leave most of it idle.
     """
     each = max(1, len(cpus) // jobs)
-    found = []
+    parts = []
     for job in range(jobs):
         first = job * each % len(cpus)
         own = [gpus[(job * devices + index) % len(gpus)] for index in range(devices)] if gpus else []
-        found.append(Share(tuple(cpus[first : first + each]), tuple(dict.fromkeys(own))))
-    return found
+        parts.append(Share(tuple(cpus[first : first + each]), tuple(dict.fromkeys(own))))
+    return parts
 
 
 def visible_gpus() -> list[str]:
@@ -65,16 +65,10 @@ def start(cell: Cell, run: Path, share: Share) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": paths}
     if share.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
+    command = [sys.executable, "-m", "ablations.sweep.pool"]
     with (run / "output.log").open("ab") as log:
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "ablations.sweep.pool",
-                str(path),
-                ",".join(map(str, share.cpus)),
-                str(os.getpid()),
-            ],
+            [*command, str(path), ",".join(map(str, share.cpus)), str(os.getpid())],
             env=environment,
             stdout=log,
             stderr=log,
@@ -90,15 +84,13 @@ def run_pool(
 
     When asked to stop it starts no more, tells the running ones, and waits until they have saved.
     """
-    from slurm import status
-
     interruption.install()
     devices = max(int(cell.config["trainer"]["devices"]) for cell in todo)
     gpu = any(cell.config["trainer"]["accelerator"] != "cpu" for cell in todo)
     parts = shares(jobs, devices, sorted(os.sched_getaffinity(0)), visible_gpus() if gpu else [])
-    queue, running = list(todo), dict[int, tuple["Cell", subprocess.Popen[bytes]]]()
+    queue, running = list(todo), dict[int, tuple[Cell, subprocess.Popen[bytes]]]()
     over: dict[str, record.Record] = {}
-    live, told = status.Live(), False
+    screen, told = live.Live(), False
     while running or (queue and not interruption):
         for slot in range(jobs):
             if slot not in running and queue and not interruption:
@@ -113,29 +105,26 @@ def run_pool(
             if process.poll() is not None:
                 del running[slot]
                 over[cell.identity] = record.read(runs / cell.identity)
-                if not live.terminal:
+                if not screen.terminal:
                     print(f"[{len(over)}/{len(todo)}] {cell.name}: {over[cell.identity].state}", flush=True)
-        if live.terminal:
+        if screen.terminal:
             going = {cell.identity for cell, _ in running.values()}
-            rows = []
-            for cell in todo:
-                found = over.get(cell.identity) or record.read(runs / cell.identity)
-                waiting = cell.identity not in over and cell.identity not in going
-                word = "queued" if waiting else "running" if cell.identity in going else str(found.state)
-                steps = int(cell.config["recipe"]["steps"])
-                left = status.time_left(found, steps) if word == "running" else None
-                error = str(found.status.get("error", ""))
-                rows.append(status.Row(cell.identity, cell.name, word, error, found, left=left))
-            live.show(status.table(sorted(rows, key=status.order), runs))
-        time.sleep(REFRESH if live.terminal else 0.1)
+            screen.show(live.table([_status(cell, runs, going, over.get(cell.identity)) for cell in todo]))
+        time.sleep(REFRESH if screen.terminal else 0.1)
     return over
 
 
-def main(path: str, cpus: str, parent: str) -> None:
-    """Train one cell on these cores."""
-    from lightning_module.cell.identity import Cell
-    from lightning_module.training.interruption import Interruption, leave_with_parent
+def _status(cell: Cell, runs: Path, going: set[str], ended: record.Record | None) -> live.CellStatus:
+    known = ended or record.read(runs / cell.identity)
+    state = str(known.state) if ended else "running" if cell.identity in going else "queued"
+    log = runs / cell.identity / "output.log" if state == "failed" else None
+    return live.CellStatus(
+        cell.identity, cell.name, state, str(known.status.get("error", "")), known, log=log
+    )
 
+
+def main(path: str, cpus: str, parent: str) -> None:
+    """In the process of a cell: train the cell in this file on these cores."""
     interruption = Interruption()
     interruption.install()
     leave_with_parent(int(parent))  # this cell saves; the same command then goes on from there

@@ -28,7 +28,7 @@ TINY = (
 )
 """Real training, a few seconds of it."""
 
-Trouble = Callable[["Sweep", status.Row], None]
+Trouble = Callable[["Sweep", status.SubmittedCell], None]
 
 
 def run(*arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
@@ -97,20 +97,20 @@ class Sweep:
     def _held(self, seed: int | str = "") -> Path:
         return self.runs / f"held-{seed}"
 
-    def rows(self) -> dict[int, status.Row]:
+    def rows(self) -> dict[int, status.SubmittedCell]:
         """seed -> what `status` knows of it."""
         return {int(row.name.split()[-1]): row for row in status.survey(self.runs)}
 
-    def starts(self, row: status.Row) -> int:
+    def starts(self, row: status.SubmittedCell) -> int:
         """How often a job began this cell."""
         return sum(line["event"] == "start" for line in store.history(self.runs / row.identity))
 
-    def actions(self, row: status.Row) -> list[str]:
+    def actions(self, row: status.SubmittedCell) -> list[str]:
         """What was decided whenever its tasks had ended."""
         history = store.history(self.runs / row.identity)
         return [line["action"] for line in history if line["event"] == "end"]
 
-    def until_done(self, troubles: Mapping[int, Trouble], seconds: float) -> dict[int, status.Row]:
+    def until_done(self, troubles: Mapping[int, Trouble], seconds: float) -> dict[int, status.SubmittedCell]:
         """Follow all cells until nothing is queued or running; each trouble strikes once."""
         left, end = dict(troubles), time.monotonic() + seconds
         while True:
@@ -132,7 +132,7 @@ class Sweep:
             assert time.monotonic() < end, "not done in time\n" + status.table(list(rows.values()), self.runs)
             time.sleep(0.5)
 
-    def processes(self, row: status.Row, rank: int) -> list[int]:
+    def processes(self, row: status.SubmittedCell, rank: int) -> list[int]:
         """Process ids of one rank of a running cell."""
         assert row.job
         job, index = row.job.id.split("_")
@@ -144,7 +144,7 @@ class Sweep:
                     found.append(int(folder.name))
         return found
 
-    def ranks(self, row: status.Row) -> list[int]:
+    def ranks(self, row: status.SubmittedCell) -> list[int]:
         """Process ids of both ranks, once Python runs; without the batch script and srun, which pass for rank 0."""
         found = []
         for process in self.processes(row, 0) + self.processes(row, 1):
@@ -155,7 +155,7 @@ class Sweep:
         return found
 
 
-def ready(trouble: Trouble, row: status.Row) -> bool:
+def ready(trouble: Trouble, row: status.SubmittedCell) -> bool:
     """Whether a cell is where this trouble should meet it: by default within training, after an epoch."""
     if trouble is signal_at_start:
         return row.job is not None and row.job.state == "RUNNING"
@@ -166,13 +166,13 @@ def ready(trouble: Trouble, row: status.Row) -> bool:
     return row.state == "running" and len(row.record.epochs) > 0
 
 
-def job_of(row: status.Row) -> str:
+def job_of(row: status.SubmittedCell) -> str:
     """The job of a cell that has one."""
     assert row.job
     return row.job.id
 
 
-def preempt_by_term(sweep: Sweep, row: status.Row) -> None:
+def preempt_by_term(sweep: Sweep, row: status.SubmittedCell) -> None:
     """A job of a better partition wants the node: SIGTERM, and SIGKILL after the grace time."""
     assert row.job
     node = f"--nodelist={row.job.node}"
@@ -180,17 +180,17 @@ def preempt_by_term(sweep: Sweep, row: status.Row) -> None:
     sweep.cluster.run("sbatch", *options, "--wrap", "true")
 
 
-def usr2(sweep: Sweep, row: status.Row) -> None:
+def usr2(sweep: Sweep, row: status.SubmittedCell) -> None:
     """The warning signal, to the ranks."""
     sweep.cluster.send("USR2", job_of(row))
 
 
-def usr2_to_batch(sweep: Sweep, row: status.Row) -> None:
+def usr2_to_batch(sweep: Sweep, row: status.SubmittedCell) -> None:
     """The warning signal, to the batch script alone; when nothing is pending, see Cluster.send."""
     sweep.cluster.run("scancel", "--signal=USR2", "--batch", job_of(row))
 
 
-def usr1_with_a_slow_rank(sweep: Sweep, row: status.Row) -> None:
+def usr1_with_a_slow_rank(sweep: Sweep, row: status.SubmittedCell) -> None:
     """The other warning signal, while one rank lags behind."""
     slow = sweep.processes(row, 1)
     for process in slow:
@@ -205,25 +205,25 @@ def usr1_with_a_slow_rank(sweep: Sweep, row: status.Row) -> None:
     threading.Timer(3, go_on).start()
 
 
-def signal_at_start(sweep: Sweep, row: status.Row) -> None:
+def signal_at_start(sweep: Sweep, row: status.SubmittedCell) -> None:
     """While Python imports; sooner there is no step, and SLURM drops the signal and reports success."""
     until("both ranks", lambda: len(sweep.ranks(row)) == 2, 60)
     usr2(sweep, row)
 
 
-def signal_after_the_end(sweep: Sweep, row: status.Row) -> None:
+def signal_after_the_end(sweep: Sweep, row: status.SubmittedCell) -> None:
     """When the record is final and the process not gone yet."""
     if row.job and row.job.active:
         with contextlib.suppress(subprocess.CalledProcessError):  # gone in between
             usr2(sweep, row)
 
 
-def requeue(sweep: Sweep, row: status.Row) -> None:
+def requeue(sweep: Sweep, row: status.SubmittedCell) -> None:
     """By hand."""
     sweep.cluster.run("scontrol", "requeue", job_of(row))
 
 
-def time_limit(sweep: Sweep, row: status.Row) -> None:
+def time_limit(sweep: Sweep, row: status.SubmittedCell) -> None:
     """Less time is left than the warning is to come before the end; once it has come there is enough again.
 
     SLURM looks at time limits twice a minute, so the ranks hold their breath until the warning has come.
@@ -231,8 +231,8 @@ def time_limit(sweep: Sweep, row: status.Row) -> None:
     ranks = sweep.ranks(row)
     for process in ranks:
         os.kill(process, signal.SIGSTOP)
-    assert row.job
-    ran = [int(part) for part in row.job.elapsed.split(":")]  # 3:02, or 1:00:00
+    elapsed = sweep.cluster.run("squeue", "-h", f"--jobs={job_of(row)}", "-o", "%M")
+    ran = [int(part) for part in elapsed.split(":")]  # 3:02, or 1:00:00
     limit = f"TimeLimit={2 + ran[-2]}"
     sweep.cluster.run("scontrol", "update", f"jobid={job_of(row)}", limit)
 
@@ -259,29 +259,29 @@ def is_warned(process: int) -> bool:
     return not stopped or (waiting is not None and bool(int(waiting[1], 16) >> (signal.SIGUSR2 - 1) & 1))
 
 
-def cancel(sweep: Sweep, row: status.Row) -> None:
+def cancel(sweep: Sweep, row: status.SubmittedCell) -> None:
     """For good."""
     sweep.cluster.run("scancel", job_of(row))
 
 
-def cancel_while_it_hangs(sweep: Sweep, row: status.Row) -> None:
+def cancel_while_it_hangs(sweep: Sweep, row: status.SubmittedCell) -> None:
     """For good, by SLURM's own command; the ranks do not leave, so that SLURM kills them and the batch script."""
     cancel(sweep, row)
 
 
-def cancel_by_command(sweep: Sweep, row: status.Row) -> None:
+def cancel_by_command(sweep: Sweep, row: status.SubmittedCell) -> None:
     """For good, by our own command, which must remember it: SLURM forgets."""
     commands.main(["cancel", row.name, "--runs", str(sweep.runs)])
 
 
-def rank_dies(sweep: Sweep, row: status.Row) -> None:
+def rank_dies(sweep: Sweep, row: status.SubmittedCell) -> None:
     """Rank 1 is killed, as for want of memory."""
     for process in sweep.processes(row, 1):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
 
 
-def node_crashes(sweep: Sweep, row: status.Row) -> None:
+def node_crashes(sweep: Sweep, row: status.SubmittedCell) -> None:
     """Power off; it is back half a minute later."""
     assert row.job
     node = row.job.node
@@ -289,7 +289,7 @@ def node_crashes(sweep: Sweep, row: status.Row) -> None:
     threading.Timer(30, sweep.cluster.start_node, [node]).start()
 
 
-def slurmd_dies(sweep: Sweep, row: status.Row) -> None:
+def slurmd_dies(sweep: Sweep, row: status.SubmittedCell) -> None:
     """The node's daemon alone: its ranks wake up again when SLURM has long started the job elsewhere."""
     assert row.job
     node = row.job.node

@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 
+from ablations.sweep.estimate import Measured, Speed, of_device, work
+from lightning_module.cell.identity import Cell
 from lightning_module.support.errors import ConfigError
 from slurm.options import Options, gigabytes, gpu_count, minutes, parse_options
-from slurm.resources import Limits, Task, arrays, correction, resources, seconds_per_step, throttles
+from slurm.resources import Limits, Resources, arrays, kind, resources, throttles
 
 ANY = Limits(minutes=None, cpus=64, mem_gb=256, gpus=8)
 
 
-def task(depth: int = 20, **trainer: Any) -> Task:
+def cell(depth: int = 20, mode: str = "train", **trainer: Any) -> Cell:
     """ResNet on CIFAR-10 with the paper's recipe."""
     config = {
+        "mode": mode,
         "model": {"depth": depth},
         "recipe": {"batch_size": 128, "steps": 64000},
         "trainer": {
@@ -24,40 +27,56 @@ def task(depth: int = 20, **trainer: Any) -> Task:
             "nodes": 1,
             "threads": 0,
             "evaluation_batch_size": 1000,
+            "precision": "32",
             **trainer,
         },
     }
-    return Task(config, multiply_adds=2_260_000 * (depth - 2), parameters=15_000 * depth)
+    return Cell(config, (), "", multiply_adds=2_260_000 * (depth - 2), parameters=15_000 * depth)
+
+
+def asked(cell: Cell, options: Options, limits: Limits, speed: Speed | None = None) -> Resources:
+    """What a cell asks for, by default where nothing was measured."""
+    return resources(cell, options, limits, speed or of_device([], kind(cell)))
+
+
+def speed(seconds: dict[int, float]) -> Speed:
+    """Of a GPU on which networks of these depths took so long a step."""
+    return of_device(
+        [Measured("a GPU", "gpu", work(cell(depth).to_json(), 1), step) for depth, step in seconds.items()],
+        "gpu",
+    )
 
 
 def test_a_deep_network_gets_more_time_than_a_shallow_one() -> None:
-    shallow, deep = (resources(task(depth), Options(), ANY) for depth in (20, 1202))
+    shallow, deep = (asked(cell(depth), Options(), ANY) for depth in (20, 1202))
     assert shallow.minutes < deep.minutes
     assert (deep.gpus_per_node, deep.tasks_per_node, deep.nodes) == ("1", 1, 1)
 
 
 def test_a_benchmark_needs_no_more_time_for_a_long_recipe() -> None:
-    long = Task({**task(1202).config, "mode": "benchmark"}, task(1202).multiply_adds, 10**7)
-    assert resources(long, Options(), ANY).minutes == 15 < resources(task(1202), Options(), ANY).minutes
+    long = cell(1202, mode="benchmark")
+    assert asked(long, Options(), ANY).minutes == 15 < asked(cell(1202), Options(), ANY).minutes
 
 
 def test_what_was_measured_corrects_the_estimate() -> None:
-    measured = [(task(depth), 10 * seconds_per_step(task(depth), 4)) for depth in (20, 56)]
-    slower = correction(measured, 4)
-    assert slower == pytest.approx(10)
-    assert resources(task(110), Options(), ANY, slower).minutes > resources(task(110), Options(), ANY).minutes
-    assert correction([], 4) == 1
+    assumed = speed({})
+    steps = {depth: assumed.step_seconds(cell(depth).to_json(), 1) for depth in (20, 56, 110)}
+    slow = speed({depth: 10 * steps[depth] for depth in (20, 56)})
+    assert slow.step_seconds(cell(110).to_json(), 1) == pytest.approx(10 * steps[110])
+    assert asked(cell(110), Options(), ANY, slow).minutes > asked(cell(110), Options(), ANY).minutes
 
 
 def test_small_cells_share_a_device() -> None:
-    alone, shared = (resources(task(), Options(cells_per_device=cells), ANY, slower=0.01) for cells in (1, 8))
+    alone, shared = (
+        asked(cell(), Options(cells_per_device=cells), ANY, speed({20: 0.0001})) for cells in (1, 8)
+    )
     assert (shared.tasks_per_node, shared.gpus_per_node, shared.cells) == (8, "1", 8)
     assert gigabytes(shared.mem) == 8 * gigabytes(alone.mem)
     assert shared.minutes >= alone.minutes, "at worst they take turns"
-    several = resources(task(devices=2), Options(cells_per_device=8), ANY)
+    several = asked(cell(devices=2), Options(cells_per_device=8), ANY)
     assert (several.tasks_per_node, several.cells) == (2, 1)
     with pytest.raises(ConfigError, match="80 tasks.*cells_per_device"):
-        resources(task(), Options(cells_per_device=80), ANY)
+        asked(cell(), Options(cells_per_device=80), ANY)
     assert [len(cells) for _, cells in arrays([(number, shared) for number in range(20)], largest=2)] == [
         16,
         4,
@@ -66,18 +85,18 @@ def test_small_cells_share_a_device() -> None:
 
 def test_memory_grows_with_the_network_where_activations_live_in_it() -> None:
     cpu = {"accelerator": "cpu"}
-    shallow, deep = (resources(task(depth, **cpu), Options(), ANY) for depth in (20, 1202))
+    shallow, deep = (asked(cell(depth, **cpu), Options(), ANY) for depth in (20, 1202))
     assert gigabytes(shallow.mem) < 10 < gigabytes(deep.mem)
-    assert resources(task(1202, **cpu), Options(), Limits(cpus=4, mem_gb=8)).mem == "8G"
+    assert asked(cell(1202, **cpu), Options(), Limits(cpus=4, mem_gb=8)).mem == "8G"
 
 
 def test_the_user_decides_for_the_sweep_and_for_one_cell() -> None:
     options = parse_options(
         {"time": "2:00:00", "mem": "20G", "cells": ["model.depth=1202 time=2-00 mem=9000"]}
     )
-    assert resources(task(20), options, ANY).minutes == 120
-    assert resources(task(1202), options, ANY).minutes == 2880
-    assert (resources(task(20), options, ANY).mem, resources(task(1202), options, ANY).mem) == ("20G", "9000")
+    assert asked(cell(20), options, ANY).minutes == 120
+    assert asked(cell(1202), options, ANY).minutes == 2880
+    assert (asked(cell(20), options, ANY).mem, asked(cell(1202), options, ANY).mem) == ("20G", "9000")
 
 
 @pytest.mark.parametrize("entry", ["a.flag=true", "a.rate=0.10", "a.rate=1e-1", "a.word=A", "a.list=[1,2]"])
@@ -95,7 +114,7 @@ def test_an_entry_for_some_cells_is_read_as_hydra_reads_the_configuration(entry:
 )
 def test_an_entry_that_no_cell_is_meant_by_is_refused(entry: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        parse_options({"cells": [f"{entry} time=7"]}).check_cells([task(20).config, task(56).config])
+        parse_options({"cells": [f"{entry} time=7"]}).check_cells([cell(20).config, cell(56).config])
 
 
 def test_generic_resources_other_than_gpus_are_the_user_s() -> None:
@@ -103,7 +122,7 @@ def test_generic_resources_other_than_gpus_are_the_user_s() -> None:
 
 
 def test_a_long_cell_takes_the_partition_s_limit_and_resumes() -> None:
-    assert resources(task(1202), Options(), Limits(minutes=45, cpus=64, mem_gb=64, gpus=1)).minutes == 45
+    assert asked(cell(1202), Options(), Limits(minutes=45, cpus=64, mem_gb=64, gpus=1)).minutes == 45
 
 
 @pytest.mark.parametrize(
@@ -120,7 +139,7 @@ def test_a_long_cell_takes_the_partition_s_limit_and_resumes() -> None:
 )
 def test_what_cannot_run_is_refused(options: dict[str, Any], trainer: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        resources(task(**trainer), parse_options(options), Limits(minutes=60, cpus=64, mem_gb=256, gpus=2))
+        asked(cell(**trainer), parse_options(options), Limits(minutes=60, cpus=64, mem_gb=256, gpus=2))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +180,7 @@ def test_slurm_sizes() -> None:
 
 
 def test_cells_that_ask_for_the_same_share_an_array_split_at_the_limit() -> None:
-    short, long = (resources(task(depth), Options(), ANY) for depth in (20, 1202))
+    short, long = (asked(cell(depth), Options(), ANY) for depth in (20, 1202))
     wanted = [(f"s{index}", short) for index in range(5)] + [("l", long)]
     assert arrays(wanted, 2) == [(long, ["l"]), (short, ["s0", "s1"]), (short, ["s2", "s3"]), (short, ["s4"])]
 

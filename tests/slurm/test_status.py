@@ -10,7 +10,7 @@ import pytest
 from lightning_module.cell.record import Record
 from slurm.cluster import Job, merge, parse_partitions, parse_sacct, parse_squeue, unresolvable
 from slurm.resources import Limits
-from slurm.status import Row, state, table, time_left
+from slurm.status import job_state
 
 
 def record(word: str, **content: Any) -> Record:
@@ -41,8 +41,8 @@ def job(word: str, reason: str = "None") -> Job:
         (record("running"), None, True, ("running", "by a process outside of SLURM")),
     ],
 )
-def test_state(found: Record, there: Job | None, submitted: bool, expected: tuple[str, str]) -> None:
-    assert state(found, there, "", submitted) == expected
+def test_job_state(found: Record, there: Job | None, submitted: bool, expected: tuple[str, str]) -> None:
+    assert job_state(found, there, "", submitted) == expected
 
 
 @pytest.mark.parametrize(
@@ -57,23 +57,23 @@ def test_state(found: Record, there: Job | None, submitted: bool, expected: tupl
 def test_what_was_cancelled_stays_so_when_slurm_has_forgotten_it(
     found: Record, there: Job | None, expected: str
 ) -> None:
-    assert state(found, there, "", True, cancelled=True)[0] == expected
+    assert job_state(found, there, "", True, cancelled=True)[0] == expected
 
 
 def test_what_squeue_and_sacct_say() -> None:
-    queue = parse_squeue("12|3|a|PENDING||BeginTime|0:00|15:00\n13|N/A|b|RUNNING|node1|None|1:00|15:00\n")
+    queue = parse_squeue("12|3|a|PENDING||BeginTime\n13|N/A|b|RUNNING|node1|None\n")
     assert [(one.id, one.name, one.index, one.active) for one in queue] == [
         ("12_3", "a", 3, True),
         ("13", "b", 0, True),
     ]
-    rows = "12_3|a|FAILED|node1|00:01|15:00\n12_[4-9]|a|PENDING||00:00|15:00\n12_2|a|CANCELLED by 0|n|1|1\n"
+    rows = "12_3|a|FAILED|node1\n12_[4-9]|a|PENDING|\n12_2|a|CANCELLED by 0|n\n"
     accounting = parse_sacct(rows)
     assert [(one.index, one.state) for one in accounting] == [(3, "FAILED"), (2, "CANCELLED")]
     assert merge(queue, accounting)[("a", 3)].state == "PENDING"
 
 
 def test_what_only_sacct_takes_for_running_is_not() -> None:
-    accounting = parse_sacct("12_1|a|RUNNING|node1|1-00:00:00|15:00\n12_2|a|PREEMPTED|node1|00:09|15:00\n")
+    accounting = parse_sacct("12_1|a|RUNNING|node1\n12_2|a|PREEMPTED|node1\n")
     assert [(one.index, one.active) for one in merge([], accounting).values()] == [(2, False)]
 
 
@@ -82,16 +82,6 @@ def test_partitions() -> None:
     found, default = parse_partitions("\n".join((*rows, "cpu|infinite|8+|1024|(null)")))
     assert default == "gpu"
     assert found == {"gpu": Limits(2880, 64, 500.0, 4), "cpu": Limits(None, 8, 1.0, 0)}
-
-
-def test_table_and_time_left() -> None:
-    epochs = tuple({"epoch": n, "step": 10 * n, "seconds": 5.0, "test/error": 9.0} for n in (1, 2))
-    found = record("running", epochs=epochs)
-    assert time_left(found, 100) == pytest.approx(40)
-    assert time_left(record("planned"), 100) is None
-    text = table([Row("0123", "ResNet-8 seed 0", "running", "", found, left=40.0)], Path("runs"))
-    assert text.splitlines()[0].split() == ["cell", "state", "epoch", "error", "left"]
-    assert "1 cell: 1 running" in text
 
 
 def test_a_host_without_an_address_is_found() -> None:

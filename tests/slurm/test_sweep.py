@@ -48,17 +48,17 @@ DIVERGES = ("seed=11", "recipe.learning_rate=1e30", "recipe.warm_up=none")
 FINISHED = dict.fromkeys(range(11), "finished") | {11: "diverged"}
 
 
-def states(rows: dict[int, status.Row]) -> dict[int, str]:
+def states(rows: dict[int, status.SubmittedCell]) -> dict[int, str]:
     """seed -> state."""
     return {seed: row.state for seed, row in sorted(rows.items())}
 
 
-def resumed_at(row: status.Row) -> list[int]:
+def resumed_at(row: status.SubmittedCell) -> list[int]:
     """Steps at which the later attempts of a cell began."""
     return [attempt["step"] for attempt in row.record.attempts[1:]]
 
 
-def assert_nothing_was_repeated(row: status.Row) -> None:
+def assert_nothing_was_repeated(row: status.SubmittedCell) -> None:
     """Of a cell that was asked to leave, and so had the time to save."""
     written = epochs_written(row.record)
     assert written == sorted(set(written)), f"{row.name} trained a step twice"

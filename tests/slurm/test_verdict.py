@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slurm.store import unfit_nodes
-from slurm.verdict import Evidence, cause, judge, last_line, signature, stalled
+from slurm.verdict import Evidence, cause, decide_job, last_line, signature, stalled
 
 CODE = (
     'Traceback (most recent call last):\n  File "x.py", line 3, in f\nZeroDivisionError: division by zero\n'
@@ -71,9 +71,9 @@ def evidence(**changes: Any) -> Evidence:
     ],
 )
 def test_policy(changes: dict[str, Any], action: str, words: str) -> None:
-    verdict = judge(evidence(**changes))
-    assert verdict.action == action
-    assert re.search(words, verdict.why)
+    decision = decide_job(evidence(**changes))
+    assert decision.action == action
+    assert re.search(words, decision.why)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_policy(changes: dict[str, Any], action: str, words: str) -> None:
 def test_nodes_with_a_fault_are_counted_not_faults(
     unfit: list[str], rank: int, action: str, words: str
 ) -> None:
-    verdict = judge(evidence(errors={rank: NODE}, unfit=unfit))
-    assert (verdict.action, verdict.unfit) == (action, ["node3", "node4"][rank] * (action == "elsewhere"))
-    assert re.search(words, verdict.why)
+    decision = decide_job(evidence(errors={rank: NODE}, unfit=unfit))
+    assert (decision.action, decision.unfit) == (action, ["node3", "node4"][rank] * (action == "elsewhere"))
+    assert re.search(words, decision.why)
 
 
 def test_another_submission_counts_nodes_anew() -> None:

@@ -1,0 +1,41 @@
+"""Checks of a sweep before any of it runs, wherever it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_module.support.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightning_module.cell.identity import Cell
+    from lightning_module.cell.record import Record
+
+
+@contextmanager
+def writable(runs: Path) -> Iterator[None]:
+    """ConfigError if what is done in this block fails because of the runs folder."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"runs={runs} is not a folder one can write to ({error.strerror}); choose another with runs=FOLDER"
+        ) from error
+
+
+def check_records(records: Iterable[Record]) -> None:
+    """ConfigError if a newer version of this program wrote one of them: whoever goes on would mix the two."""
+    for record in records:
+        if record.newer:
+            raise ConfigError(record.damage)
+
+
+def check_data(cells: Sequence[Cell]) -> None:
+    """Read the data sets of these cells, or download them; ConfigError says what is missing."""
+    from lightning_module.cell.config import parse_config
+    from lightning_module.data.images import load
+
+    for data in dict.fromkeys(parse_config(cell.config).data for cell in cells):
+        load(data)

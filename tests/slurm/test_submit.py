@@ -1,0 +1,102 @@
+"""The time that a job is given is the time that the plan tells."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ablations.__main__ import main
+from ablations.sweep import manifest
+from ablations.sweep.compose import compose, make_cell
+from ablations.sweep.plan import announce, sweep
+from ablations.sweep.request import request
+from lightning_module.cell import record
+from slurm import cluster
+from slurm.options import Options
+from slurm.resources import LIMITS, SAFETY, START_SECONDS, Limits
+from slurm.submit import submit
+
+GPU, CPU = "1 x Example GPU", "Example CPU, 2 threads"
+PAPER = ("data=cifar10", "recipe=he2015_cifar", "logger=none")
+SITE = cluster.Site({"p": Limits(None, 8, 64.0, 8)}, "p", largest_array=1000)
+
+
+@pytest.fixture
+def no_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM's commands, which know of no job and take every one."""
+    for name, answer in {"squeue": "", "sacct": "", "sbatch": "Submitted batch job 7"}.items():
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{answer}"\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+def train(runs: Path, depth: int, step: float, hardware: str = GPU, devices: int = 1) -> None:
+    """A record of a network whose steps took so many seconds; the first epoch paid for the start."""
+    overrides = (*PAPER, f"model.depth={depth}", "seed=9")
+    cell = make_cell(compose(overrides), overrides)
+    folder = runs / cell.identity
+    folder.mkdir(parents=True)
+    writer = record.Writer(folder, cell)
+    writer.start(0, {"hardware": hardware, "devices": devices})
+    for epoch in (1, 2):
+        writer.epoch(epoch, 391 * epoch, {"seconds": 391 * step + 300 * (epoch == 1), "test/error": 9.0})
+    writer.close()
+
+
+def planned_hours(runs: Path, capsys: pytest.CaptureFixture[str], overrides: tuple[str, ...]) -> float:
+    assert main(["plan", *overrides, "--json", "--runs", str(runs)]) == 0
+    return float(json.loads(capsys.readouterr().out)["totals"]["expected_device_hours"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "measured", "hours", "minutes"),
+    [
+        # 64,000 steps of 30 ms, measured: 0.53 h, and 2 x (2 min + 32 min) is 68 min.
+        (("model.depth=110",), {110: 0.03, 20: 0.03}, 0.5333, 120),
+        # A step of ResNet-56 is assumed to be 56 x 0.2 ms + 3 x 127 M x 128 / 2e12 per s = 35.6 ms, ResNet-110's 70.5.
+        (("model.depth=56",), {110: 0.03}, 0.27, 60),
+        (("model.depth=110", "trainer.devices=2"), {110: 0.03}, 0.7, 60),
+        (("model.depth=110",), {}, 1.25, 240),
+    ],
+)
+@pytest.mark.usefixtures("no_jobs")
+def test_plan_report_and_time_limit_agree(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    overrides: tuple[str, ...],
+    measured: dict[int, float],
+    hours: float,
+    minutes: int,
+) -> None:
+    runs = tmp_path / "runs"
+    for depth, step in measured.items():
+        train(runs, depth, step)
+    asked = (*PAPER, *overrides, "seed=0", "trainer.accelerator=gpu")
+    planned = planned_hours(runs, capsys, asked)
+    assert planned == pytest.approx(hours, rel=0.05)
+    made = sweep(request([*asked, f"runs={runs}"]), [])
+    assert manifest.read(announce(made, "gpu")).expected == {made.cells[0].identity: planned}
+    (array,), _ = submit(made.cells, runs, Options(), "sweep", SITE)
+    devices = made.cells[0].config["trainer"]["devices"]
+    needed = SAFETY * (START_SECONDS + 3600 * planned / devices) / 60
+    assert array.needs.minutes == min(limit for limit in LIMITS if limit >= needed) == minutes
+
+
+@pytest.mark.parametrize(
+    ("cores", "limit"),
+    [(1, 480), (2, 240), (8, 240)],  # 64,000 steps of 100 ms on two cores are 1.78 h
+)
+@pytest.mark.usefixtures("no_jobs")
+def test_a_job_with_fewer_cores_than_were_measured_gets_more_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cores: int, limit: int
+) -> None:
+    runs = tmp_path / "runs"
+    train(runs, 20, 0.1, CPU)
+    asked = (*PAPER, "model.depth=20", "seed=0", "trainer.accelerator=cpu")
+    assert planned_hours(runs, capsys, asked) == pytest.approx(64000 * 0.1 / 3600)
+    made = sweep(request([*asked, f"runs={runs}"]), [])
+    (array,), _ = submit(made.cells, runs, Options(cpus_per_task=cores), "sweep", SITE)
+    assert array.needs.minutes == limit
