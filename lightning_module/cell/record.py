@@ -140,7 +140,10 @@ def _parse(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def read(folder: Path) -> Record:
-    """The record in a run folder, whatever state it is in; a damaged one comes back with `damage` set."""
+    """The record in a run folder, which is named by its cell; the one reader of a cell's state, for every command.
+
+    A record that is damaged, or of another cell than the folder's, comes back with `damage` set and nothing else.
+    """
     path = folder / FILE
     try:
         lines, _ = _parse(path)
@@ -152,6 +155,9 @@ def read(folder: Path) -> Record:
     if _is_newer(head):
         damage = f"{path} has schema {head['schema']}, newer than this program's {SCHEMA}: update the program"
         return Record(folder, head, state="damaged", damage=damage)
+    if head["identity"] != folder.name:
+        damage = f"{path} is the record of cell {head['identity']}: move it away"
+        return Record(folder, {}, state="damaged", damage=damage)
     attempts: list[dict[str, Any]] = []
     epochs: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
@@ -199,8 +205,6 @@ class Writer:
         before = read(folder)
         if before.damage:
             raise RecordError(before.damage)
-        if before.cell and before.cell["identity"] != cell.identity:
-            raise RecordError(f"{folder} holds the record of cell {before.cell['identity']}: move it away")
         self.attempt = len(before.attempts) + 1
         self._file = open(folder / FILE, "ab", buffering=0)  # noqa: SIM115 (open for as long as the run)
         self._file.truncate(_parse(folder / FILE)[1])

@@ -27,13 +27,14 @@ def cell():
 @pytest.fixture
 def folder(tmp_path, cell):
     """A record of three epochs, interrupted."""
-    with Lock(tmp_path):
-        writer = Writer(tmp_path, cell)
+    folder = tmp_path / cell.identity
+    with Lock(folder):
+        writer = Writer(folder, cell)
         writer.start(0, {"commit": "abc"})
         for epoch in (1, 2, 3):
             writer.epoch(epoch, 10 * epoch, {"test/error": 50.0 / epoch, "seconds": 1.0})
         writer.close()
-    return tmp_path
+    return folder
 
 
 def test_states(folder, cell):
@@ -188,10 +189,16 @@ def test_a_full_disk_leaves_whole_lines_and_an_error(folder, cell):
     assert read(folder).state == "failed"
 
 
-def test_the_record_of_another_cell_is_refused(folder):
+def test_the_record_of_another_cell_is_damaged_and_refused(folder):
     other = Cell(compose(["seed=1"]), (), "ResNet-20 seed 1", 269722, 2535040)
-    with pytest.raises(RecordError, match="holds the record of cell"):
-        Writer(folder, other)
+    with Lock(folder):
+        Writer(folder, Cell(compose([]), (), "ResNet-20 seed 0", 269722, 2535040)).finish("finished", 30)
+    foreign = folder.rename(folder.with_name(other.identity))
+    found = read(foreign)
+    assert found.state == "damaged"
+    assert found.damage == f"{foreign / FILE} is the record of cell {folder.name}: move it away"
+    with pytest.raises(RecordError, match="is the record of cell"):
+        Writer(foreign, other)
 
 
 def test_a_reader_that_looks_at_the_lock_does_not_refuse_a_writer(tmp_path):
