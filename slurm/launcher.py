@@ -9,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from ablations.sweep.plan import Sweep
-    from ablations.sweep.request import Request
     from lightning_module.cell.identity import Cell
     from slurm.options import Options
 
@@ -29,7 +28,8 @@ class SlurmLauncher(Launcher):
 
     __module__ = "hydra_plugins.residual_ablations"  # where Hydra looks for it
 
-    request: Request | None = None
+    asked: Sweep
+    """What to run; set by the sweeper."""
 
     def __init__(self, **parameters: Any) -> None:
         self.parameters = {
@@ -41,23 +41,17 @@ class SlurmLauncher(Launcher):
         """Nothing to prepare: cells are composed by ablations.sweep.plan."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit the cells with these overrides. With wait=true, SystemExit 1 if one of them failed."""
-        from ablations.sweep.plan import sweep
-        from ablations.sweep.request import Request
+        """Submit the cells; with wait=true, SystemExit 1 if one of them failed. Nobody reads what Hydra gets back."""
         from lightning_module.support.errors import ConfigError
         from slurm.cluster import SlurmError
         from slurm.options import parse_options
 
         options = parse_options(self.parameters)
-        lists = tuple(tuple(overrides) for overrides in job_overrides)
-        asked = self.request or Request(
-            lists, tuple(dict.fromkeys(text for texts in lists for text in texts))
-        )
         try:
-            submit_sweep(sweep(asked, ["python", *sys.argv]), options)
+            submit_sweep(self.asked, options)
         except SlurmError as error:
             raise ConfigError(str(error)) from error
-        return [JobReturn(overrides=list(texts), status=JobStatus.UNKNOWN) for texts in lists]
+        return []
 
 
 def for_cluster(cell: Cell, gpus: bool) -> Cell:

@@ -8,33 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ablations.study import Study
 from ablations.sweep import estimate, studies
 from ablations.sweep import manifest as manifests
-from ablations.sweep.compose import check_choices, compose, expand, groups, make_cell, parse_overrides
+from ablations.sweep.compose import compose, groups, make_cell, parse_overrides
 from ablations.sweep.manifest import Manifest, slug
-from ablations.sweep.request import Request, request, study_request
+from ablations.sweep.request import Request, study_request
 from lightning_module.cell.identity import Cell, canonical, difference
 from lightning_module.cell.record import FILE, FINAL, Record
 from lightning_module.support.errors import ConfigError
-
-__all__ = [
-    "Request",
-    "Sweep",
-    "announce",
-    "check_choices",
-    "compose",
-    "decide",
-    "expand",
-    "groups",
-    "make_cell",
-    "parse_overrides",
-    "request",
-    "study_manifest",
-    "study_of",
-    "study_request",
-    "sweep",
-]
 
 
 @dataclass(frozen=True)
@@ -71,7 +52,7 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
     found = named(tuple(cells.values()))
     typed = tuple(text for text in request.typed if not text.startswith("hydra"))
     manifest = Manifest(
-        name=slug([text.removeprefix("ablation=") for text in _that_say_what(typed, found)]),
+        name=slug([text.removeprefix("ablation=") for text in identity_overrides(typed, found)]),
         study=request.study,
         overrides=tuple(text for text in typed if not text.startswith("ablation=")),
         factors=_factors(request, found),
@@ -84,7 +65,7 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
     return Sweep(found, manifest, Path(found[0].config["runs"]))
 
 
-def _that_say_what(typed: Sequence[str], cells: Sequence[Cell]) -> list[str]:
+def identity_overrides(typed: Sequence[str], cells: Sequence[Cell]) -> list[str]:
     """The overrides that say what is trained: they make the sweep's name, and where and how fast is no part of it.
 
     Of the trainer those whose key is part of an identity, and a choice of the group without which the
@@ -219,11 +200,6 @@ def study_manifest(name: str, overrides: Sequence[str] = ()) -> Manifest:
     """The manifest that running a study would write."""
     command = ["python", "run.py", "-m", f"ablation={name}", *overrides]
     return sweep(study_request(name, overrides), command).manifest
-
-
-def study_of(manifest: Manifest) -> Study | None:
-    """The study that a sweep belongs to."""
-    return studies.load(manifest.study) if manifest.study else None
 
 
 def decide(record: Record) -> str:
