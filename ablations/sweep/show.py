@@ -10,7 +10,7 @@ from typing import Any
 
 from ablations.sweep import estimate
 from ablations.sweep.manifest import Manifest
-from ablations.sweep.plan import Sweep, decide
+from ablations.sweep.plan import ACTIONS, Sweep
 from lightning_module.cell import price, record
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import Cell, difference
@@ -24,7 +24,7 @@ TO_RUN = ("run", "resume", "retry")
 class PlannedCell:
     """One cell of a plan. memory: bytes of activations per device; hours: of devices, from start to end.
 
-    action: what `decide` says. measured: whether the hours come from runs of this very network.
+    action: see ACTIONS of plan.py. measured: whether the hours come from runs of this very network.
     """
 
     cell: Cell
@@ -48,13 +48,13 @@ class PlannedCell:
 def planned_cells(sweep: Sweep, speed: estimate.Speed) -> list[PlannedCell]:
     """Every cell of a sweep with its cost and state."""
     planned = []
+    states = record.read_states(sweep.runs, (cell.identity for cell in sweep.cells))
     for cell in sweep.cells:
-        config, told = parse_config(cell.config), cell.to_json()
+        config, told, state = parse_config(cell.config), cell.to_json(), states[cell.identity]
         devices = config.trainer.processes
-        known = record.read(sweep.runs / cell.identity)
         memory = price.of(config).activation_bytes * config.recipe.batch_size // devices
         hours, measured = speed.hours(told, devices), speed.is_measured(told, devices)
-        planned.append(PlannedCell(cell, known.state, decide(known), memory, hours, measured))
+        planned.append(PlannedCell(cell, state, ACTIONS[state], memory, hours, measured))
     return planned
 
 

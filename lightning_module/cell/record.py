@@ -15,13 +15,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning_module.cell.identity import Cell
-from lightning_module.support.disk import is_held
+from lightning_module.support.disk import DiskCache, is_held
 
 SCHEMA = 1
 FILE = "record.jsonl"
@@ -184,6 +184,31 @@ def read(folder: Path) -> Record:
 def read_all(runs: Path) -> dict[str, Record]:
     """identity -> record of every run folder in a runs folder."""
     return {path.parent.name: read(path.parent) for path in sorted(runs.glob(f"*/{FILE}"))}
+
+
+def read_states(runs: Path, identities: Iterable[str]) -> dict[str, State]:
+    """identity -> state as `read` finds it, fast for thousands of cells: reading takes about 1 ms a record.
+
+    That a cell has its result is kept in the runs folder, for as long as size and time of its record stay the same.
+    """
+    cache = DiskCache(".results", [Path(__file__)], runs)
+    before = cache.get("results") or {}
+    states: dict[str, State] = {}
+    results = {}
+    for identity in identities:
+        try:
+            about = os.stat(runs / identity / FILE)
+            key = [about.st_size, about.st_mtime_ns]
+        except OSError:  # mostly a cell that was never run
+            key = []
+        known = before.get(identity)
+        state = known[1] if known and known[0] == key else read(runs / identity).state
+        states[identity] = state
+        if state in FINAL:
+            results[identity] = [key, state]
+    if any(before.get(identity) != result for identity, result in results.items()):
+        cache.put("results", before | results)
+    return states
 
 
 def is_locked(folder: Path) -> bool:
