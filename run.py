@@ -20,7 +20,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ablations.sweep.compose import register_studies
+from ablations.sweep.compose import check_choices, check_launcher, parse_overrides, register_studies
+from ablations.sweep.hydra_side import typed_sweep
 from lightning_module.support.errors import ConfigError, tell
 
 
@@ -39,28 +40,21 @@ def one_sentence() -> Iterator[None]:
 def door(_: DictConfig) -> None:
     """One cell: without -m there is no sweeper."""
     from ablations.sweep.here import run_sweep
-    from ablations.sweep.plan import sweep
-    from ablations.sweep.request import request
 
     with one_sentence():
-        run_sweep(sweep(request(HydraConfig.get().overrides.task), ["python", *sys.argv]))
+        run_sweep(typed_sweep(tuple(HydraConfig.get().overrides.task)))
 
 
 def check(arguments: Sequence[str]) -> None:
     """Names and values of every cell, before Hydra sees them: its own errors are longer and come one by one."""
-    from ablations.sweep.compose import check_choices, compose, parse_overrides
-    from ablations.sweep.request import request
-    from slurm.options import check_overrides
-
     multirun = any(text in ("-m", "--multirun") for text in arguments)
     overrides = [text for text in arguments if not text.startswith("-")]
     for override in parse_overrides(overrides):
         if override.is_sweep_override() and not multirun:
             raise ConfigError(f"{override.input_line} lists several values; add -m to train them all")
     check_choices(overrides)
-    check_overrides(overrides)
-    for texts in request(overrides).overrides:
-        compose(texts)
+    check_launcher(overrides)
+    typed_sweep(tuple(text for text in overrides if not text.startswith("hydra")))
     GlobalHydra.instance().clear()
 
 

@@ -21,8 +21,6 @@ from lightning_module.cell.identity import difference
 from lightning_module.support.errors import ConfigError, nearest, tell
 from lightning_module.support.text import aligned
 
-DIGITS = frozenset("0123456789abcdef")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0; 2 for bad input, said in one sentence on stderr."""
@@ -74,14 +72,13 @@ def list_studies(runs: Path | None, device: str) -> int:
     for name in studies.names():
         try:
             study = checked(name)
-            made = sweep(request([f"ablation={name}", f"runs={folder}"]), [])
+            planned = show.planned_cells(sweep(request([f"ablation={name}", f"runs={folder}"]), []), speed)
         except ConfigError as error:
             wrong.append(str(error))
             continue
-        found = show.rows(made, speed)
-        done = sum(row.action == "done" for row in found)
-        total = show.hours(sum(row.hours for row in found))
-        lines.append((name, str(len(found)), str(done), total, study.question))
+        done = sum(cell.action == "done" for cell in planned)
+        total = show.hours(sum(cell.hours for cell in planned))
+        lines.append((name, str(len(planned)), str(done), total, study.question))
     print("\n".join(aligned(lines, right={1, 2, 3})))
     print(f"\n{speed.kind.upper()} time: {speed.source}.")
     print("One of them:  python -m ablations plan STUDY      Run it:  python run.py -m ablation=STUDY")
@@ -97,10 +94,10 @@ def plan(options: argparse.Namespace) -> str:
     if device == "auto" and made.cells[0].config["trainer"]["accelerator"] != "auto":
         device = made.cells[0].config["trainer"]["accelerator"]
     speed = estimate.of_device(estimate.measured(made.runs), device)
-    found = show.rows(made, speed)
+    planned = show.planned_cells(made, speed)
     if options.json:
-        return show.plan_json(made, found, speed)
-    return show.plan_text(made, found, speed, options.cells)
+        return show.plan_json(made, planned, speed)
+    return show.plan_text(made, planned, speed, options.cells)
 
 
 def _sweep(wanted: Sequence[str], runs: Path | None) -> Sweep:
@@ -124,9 +121,9 @@ def why(cells: Sequence[str], runs: Path | None) -> str:
         return show.difference_text(*named)
     identity, config = named[0]
     finished = {
-        other: found.cell["config"]
-        for other, found in records.items()
-        if found.state in record.FINAL and other != identity.split()[-1]
+        other: one.cell["config"]
+        for other, one in records.items()
+        if one.state in record.FINAL and other != identity.split()[-1]
     }
     if not finished:
         raise ConfigError(
@@ -141,7 +138,7 @@ def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[st
     if "=" in text:
         cell = make_cell(compose(text.split()), tuple(text.split()))
         return f"{cell.name} {cell.identity}", cell.canonical
-    hits = [name for name, found in records.items() if name.startswith(text) and found.cell]
+    hits = [name for name, one in records.items() if name.startswith(text) and one.cell]
     if len(hits) != 1:
         known = (
             f"it begins {len(hits)} identities"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
-    from ablations.sweep.request import Request
+    from ablations.sweep.plan import Sweep
 
 
 class SlurmLauncher(Launcher):
@@ -20,8 +19,8 @@ class SlurmLauncher(Launcher):
 
     __module__ = "hydra_plugins.residual_ablations"  # where Hydra looks for it
 
-    request: Request
-    """What the sweeper was asked for."""
+    asked: Sweep
+    """What to run; set by the sweeper."""
 
     def __init__(self, **parameters: Any) -> None:
         self.parameters = {
@@ -33,8 +32,7 @@ class SlurmLauncher(Launcher):
         """Nothing to prepare: cells are composed by ablations.sweep.plan."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit the cells with these overrides. With wait=true, SystemExit 1 if one of them failed."""
-        from ablations.sweep.plan import sweep
+        """Submit the cells; with wait=true, SystemExit 1 if one of them failed. Nobody reads what Hydra gets back."""
         from lightning_module.support.errors import ConfigError
         from slurm.cluster import SlurmError
         from slurm.options import parse_options
@@ -42,7 +40,7 @@ class SlurmLauncher(Launcher):
 
         options = parse_options(self.parameters)
         try:
-            submit_sweep(sweep(self.request, ["python", *sys.argv]), options)
+            submit_sweep(self.asked, options)
         except SlurmError as error:
             raise ConfigError(str(error)) from error
-        return [JobReturn(overrides=list(texts), status=JobStatus.UNKNOWN) for texts in job_overrides]
+        return []

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from lightning_module.cell.config import read_section
 from lightning_module.cell.identity import flatten
+from lightning_module.support.check import at_least, read_section
 from lightning_module.support.errors import ConfigError, nearest
 
 PER_CELL = ("time", "mem", "cpus_per_task", "partition", "constraint", "exclude", "gpus_per_node")
@@ -178,38 +178,18 @@ def _texts(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def check_overrides(overrides: Sequence[str]) -> None:
-    """ConfigError for an override of a launcher parameter that does not exist; Hydra's does not list them."""
-    chosen = [text.partition("=")[2] for text in overrides if text.startswith("hydra/launcher=")]
-    known = ["jobs"] if chosen[-1:] in ([], ["local"]) else [f.name for f in fields(Options)]
-    for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
-        if key.startswith("hydra.launcher.") and key.split(".")[2] not in known:
-            name, launcher = key.removeprefix("hydra.launcher."), chosen[-1] if chosen else "local"
-            raise ConfigError(
-                f"{key} is not a parameter of hydra/launcher={launcher}; {nearest(name, known)}"
-            )
-
-
 def parse_options(values: Mapping[str, Any]) -> Options:
     """Options from `hydra.launcher`; ConfigError names the key, the value and what is allowed."""
-    plain = _texts(values)
-    known = [f.name for f in fields(Options)]
-    for key in plain:
-        if key not in known:
-            raise ConfigError(f"hydra.launcher.{key} is not a parameter; {nearest(key, known)}")
-    options = read_section(Options, plain, "hydra.launcher")
-    for name in ("array_parallelism", "cells_per_device", "signal_seconds", "max_requeues", "stop_after"):
-        if getattr(options, name) < 1:
-            raise ConfigError(f"hydra.launcher.{name}={getattr(options, name)} is not allowed; at least 1")
+    options = read_section(Options, _texts(values), "hydra.launcher")
+    counts = ("array_parallelism", "cells_per_device", "signal_seconds", "max_requeues", "stop_after")
+    at_least(options, "hydra.launcher", *counts)
     for key in options.more_sbatch:
         owner = MANAGED.get(key.replace("_", "-"))
         if owner and not (key == "gres" and "gpu" not in str(options.more_sbatch[key])):
             raise ConfigError(f"hydra.launcher.sbatch: {key} is set by the launcher; it follows from {owner}")
     own = [read_section(Options, read_cells(text)[1], "hydra.launcher.cells") for text in options.cells]
     for one in (options, *own):
-        if one.cpus_per_task is not None and one.cpus_per_task < 1:
-            raise ConfigError(f"hydra.launcher.cpus_per_task={one.cpus_per_task} is not allowed; at least 1")
+        at_least(one, "hydra.launcher", "cpus_per_task")
         _ = one.time and minutes(one.time), one.mem and gigabytes(one.mem)
         _ = one.gpus_per_node and gpu_count(one.gpus_per_node)
     return options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -136,6 +137,49 @@ def test_two_processes_that_start_the_same_cell_share_the_work(door, tmp_path, d
     assert not any("Traceback" in text for pair in said for text in pair), said
     (left,) = [text for text, _ in said if "another process" in text]
     assert re.search(r"ResNet-8 seed 0 +running ", left), left
+
+
+def cut_a_line_in_the_middle(path):
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[2][:10] + b"\n", *lines[3:]]))
+
+
+def name_another_cell(path):
+    path.write_text(path.read_text().replace(path.parent.name, "0123456789ab", 1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [(cut_a_line_in_the_middle, "damaged in line 3"), (name_another_cell, "the record of cell 0123456789ab")],
+)
+def test_what_is_damaged_for_one_command_is_damaged_for_all(door, tmp_path, damage, said):
+    """Although its last line says that it finished."""
+
+    def module(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        ).stdout
+
+    assert door(*SMALL).returncode == 0
+    (path,) = tmp_path.glob("runs/*/record.jsonl")
+    damage(path)
+    whole = path.read_bytes()
+    again = door(*SMALL)
+    assert again.returncode == 1
+    assert re.search(r"0 finished before, 0 to train\n.*" + said, again.stdout)
+    assert [cell["state"] for cell in json.loads(module("ablations", "plan", "--json", *SMALL))["cells"]] == [
+        "damaged"
+    ]
+    module("reports")
+    (report,) = tmp_path.glob("results/*/report.md")
+    assert said in report.read_text()
+    assert path.read_bytes() == whole
 
 
 def test_what_hydra_users_expect(door):

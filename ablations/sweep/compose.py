@@ -17,7 +17,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
 from ablations.sweep import studies
@@ -109,6 +111,32 @@ def check_choices(overrides: Sequence[str]) -> None:
         for value in values_of(override) if allowed is not None else []:
             if allowed is not None and value not in allowed:
                 raise ConfigError(f"{override.key_or_group}={value} is not known; {nearest(value, allowed)}")
+
+
+def check_launcher(overrides: Sequence[str]) -> None:
+    """ConfigError for a launcher whose code is not there, or for a parameter that is no key of its file in conf/.
+
+    Hydra's own errors do not list what exists.
+    """
+    parsed = {override.key_or_group: override for override in parse_overrides(overrides)}
+    chosen = parsed.get("hydra/launcher")
+    launcher = values_of(chosen)[-1] if chosen else "local"
+    files = {path.stem: OmegaConf.load(path) for path in sorted((CONF / "hydra/launcher").glob("*.yaml"))}
+    if chosen:
+        there = {f"{kind.__module__}.{kind.__name__}" for kind in Plugins.instance().discover(Launcher)}
+        installed = [name for name, file in files.items() if OmegaConf.select(file, "_target_") in there]
+        if launcher not in installed:
+            raise ConfigError(
+                f"hydra/launcher={launcher} needs the folder {launcher}/, which is not there; "
+                f"{nearest(launcher, installed)}"
+            )
+    known = [str(key) for key in files[launcher] if key != "_target_"]
+    for key in parsed:
+        name = key.removeprefix("hydra.launcher.")
+        if name != key and name.split(".")[0] not in known:
+            raise ConfigError(
+                f"{key} is not a parameter of hydra/launcher={launcher}; {nearest(name, known)}"
+            )
 
 
 def register_studies() -> None:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
-    from ablations.sweep.request import Request
+    from ablations.sweep.plan import Sweep
+
+
+@functools.lru_cache(maxsize=1)
+def typed_sweep(overrides: tuple[str, ...]) -> Sweep:
+    """The sweep that this program's command line asks for, hydra's own overrides left out.
+
+    Kept, because it is asked for twice: by the door, which checks it before Hydra sees it, and when Hydra runs it.
+    """
+    from ablations.sweep.plan import sweep
+    from ablations.sweep.request import request
+
+    return sweep(request(overrides), ["python", *sys.argv])
 
 
 class StudySweeper(Sweeper):
@@ -23,27 +36,28 @@ class StudySweeper(Sweeper):
     __module__ = "hydra_plugins.residual_ablations"  # where Hydra looks for it
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """The launcher that the command line names."""
+        """Make the launcher that the command line names."""
         OmegaConf.set_readonly(config, True)
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch what the command line asks for."""
-        from ablations.sweep.request import request
-
-        asked, launcher = request(arguments), cast(Any, self.launcher)
-        launcher.request = asked
-        return launcher.launch(list(asked.overrides), initial_job_idx=0)
+        """Give the launcher the sweep that the command line asks for, and launch it."""
+        asked, launcher = typed_sweep(tuple(arguments)), cast(Any, self.launcher)
+        launcher.asked = asked
+        return launcher.launch([cell.overrides for cell in asked.cells], initial_job_idx=0)
 
 
 class LocalLauncher(Launcher):
-    """Cells run on this machine. Everything is checked before the first one starts; finished ones are left out."""
+    """Cells run on this machine. Everything is checked before the first one starts; finished ones are left out.
+
+    asked: what to run; set by the sweeper.
+    """
 
     __module__ = "hydra_plugins.residual_ablations"  # where Hydra looks for it
 
-    request: Request | None = None
+    asked: Sweep
 
     def __init__(self, jobs: int = 1) -> None:
         self.jobs = jobs
@@ -52,22 +66,11 @@ class LocalLauncher(Launcher):
         """Nothing to prepare: cells are composed by ablations.sweep.plan."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the cells with these overrides; SystemExit 1 at the end if one of them failed."""
+        """Run the cells; SystemExit 1 at the end if one of them failed. Nobody reads what Hydra gets back."""
         from ablations.sweep.here import run_sweep
-        from ablations.sweep.plan import sweep
-        from ablations.sweep.request import Request
         from lightning_module.support.errors import ConfigError
 
-        lists = tuple(tuple(overrides) for overrides in job_overrides)
-        asked = self.request or Request(
-            lists, tuple(dict.fromkeys(text for texts in lists for text in texts))
-        )
         if not isinstance(self.jobs, int) or self.jobs < 1:
             raise ConfigError(f"hydra.launcher.jobs={self.jobs} is not allowed; a whole number, at least 1")
-        records = run_sweep(sweep(asked, ["python", *sys.argv]), self.jobs)
-        return [
-            JobReturn(
-                overrides=list(texts), _return_value=record.last.get("test/error"), status=JobStatus.COMPLETED
-            )
-            for texts, record in zip(lists, records, strict=False)
-        ]
+        run_sweep(self.asked, self.jobs)
+        return []

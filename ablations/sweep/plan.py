@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ablations.study import Study
 from ablations.sweep import estimate, studies
 from ablations.sweep import manifest as manifests
-from ablations.sweep.compose import check_choices, compose, expand, groups, make_cell, parse_overrides
+from ablations.sweep.compose import compose, groups, make_cell, parse_overrides
 from ablations.sweep.manifest import Manifest, slug
-from ablations.sweep.request import Request, request, study_request
+from ablations.sweep.request import Request, study_request
 from lightning_module.cell.identity import Cell, canonical, difference
-from lightning_module.cell.record import FILE, FINAL, Record
+from lightning_module.cell.record import FILE, Record, State
 from lightning_module.support.errors import ConfigError
-
-__all__ = [
-    "Request",
-    "Sweep",
-    "announce",
-    "check_choices",
-    "compose",
-    "decide",
-    "expand",
-    "groups",
-    "make_cell",
-    "parse_overrides",
-    "request",
-    "study_manifest",
-    "study_of",
-    "study_request",
-    "sweep",
-]
 
 
 @dataclass(frozen=True)
@@ -71,7 +53,7 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
     found = named(tuple(cells.values()))
     typed = tuple(text for text in request.typed if not text.startswith("hydra"))
     manifest = Manifest(
-        name=slug([text.removeprefix("ablation=") for text in _that_say_what(typed, found)]),
+        name=slug([text.removeprefix("ablation=") for text in identity_overrides(typed, found)]),
         study=request.study,
         overrides=tuple(text for text in typed if not text.startswith("ablation=")),
         factors=_factors(request, found),
@@ -84,7 +66,7 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
     return Sweep(found, manifest, Path(found[0].config["runs"]))
 
 
-def _that_say_what(typed: Sequence[str], cells: Sequence[Cell]) -> list[str]:
+def identity_overrides(typed: Sequence[str], cells: Sequence[Cell]) -> list[str]:
     """The overrides that say what is trained: they make the sweep's name, and where and how fast is no part of it.
 
     Of the trainer those whose key is part of an identity, and a choice of the group without which the
@@ -181,16 +163,17 @@ def _factors(request: Request, cells: Sequence[Cell]) -> tuple[str, ...]:
 
 def _departures(cells: Sequence[Cell], own: Sequence[tuple[str, ...]]) -> tuple[dict[str, Any], ...]:
     """Where the cells are not the study's own: key -> values that the study has, and values that stand there."""
-    found: dict[str, tuple[list[Any], list[Any]]] = {}
-    theirs = {overrides: canonical(compose(overrides)) for overrides in dict.fromkeys(own)}
+    departures: dict[str, tuple[list[Any], list[Any]]] = {}
+    composed = functools.cache(lambda overrides: canonical(compose(overrides)))
     for cell, overrides in zip(cells, own, strict=True):
-        if cell.overrides == overrides:
-            continue
-        for key, pair in difference(theirs[overrides], cell.canonical).items():
-            for values, value in zip(found.setdefault(key, ([], [])), pair, strict=True):
+        changed = {} if cell.overrides == overrides else difference(composed(overrides), cell.canonical)
+        for key, pair in changed.items():
+            for values, value in zip(departures.setdefault(key, ([], [])), pair, strict=True):
                 if value not in values:
                     values.append(value)
-    return tuple({"key": key, "study": found[key][0], "here": found[key][1]} for key in sorted(found))
+    return tuple(
+        {"key": key, "study": study, "here": here} for key, (study, here) in sorted(departures.items())
+    )
 
 
 def announce(sweep: Sweep, kind: str) -> Path:
@@ -221,15 +204,18 @@ def study_manifest(name: str, overrides: Sequence[str] = ()) -> Manifest:
     return sweep(study_request(name, overrides), command).manifest
 
 
-def study_of(manifest: Manifest) -> Study | None:
-    """The study that a sweep belongs to."""
-    return studies.load(manifest.study) if manifest.study else None
+ACTIONS: Mapping[State, str] = {
+    "planned": "run",
+    "killed": "resume",
+    "failed": "retry",
+    "running": "busy",
+    "finished": "done",
+    "diverged": "done",
+    "damaged": "damaged",
+}
+"""What to do with a cell in each state; of "busy", "done" and "damaged" nothing."""
 
 
 def decide(record: Record) -> str:
-    """What to do with a cell: "run", "resume", "retry", or "done", "busy", "damaged" and then nothing."""
-    if record.state in FINAL:
-        return "done"
-    return {"planned": "run", "killed": "resume", "failed": "retry", "running": "busy"}.get(
-        record.state, "damaged"
-    )
+    """What to do with a cell that has this record."""
+    return ACTIONS[record.state]

@@ -6,25 +6,26 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ablations.sweep import estimate
 from ablations.sweep.manifest import Manifest
-from ablations.sweep.plan import Sweep, decide
+from ablations.sweep.plan import ACTIONS, Sweep
 from lightning_module.cell import price, record
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import Cell, difference
 from lightning_module.support.text import aligned
 
 MEBI = 2**20
-TAIL = 4096
 TO_RUN = ("run", "resume", "retry")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One cell of a plan. memory: bytes of activations per device; hours: of devices, from start to end."""
+class PlannedCell:
+    """One cell of a plan. memory: bytes of activations per device; hours: of devices, from start to end.
+
+    action: see ACTIONS of plan.py. measured: whether the hours come from runs of this very network.
+    """
 
     cell: Cell
     state: str
@@ -34,7 +35,7 @@ class Row:
     measured: bool
 
     def to_json(self) -> dict[str, Any]:
-        """For --json."""
+        """The cell as an entry of the JSON plan; times in hours, memory in bytes."""
         return self.cell.to_json() | {
             "state": self.state,
             "action": self.action,
@@ -44,36 +45,20 @@ class Row:
         }
 
 
-def state(folder: Path) -> record.Record:
-    """The record of a cell, as far as its state: of one that ended only the last line is read."""
-    try:
-        with open(folder / record.FILE, "rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - TAIL))
-            last = file.read().splitlines(keepends=True)[-1]
-        line = json.loads(last) if last.endswith(b"\n") else {}
-        if line.get("event") == "status" and line.get("status") in record.FINAL:
-            return record.Record(folder, {}, status=line, state=line["status"])
-    except (OSError, ValueError, IndexError):
-        pass
-    return record.read(folder)
-
-
-def rows(sweep: Sweep, speed: estimate.Speed) -> list[Row]:
+def planned_cells(sweep: Sweep, speed: estimate.Speed) -> list[PlannedCell]:
     """Every cell of a sweep with its cost and state."""
-    there = {path.name for path in sweep.runs.iterdir()} if sweep.runs.is_dir() else set()
-    found = []
+    planned = []
+    states = record.read_states(sweep.runs, (cell.identity for cell in sweep.cells))
     for cell in sweep.cells:
-        config, told = parse_config(cell.config), cell.to_json()
+        config, told, state = parse_config(cell.config), cell.to_json(), states[cell.identity]
         devices = config.trainer.processes
-        known = state(sweep.runs / cell.identity) if cell.identity in there else record.Record(sweep.runs, {})
         memory = price.of(config).activation_bytes * config.recipe.batch_size // devices
         hours, measured = speed.hours(told, devices), speed.is_measured(told, devices)
-        found.append(Row(cell, known.state, decide(known), memory, hours, measured))
-    return found
+        planned.append(PlannedCell(cell, state, ACTIONS[state], memory, hours, measured))
+    return planned
 
 
-def totals(plan: Sequence[Row], excluded: int) -> dict[str, Any]:
+def totals(plan: Sequence[PlannedCell], excluded: int) -> dict[str, Any]:
     """Numbers of cells by state, and hours in all and still to run."""
     left = [row for row in plan if row.action in TO_RUN]
     return {
@@ -86,7 +71,7 @@ def totals(plan: Sequence[Row], excluded: int) -> dict[str, Any]:
     }
 
 
-def plan_json(sweep: Sweep, plan: Sequence[Row], speed: estimate.Speed) -> str:
+def plan_json(sweep: Sweep, plan: Sequence[PlannedCell], speed: estimate.Speed) -> str:
     """The plan for a program."""
     manifest = sweep.manifest
     told = {
@@ -105,12 +90,12 @@ def plan_json(sweep: Sweep, plan: Sequence[Row], speed: estimate.Speed) -> str:
     return json.dumps(told, indent=1)
 
 
-def plan_text(sweep: Sweep, plan: Sequence[Row], speed: estimate.Speed, each: bool) -> str:
+def plan_text(sweep: Sweep, plan: Sequence[PlannedCell], speed: estimate.Speed, each: bool) -> str:
     """The plan for a reader: one line per network and seeds, or with `each` per cell."""
     manifest = sweep.manifest
     unit = speed.kind.upper()
     head = ("cell", "parameters", "multiply-adds", "activations", f"{unit} time", "state")
-    groups: dict[Any, list[Row]] = {}
+    groups: dict[Any, list[PlannedCell]] = {}
     for index, row in enumerate(plan):
         rest = repr(row.cell.canonical | {"seed": None})
         groups.setdefault(index if each else rest, []).append(row)
@@ -129,7 +114,7 @@ def plan_text(sweep: Sweep, plan: Sequence[Row], speed: estimate.Speed, each: bo
     return "\n".join(text)
 
 
-def _line(group: Sequence[Row], each: bool) -> tuple[str, ...]:
+def _line(group: Sequence[PlannedCell], each: bool) -> tuple[str, ...]:
     row = group[0]
     seeds = [other.cell.config["seed"] for other in group]
     name = row.cell.name if each else row.cell.name.replace(f"seed {seeds[0]}", f"seed {spans(seeds)}", 1)

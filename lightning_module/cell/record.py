@@ -15,13 +15,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning_module.cell.identity import Cell
-from lightning_module.support.disk import is_held
+from lightning_module.support.disk import DiskCache, is_held
 
 SCHEMA = 1
 FILE = "record.jsonl"
@@ -140,7 +140,10 @@ def _parse(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def read(folder: Path) -> Record:
-    """The record in a run folder, whatever state it is in; a damaged one comes back with `damage` set."""
+    """The record in a run folder, which is named by its cell; the one reader of a cell's state, for every command.
+
+    A record that is damaged, or of another cell than the folder's, comes back with `damage` set and nothing else.
+    """
     path = folder / FILE
     try:
         lines, _ = _parse(path)
@@ -152,6 +155,9 @@ def read(folder: Path) -> Record:
     if _is_newer(head):
         damage = f"{path} has schema {head['schema']}, newer than this program's {SCHEMA}: update the program"
         return Record(folder, head, state="damaged", damage=damage)
+    if head["identity"] != folder.name:
+        damage = f"{path} is the record of cell {head['identity']}: move it away"
+        return Record(folder, {}, state="damaged", damage=damage)
     attempts: list[dict[str, Any]] = []
     epochs: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
@@ -180,6 +186,31 @@ def read_all(runs: Path) -> dict[str, Record]:
     return {path.parent.name: read(path.parent) for path in sorted(runs.glob(f"*/{FILE}"))}
 
 
+def read_states(runs: Path, identities: Iterable[str]) -> dict[str, State]:
+    """identity -> state as `read` finds it, fast for thousands of cells: reading takes about 1 ms a record.
+
+    That a cell has its result is kept in the runs folder, for as long as size and time of its record stay the same.
+    """
+    cache = DiskCache(".results", [Path(__file__)], runs)
+    before = cache.get("results") or {}
+    states: dict[str, State] = {}
+    results = {}
+    for identity in identities:
+        try:
+            about = os.stat(runs / identity / FILE)
+            key = [about.st_size, about.st_mtime_ns]
+        except OSError:  # mostly a cell that was never run
+            key = []
+        known = before.get(identity)
+        state = known[1] if known and known[0] == key else read(runs / identity).state
+        states[identity] = state
+        if state in FINAL:
+            results[identity] = [key, state]
+    if any(before.get(identity) != result for identity, result in results.items()):
+        cache.put("results", before | results)
+    return states
+
+
 def is_locked(folder: Path) -> bool:
     """Whether a process of this machine (or of any, where the file system shares locks) runs this cell."""
     return any(is_held(folder / file) for file in ("lock", START_LOCK))
@@ -199,8 +230,6 @@ class Writer:
         before = read(folder)
         if before.damage:
             raise RecordError(before.damage)
-        if before.cell and before.cell["identity"] != cell.identity:
-            raise RecordError(f"{folder} holds the record of cell {before.cell['identity']}: move it away")
         self.attempt = len(before.attempts) + 1
         self._file = open(folder / FILE, "ab", buffering=0)  # noqa: SIM115 (open for as long as the run)
         self._file.truncate(_parse(folder / FILE)[1])

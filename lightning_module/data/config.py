@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lightning_module.support.check import interval, positive, three_channels
+from lightning_module.support.check import at_least, between, interval, three_channels
+from lightning_module.support.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -28,27 +29,27 @@ class DataConfig:
     download: bool = True
 
     def __post_init__(self) -> None:
-        positive(self, "data", "padding", "contrast", minimum=0)
-        positive(self, "data", "scale", minimum=1e-6)
+        at_least(self, "data", "padding", "contrast", minimum=0)
+        at_least(self, "data", "scale", minimum=1e-6)
         if self.train == "45k" and self.name == "digits":
-            raise ValueError("data.train=45k is a split of CIFAR; digits allow data.train=all")
+            raise ConfigError("data.train=45k is a split of CIFAR; digits allow data.train=all")
         if self.normalisation == "constants":
             three_channels("data.mean", self.mean, 0)
             three_channels("data.deviation", self.deviation, 1e-6)
         elif self.mean or self.deviation:
-            raise ValueError(
+            raise ConfigError(
                 "data.mean and data.deviation need data.normalisation=constants; else they are []"
             )
         if self.scale != 255 and self.normalisation not in ("per_pixel_mean", "none"):
-            raise ValueError(
+            raise ConfigError(
                 f"data.scale={self.scale} needs data.normalisation=per_pixel_mean or none; else it is 255"
             )
         if self.padding_with == "mean" and (self.normalisation == "per_image" or self.contrast):
-            raise ValueError(
+            raise ConfigError(
                 "data.normalisation=per_image and data.contrast look at the crop; they need data.padding_with=black"
             )
         if self.largest_offset is not None and not 0 <= self.largest_offset <= 2 * self.padding:
-            raise ValueError(
+            raise ConfigError(
                 f"data.largest_offset={self.largest_offset} is not allowed; "
                 f"with data.padding={self.padding} it lies between 0 and {2 * self.padding}, and null is the latter"
             )
@@ -88,25 +89,24 @@ class ImageNetConfig:
     workers: int
 
     def __post_init__(self) -> None:
-        positive(self, "data", "size")
-        positive(self, "data", "classes", minimum=2)
-        positive(self, "data", "pca", "jitter", "workers", minimum=0)
-        if self.jitter > 1:
-            raise ValueError(f"data.jitter={self.jitter} is not allowed; the largest valid value is 1")
+        at_least(self, "data", "size")
+        at_least(self, "data", "classes", minimum=2)
+        at_least(self, "data", "pca", "workers", minimum=0)
+        between(self, "data", "jitter", minimum=0, maximum=1)
         interval("data.short_side", self.short_side, self.size)
         interval("data.area", self.area, 1e-6)
         interval("data.aspect", self.aspect, 1e-6)
         if self.area[1] > 1:
-            raise ValueError(
+            raise ConfigError(
                 f"data.area={list(self.area)} is not a part of the image; the largest valid value is 1"
             )
         three_channels("data.mean", self.mean, 0)
         three_channels("data.deviation", self.deviation, 1e-6)
-        positive(self, "data", "test_short_side", minimum=self.size)
+        at_least(self, "data", "test_short_side", minimum=self.size)
         if "multi_scale" in self.final_tests and (not self.test_scales or min(self.test_scales) < 1):
-            raise ValueError(f"data.test_scales={list(self.test_scales)} is not a list of sizes in pixels")
+            raise ConfigError(f"data.test_scales={list(self.test_scales)} is not a list of sizes in pixels")
         if len(set(self.final_tests)) < len(self.final_tests):
-            raise ValueError(f"data.final_tests={list(self.final_tests)} names one twice")
+            raise ConfigError(f"data.final_tests={list(self.final_tests)} names one twice")
 
     @property
     def image_size(self) -> int:

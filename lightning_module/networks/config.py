@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
-import math
 from dataclasses import dataclass
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
 from lightning_module.networks import blocks
+from lightning_module.support.check import at_least, field_types, fit, one_of
+from lightning_module.support.errors import ConfigError
 
 IMAGENET_UNITS = ((2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3), (3, 24, 36, 3))
 """Units per stage of the ImageNet forms (arXiv:1512.03385, Table 1; the last one arXiv:1603.05027, section 5)."""
@@ -19,7 +19,7 @@ IMAGENET_UNITS = ((2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3), (3, 
 class NetworkConfig:
     """One network; the fields are the keys of `conf/model/*.yaml`, the defaults the 20-layer CIFAR ResNet.
 
-    Raises ValueError, one sentence with key, value and what is allowed, for a value or a combination without
+    Raises ConfigError, one sentence with key, value and what is allowed, for a value or a combination without
     meaning. Two configurations that differ are two different networks: a key that would have no effect must keep
     its default.
     """
@@ -56,19 +56,15 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Check every key by itself, then the combinations."""
-        for key, kind in _kinds().items():
-            _check(key, getattr(self, key), kind)
-            if kind is float:
-                # A whole number is welcome, but must not make another configuration: -6 is -6.0.
-                object.__setattr__(self, key, float(getattr(self, key)))
-        if self.block not in blocks.names():
-            raise ValueError(_unknown("block", self.block, blocks.names()))
-        if self.width < 1:
-            raise ValueError(f"model.width={self.width} is not a number of channels: at least 1")
+        for key, kind in field_types(NetworkConfig).items():
+            # A whole number is welcome, but must not make another configuration: -6 is -6.0.
+            object.__setattr__(self, key, fit(getattr(self, key), kind, f"model.{key}"))
+        one_of("model.block", self.block, blocks.names())
+        at_least(self, "model", "width")
         if self.bn_epsilon <= 0:
-            raise ValueError(f"model.bn_epsilon={self.bn_epsilon} is not above 0; the usual value is 1e-5")
+            raise ConfigError(f"model.bn_epsilon={self.bn_epsilon} is not above 0; the usual value is 1e-5")
         if not 0 < self.bn_momentum <= 1:
-            raise ValueError(
+            raise ConfigError(
                 f"model.bn_momentum={self.bn_momentum} is not the weight of a new batch, above 0 and at most 1; "
                 "the usual value is 0.1"
             )
@@ -129,7 +125,7 @@ class NetworkConfig:
             nearest = sorted(sorted(valid, key=lambda depth: abs(depth - self.depth))[:2])
             rule = f"one of {', '.join(map(str, valid))} ({self.block} blocks, ImageNet form)"
         depths = f"depths are {nearest[0]} and {nearest[1]}" if len(nearest) > 1 else f"depth is {nearest[0]}"
-        raise ValueError(f"model.depth={self.depth} is not {rule}; the nearest valid {depths}")
+        raise ConfigError(f"model.depth={self.depth} is not {rule}; the nearest valid {depths}")
 
     def _check_shortcut(self) -> None:
         """Refuse a key that the rest of the configuration makes meaningless."""
@@ -155,38 +151,15 @@ class NetworkConfig:
         for key, met, need in needs:
             value = getattr(self, key)
             if not met and value != _defaults()[key]:
-                raise ValueError(
+                raise ConfigError(
                     f"model.{key}={value} needs {need}; without it the value is {_defaults()[key]}"
                 )
         if dropped and not 0 < self.dropout < 1:
-            raise ValueError(
+            raise ConfigError(
                 f"model.dropout={self.dropout} is not a ratio between 0 and 1; the paper's is 0.5"
             )
 
 
 @functools.cache
-def _kinds() -> dict[str, object]:
-    return get_type_hints(NetworkConfig)
-
-
-@functools.cache
 def _defaults() -> dict[str, object]:
     return {field.name: field.default for field in dataclasses.fields(NetworkConfig)}
-
-
-def _check(key: str, value: object, kind: object) -> None:
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise ValueError(_unknown(key, value, list(get_args(kind))))
-    elif kind is float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"model.{key}={value!r} is not a finite number")
-    elif type(value) is not kind:
-        nouns = {int: "a whole number", bool: "true or false", str: "a name"}
-        raise ValueError(f"model.{key}={value!r} is not {nouns[kind]}")  # type: ignore[index]
-
-
-def _unknown(key: str, value: object, valid: list[str]) -> str:
-    near = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.4)
-    nearest = f"; did you mean {near[0]}?" if near else ""
-    return f"model.{key}={value} is not one of {', '.join(valid)}{nearest}"

@@ -118,11 +118,11 @@ class DiskCache:
     """A mapping from texts to JSON values, for as long as the contents of its source files stay as they are.
 
     The name of its file holds a digest of the sources, so that a change of them starts another. A file that cannot
-    be read or written is done without: whatever is missing is computed again.
+    be read or written is done without: whatever is missing is computed again. folder: the user's cache if None.
     """
 
-    def __init__(self, name: str, sources: Iterable[Path]) -> None:
-        self._name, self._sources = name, sources
+    def __init__(self, name: str, sources: Iterable[Path], folder: Path | None = None) -> None:
+        self._name, self._sources, self._folder = name, sources, folder
 
     @cached_property
     def _path(self) -> Path:
@@ -130,7 +130,7 @@ class DiskCache:
         for path in sorted(self._sources):
             digest.update(str(path).encode() + b"\0" + path.read_bytes())
         home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = Path(home).expanduser() / "residual-ablations"
+        folder = self._folder or Path(home).expanduser() / "residual-ablations"
         return folder / f"{self._name}-{digest.hexdigest()[:12]}.json"
 
     @cached_property

@@ -63,15 +63,12 @@ def load(where: str, manifest: Manifest | None) -> Frames:
 def _parse(folder: Path, key: tuple[int, int]) -> Entry:
     """Read one record for the cache."""
     got = record.read(folder)
-    cell, damage = dict(got.cell), got.damage
-    if cell and cell.get("identity") != folder.name and not damage:
-        damage = f"{folder.name}/{record.FILE} is the record of cell {cell.get('identity')}: move it away"
     head = {
-        "cell": cell,
+        "cell": dict(got.cell),
         "attempt": got.attempts[-1] if got.attempts else {},
         "attempts": len(got.attempts),
         "status": dict(got.status),
-        "damage": damage.replace(f"{folder.parent}{os.sep}", ""),
+        "damage": got.damage.replace(f"{folder.parent}{os.sep}", ""),
         "events": list(got.events),
         "checksum": _digest(folder / record.FILE),
     }

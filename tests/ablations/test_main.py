@@ -11,7 +11,7 @@ import pytest
 from small import ROOT
 
 from ablations.__main__ import main
-from ablations.sweep import estimate, show
+from ablations.sweep import estimate
 from ablations.sweep.compose import compose, make_cell
 from lightning_module.cell import record
 from lightning_module.support.disk import Lock
@@ -87,13 +87,6 @@ def test_a_benchmark_tells_the_seconds_of_a_step_and_not_of_itself():
     epoch = {"event": "epoch", "epoch": 1, "step": 100, "step_ms": 2.0, "seconds": 40.0}
     found = record.Record(Path(), head, (attempt,), (epoch,), state="finished")
     assert estimate.speed(found).seconds == pytest.approx(0.002)
-
-
-def test_the_glance_at_a_record_agrees_with_reading_it(tmp_path):
-    for overrides, status in [(OVERRIDES, "finished"), (("seed=5",), "failed"), (("seed=6",), None)]:
-        folder = tmp_path / finish(tmp_path, overrides, status)
-        assert show.state(folder).state == record.read(folder).state
-    assert show.state(tmp_path / "nothing").state == "planned"
 
 
 def test_why_names_the_keys(tmp_path, capsys):

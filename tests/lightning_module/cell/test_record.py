@@ -8,13 +8,15 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from small import ROOT, heed_permissions
 
 from ablations.sweep.compose import compose
+from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
-from lightning_module.cell.record import FILE, START_LOCK, RecordError, Writer, is_locked, read
+from lightning_module.cell.record import FILE, START_LOCK, RecordError, Writer, is_locked, read, read_states
 from lightning_module.support.disk import Busy, Lock
 from lightning_module.support.errors import ConfigError
 
@@ -27,13 +29,14 @@ def cell():
 @pytest.fixture
 def folder(tmp_path, cell):
     """A record of three epochs, interrupted."""
-    with Lock(tmp_path):
-        writer = Writer(tmp_path, cell)
+    folder = tmp_path / cell.identity
+    with Lock(folder):
+        writer = Writer(folder, cell)
         writer.start(0, {"commit": "abc"})
         for epoch in (1, 2, 3):
             writer.epoch(epoch, 10 * epoch, {"test/error": 50.0 / epoch, "seconds": 1.0})
         writer.close()
-    return tmp_path
+    return folder
 
 
 def test_states(folder, cell):
@@ -188,10 +191,40 @@ def test_a_full_disk_leaves_whole_lines_and_an_error(folder, cell):
     assert read(folder).state == "failed"
 
 
-def test_the_record_of_another_cell_is_refused(folder):
+def test_the_record_of_another_cell_is_damaged_and_refused(folder):
     other = Cell(compose(["seed=1"]), (), "ResNet-20 seed 1", 269722, 2535040)
-    with pytest.raises(RecordError, match="holds the record of cell"):
-        Writer(folder, other)
+    with Lock(folder):
+        Writer(folder, Cell(compose([]), (), "ResNet-20 seed 0", 269722, 2535040)).finish("finished", 30)
+    foreign = folder.rename(folder.with_name(other.identity))
+    found = read(foreign)
+    assert found.state == "damaged"
+    assert found.damage == f"{foreign / FILE} is the record of cell {folder.name}: move it away"
+    with pytest.raises(RecordError, match="is the record of cell"):
+        Writer(foreign, other)
+
+
+def test_states_of_many_records_are_those_of_each_and_results_are_read_once(folder, cell, monkeypatch):
+    runs, others = folder.parent, [Cell(compose([f"seed={n}"]), (), "", 1, 1) for n in (1, 2, 3)]
+    for other, status in zip(others, ("finished", "diverged", "failed"), strict=True):
+        with Lock(runs / other.identity):
+            Writer(runs / other.identity, other).finish(status, 30)
+    names = [cell.identity, *(other.identity for other in others), "0123456789ab"]
+    expected = {name: read(runs / name).state for name in names}
+    assert list(expected.values()) == ["killed", "finished", "diverged", "failed", "planned"]
+    assert read_states(runs, names) == expected
+    looked_at = []
+    monkeypatch.setattr(record, "read", lambda folder: looked_at.append(folder.name) or read(folder))
+    assert read_states(runs, names) == expected
+    assert looked_at == [names[0], names[3], names[4]]
+
+
+def test_a_result_that_is_damaged_later_is_damaged(folder, cell):
+    Writer(folder, cell).finish("finished", 30)
+    assert read_states(folder.parent, [cell.identity]) == {cell.identity: "finished"}
+    time.sleep(0.01)
+    path = folder / FILE
+    path.write_text(path.read_text().replace('"epoch": 2', '"epoch"; 2'))  # as long as before
+    assert read_states(folder.parent, [cell.identity]) == {cell.identity: "damaged"}
 
 
 def test_a_reader_that_looks_at_the_lock_does_not_refuse_a_writer(tmp_path):

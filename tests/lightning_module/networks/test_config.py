@@ -46,14 +46,14 @@ def test_configuration_needs_no_torch() -> None:
                 "the nearest valid depths are 18 and 34"
             ),
         ),
-        ({"depth": "20"}, "model.depth='20' is not a whole number"),
+        ({"depth": "20"}, "model.depth=20 is not a whole number but a text"),
         ({"depth": True}, "model.depth=True is not a whole number"),
-        ({"width": 0}, "model.width=0 is not a number of channels: at least 1"),
+        ({"width": 0}, "model.width=0 is not allowed; the smallest valid value is 1"),
         (
             {"block": "botleneck"},
-            "model.block=botleneck is not one of basic, bottleneck, single_layer; did you mean bottleneck?",
+            "model.block=botleneck is not known; allowed are basic, bottleneck, single_layer; did you mean bottleneck?",
         ),
-        ({"shortcut": "D"}, "model.shortcut=D is not one of A, B, C, none"),
+        ({"shortcut": "D"}, "model.shortcut=D is not known; allowed are A, B, C, none"),
         (
             {"shortcut": "none", "shortcut_type": "dropout", "dropout": 0.5},
             "model.shortcut_type=dropout needs a shortcut: model.shortcut=A, B or C; without it the value is identity",
@@ -78,7 +78,7 @@ def test_configuration_needs_no_torch() -> None:
             {"shortcut_type": "exclusive_gating", "gate_bias": float("nan")},
             "model.gate_bias=nan is not a finite number",
         ),
-        ({"bn_epsilon": "small"}, "model.bn_epsilon='small' is not a finite number"),
+        ({"bn_epsilon": "small"}, "model.bn_epsilon=small is not a finite number but a text"),
     ],
 )
 def test_what_has_no_meaning_is_one_sentence(choice: dict[str, Any], sentence: str) -> None:
