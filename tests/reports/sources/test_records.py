@@ -74,14 +74,6 @@ def test_cached_records_are_not_parsed_again(tmp_path: Path, monkeypatch: pytest
     load(tmp_path)
 
 
-@pytest.mark.parametrize("damage", [b"", b"no archive", b"PK\x03\x04 cut"])
-def test_a_damaged_cache_is_only_a_cache(tmp_path: Path, damage: bytes) -> None:
-    sweep(tmp_path, depths=[20], shortcuts="A", seeds=range(2))
-    before = load(tmp_path)
-    (tmp_path / records.CACHE).write_bytes(damage)
-    same(before, load(tmp_path))
-
-
 def test_a_run_in_progress_is_running_although_cached(tmp_path: Path) -> None:
     cell = make_cell()
     train(tmp_path, cell, state="killed")

@@ -315,7 +315,7 @@ def test_latency_is_paid_side_by_side(synced: Server, monkeypatch: pytest.Monkey
 
 def test_a_damaged_cache_is_done_without(synced: Server, tmp_path: Path) -> None:
     first = wandb_api.load("lab/p", None)
-    (path,) = (tmp_path / "cache").rglob("*.parquet")
+    (path,) = (tmp_path / "cache").rglob("*.npz")
     path.write_bytes(b"nonsense")
     same(wandb_api.load("lab/p", None), first)
     shutil.rmtree(tmp_path / "cache")
