@@ -74,20 +74,21 @@ def single(manifest: Manifest, options: argparse.Namespace) -> int:
     """Make (or check) the report of one manifest."""
     from reports import choose, sources
     from reports.numbers import join as collect
-    from reports.pages import render
+    from reports.pages.folder import report_files
     from reports.sections import compose
 
     frames = sources.load(options.source, options.runs, manifest)
     collected = collect.collect(manifest, choose.study(manifest.study), frames)
     report = compose.compose(collected, again(options, manifest.name))
-    code = put(options, options.out / manifest.name, render.files(report))
+    code = put(options, options.out / manifest.name, report_files(report))
     print(report.status)
     if not options.check:
         print(f"{options.out / manifest.name / 'report.md'}\n{options.out / manifest.name / 'report.html'}")
     if options.publish:
+        from reports.pages.markdown import markdown
         from reports.publish import publish
 
-        print(publish(render.markdown(report), options.publish, manifest))
+        print(publish(markdown(report), options.publish, manifest))
     return code
 
 
@@ -95,7 +96,7 @@ def every(options: argparse.Namespace) -> int:
     """Make (or check) the reports of all sweeps, and the index of them and of the studies not started."""
     from reports import choose, sources
     from reports.numbers import join as collect
-    from reports.pages import render
+    from reports.pages.folder import page_files, report_files
     from reports.sections import compose, index
 
     manifests = choose.every(options.runs)
@@ -104,14 +105,14 @@ def every(options: argparse.Namespace) -> int:
     for manifest in manifests:
         collected.append(collect.collect(manifest, choose.study(manifest.study), frames))
         report = compose.compose(collected[-1], again(options, manifest.name))
-        code = max(code, put(options, options.out / manifest.name, render.files(report)))
+        code = max(code, put(options, options.out / manifest.name, report_files(report)))
     waiting = [
         (name, choose.study(name)) for name in studies.names() if name not in {m.study for m in manifests}
     ]
     report = index.index(
         collected, [(name, study) for name, study in waiting if study], again(options, "--all")
     )
-    code = max(code, put(options, options.out, render.pages(report, "index")))
+    code = max(code, put(options, options.out, page_files(report, "index")))
     print(report.status)
     if not options.check:
         print(f"{options.out / 'index.md'}\n{options.out / 'index.html'}")

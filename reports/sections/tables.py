@@ -16,8 +16,6 @@ from reports.pages.document import Column, Table, interval
 
 MILLION = 1e6
 HOUR = 3600
-SHOWN = 200
-"""Rows of a table that are printed; the CSV file has all."""
 
 
 def metric_text(metric: str) -> str:
