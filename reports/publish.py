@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ablations.sweep.manifest import Manifest
@@ -88,13 +88,9 @@ def _panels(wr: Any, entity: str, project: str, manifest: Manifest) -> Any:
         project=project,
         name=manifest.name,
         filters=f"Group = {manifest.study!r}" if by_group else f"ID in {names!r}",
-        groupby=[f"config.{factor}" for factor in _factors(manifest.factors)],
+        groupby=[f"config.{factor}" for factor in manifest.factors if factor != "seed"],
     )
     lines = [wr.LinePlot(title=f"{metric} by epoch", x="epoch", y=[metric]) for metric in PANELS]
     return wr.PanelGrid(
         runsets=[runs], panels=[*lines, wr.BarPlot(title="test/error", metrics=["test/error"])]
     )
-
-
-def _factors(factors: Iterable[str]) -> list[str]:
-    return [factor for factor in factors if factor != "seed"]

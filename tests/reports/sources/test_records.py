@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from frames_schema import checked
 from synthetic import make_cell, sweep, train
 
 from lightning_module.cell import record
@@ -17,7 +18,7 @@ from reports.sources import records
 
 
 def load(runs: Path) -> sources.Frames:
-    return sources.check(sources.load("records", runs, None))
+    return checked(sources.load("records", runs, None))
 
 
 def same(a: sources.Frames, b: sources.Frames) -> None:

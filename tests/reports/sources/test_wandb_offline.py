@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import wandb
+from frames_schema import checked
 from wandb_lab import same, work
 from wandb_worker import make_cell
 
 from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError
-from reports.sources import check, records, wandb_offline
+from reports.sources import records, wandb_offline
 
 
 def leet(path: Path) -> list[dict[str, Any]]:
@@ -63,7 +64,7 @@ def test_every_value_is_that_of_the_packages_own_reader(made: Path) -> None:
 
 def test_frames_are_those_of_the_records(made: Path) -> None:
     one, other = wandb_offline.load(str(made), None), records.load(str(made), None)
-    same(check(one), other)
+    same(checked(one), other)
     states = one.runs.set_index("identity")["state"].to_dict()
     assert sorted(states.values()) == [
         "diverged",
