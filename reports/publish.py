@@ -6,7 +6,6 @@ replaces the report of the same title.
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 from collections.abc import Sequence
@@ -54,13 +53,14 @@ def publish(markdown: str, where: str, manifest: Manifest) -> str:
     entity, project = place(rest)
     connect(entity, project)(PROJECT)  # says in one sentence what is wrong with key or project
     try:
-        wr: Any = importlib.import_module("wandb_workspaces.reports.v2")
+        import wandb_workspaces.reports.v2 as workspaces
     except ImportError as error:
         raise ConfigError(
             f"--publish needs wandb-workspaces ({error}); run `pip install wandb-workspaces`"
         ) from error
     import wandb
 
+    wr: Any = workspaces  # it does not declare what it exports
     os.environ.setdefault("WANDB_SILENT", "true")
     title, sections = pieces(markdown)
     blocks: list[Any] = [wr.MarkdownBlock(section) for section in sections]

@@ -1,10 +1,9 @@
 """Where results come from: every source gives the same two frames, so that every report is the same.
 
-A source is a module of this folder with `def load(where: str, manifest: Manifest | None) -> Frames`. It is
-found by listing the folder: `--source KIND[:WHERE]`, KIND being the file's name with "-" for "_" and without
-a trailing "_api" (records, wandb-offline, wandb). `where` is what follows the colon, or the runs folder
-when nothing does. With a manifest only the runs of its cells are loaded (a run that does not exist is simply
-not there: the left join in `reports.numbers.join` makes the hole); without one, all runs.
+A source is a module of this folder with `def load(where: str, manifest: Manifest | None) -> Frames`, and a line
+in `load` below. `--source KIND[:WHERE]`: `where` is what follows the colon, or the runs folder when nothing does.
+With a manifest only the runs of its cells are loaded (a run that does not exist is simply not there: the left
+join in `reports.numbers.join` makes the hole); without one, all runs.
 Raises ConfigError in one sentence when the place cannot be read at all; a run that cannot be read is a row
 with state "damaged" and the reason.
 
@@ -23,7 +22,6 @@ Errors are in percent, times in seconds, steps are optimizer steps.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,17 +80,12 @@ def is_metric(column: str) -> bool:
     return "/" in column
 
 
-def kinds() -> dict[str, str]:
-    """Kind of source -> its module's name, by listing this folder."""
-    stems = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
-    return {stem.removesuffix("_api").replace("_", "-"): stem for stem in stems}
-
-
 def load(source: str, runs: Path, manifest: Manifest | None) -> Frames:
     """Frames of a source as typed (`records`, `wandb:ENTITY/PROJECT`); ConfigError for another kind."""
+    from reports.sources import records, wandb_api, wandb_offline
+
+    kinds = {"records": records.load, "wandb": wandb_api.load, "wandb-offline": wandb_offline.load}
     kind, _, where = source.partition(":")
-    if kind not in kinds():
-        raise ConfigError(f"source={source} does not exist; choose one of {', '.join(kinds())}")
-    module = importlib.import_module(f"{__name__}.{kinds()[kind]}")
-    frames: Frames = module.load(where or str(runs), manifest)
-    return frames
+    if kind not in kinds:
+        raise ConfigError(f"source={source} does not exist; choose one of {', '.join(kinds)}")
+    return kinds[kind](where or str(runs), manifest)
