@@ -124,7 +124,7 @@ def rebuild(folder: Path) -> Path:
     if cell.identity != told.cell["identity"]:
         raise ConfigError(f"the record in {folder} does not belong to its cell; run the cell again")
     before = wandb_offline.files(folder)
-    shown = wandb_offline.read_fragment(before[-1]).about if before else {}
+    shown = wandb_offline.read_files(before[-1:]).about
     project, study = shown.get("project") or "residual-ablations", shown.get("run_group") or None
     tracker = Tracker.open("offline", cell, folder, project=project, study=study)
     status = {key: told.status[key] for key in ("reason", "error") if key in told.status}

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,13 +69,14 @@ def runs_in_folder(
     where: str,
     manifest: Manifest | None,
     cache: str,
-    key: Callable[[Path], str],
+    files: Callable[[Path], Iterable[Path]],
     parse: Callable[[Path], ParsedRun],
 ) -> dict[str, ParsedRun]:
     """identity -> run, of those run folders in the folder `where` that the manifest names (all: None).
 
-    cache: name of the cache file in that folder. key: the state of a run folder's files, "" if it has none of this
-    source; parse is called when that is another than in the cache. ConfigError if the folder cannot be read.
+    cache: name of the cache file in that folder. files: what parse reads of a run folder; it is asked again when
+    their sizes or times are others than in the cache. A run folder without them is no run of this source.
+    Raises ConfigError if the folder cannot be read.
     """
     folder = Path(where)
     if not folder.is_dir():
@@ -85,14 +86,32 @@ def runs_in_folder(
     except OSError as error:
         raise ConfigError(f"runs={where} cannot be read ({error.strerror})") from error
     wanted = present if manifest is None else present & {cell["identity"] for cell in manifest.cells}
-    keys = {name: state for name in sorted(wanted) if (state := key(folder / name))}
     cached, _ = read_cache(folder / cache)
-    runs = {
-        name: cached[name]
-        if name in cached and cached[name].key == state
-        else replace(parse(folder / name), key=state)
-        for name, state in keys.items()
-    }
+    runs = {}
+    for name in sorted(wanted):
+        paths = list(files(folder / name))
+        key = _sizes_and_times(paths)
+        if name in cached and cached[name].key == key:
+            runs[name] = cached[name]
+        elif key:
+            runs[name] = replace(parse(folder / name), key=key, checksum=_checksum(paths))
     if any(cached.get(name) is not run for name, run in runs.items()):
         write_cache(folder / cache, {n: run for n, run in (cached | runs).items() if n in present})
     return runs
+
+
+def _sizes_and_times(paths: Iterable[Path]) -> str:
+    """The state of those of these files that exist; "" if none does."""
+    texts = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            stat = path.stat()
+            texts.append(f"{path.name}:{stat.st_size}:{stat.st_mtime_ns}")
+    return " ".join(texts)
+
+
+def _checksum(paths: Iterable[Path]) -> str:
+    try:
+        return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]
+    except OSError:
+        return ""

@@ -20,26 +20,26 @@ COSTS = ("parameters", "multiply_adds")
 class ParsedRun:
     """One run as a source parsed it, in the terms of its record.
 
-    key: the state of what it was parsed from (a file's size and time, a heartbeat), for the source to compare.
+    key: the state of what it was parsed from (files' sizes and times, a heartbeat); checksum: of its content.
     cell, attempt, status: lines of the record, without "event"; attempt is the last one, {} if there is none.
     names, rows: the history, a row per epoch that counts, a column per name.
     damage: why it cannot be trusted, "" if it can; note: what else there is to say about it.
     summary: as in `reports.sources.Frames`. foreign: it is on W&B, but not one of ours.
     """
 
-    key: str
     cell: Mapping[str, Any]
     attempt: Mapping[str, Any]
     attempts: int
     status: Mapping[str, Any]
     events: Sequence[Mapping[str, Any]]
     damage: str
-    checksum: str
     names: tuple[str, ...]
     rows: np.ndarray[Any, np.dtype[np.float64]]
     note: str = ""
     summary: Mapping[str, float | None] = field(default_factory=dict)
     foreign: bool = False
+    key: str = ""
+    checksum: str = ""
 
 
 def frames(folder: Path, parsed: Mapping[str, ParsedRun]) -> Frames:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -19,15 +18,7 @@ CACHE = ".records.npz"
 
 def load(where: str, manifest: Manifest | None) -> Frames:
     """Runs, histories and events of a runs folder; ConfigError if it is not a folder that one can read."""
-    return frames(Path(where), runs_in_folder(where, manifest, CACHE, _size_and_time, _parse))
-
-
-def _size_and_time(folder: Path) -> str:
-    try:
-        stat = os.stat(folder / record.FILE)
-    except OSError:
-        return ""
-    return f"{stat.st_size}:{stat.st_mtime_ns}"
+    return frames(Path(where), runs_in_folder(where, manifest, CACHE, lambda f: [f / record.FILE], _parse))
 
 
 def _parse(folder: Path) -> ParsedRun:
@@ -39,21 +30,12 @@ def _parse(folder: Path) -> ParsedRun:
     names = tuple(sorted({k for line in told.epochs for k, v in line.items() if isinstance(v, int | float)}))
     rows = np.array([[line.get(name, np.nan) for name in names] for line in told.epochs], dtype=np.float64)
     return ParsedRun(
-        key="",
         cell=told.cell,
         attempt=told.attempts[-1] if told.attempts else {},
         attempts=len(told.attempts),
         status=told.status,
         events=list(told.events),
         damage=damage.replace(f"{folder.parent}{os.sep}", ""),
-        checksum=_digest(folder / record.FILE),
         names=names,
         rows=rows.reshape(len(told.epochs), len(names)),
     )
-
-
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    except OSError:
-        return ""

@@ -2,13 +2,12 @@
 
 A `.wandb` file is a LevelDB log: a 7-byte header, then blocks of 32 KiB, in them chunks of CRC32, length,
 kind and data; joined chunks are protobuf records (the message types ship in the wandb package). Each attempt
-of a cell is a file of its own; `merged` makes one run of them. A file that is cut off (a killed run) or
+of a cell is a file of its own; `read_files` makes one run of them. A file that is cut off (a killed run) or
 damaged is read up to that point, and the run's reason says so.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import struct
@@ -35,13 +34,12 @@ CACHE = ".wandb-offline.npz"
 
 @dataclass
 class Fragment:
-    """What one `.wandb` file holds: one attempt, as far as it can be read.
+    """What one `.wandb` file holds, an attempt, or several together; as far as they can be read.
 
-    about: what names the run on W&B. rows: one mapping per logged row of metrics. damage: one sentence, "" for a
-    whole file; cut: the file just ends, as after a kill.
+    about: what names the run on W&B. rows: one mapping per logged row of metrics. damage: one sentence, "" for whole
+    files; cut: the damaged ones just end, as after a kill.
     """
 
-    path: Path
     identity: str = ""
     about: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
@@ -89,20 +87,27 @@ def log_records(data: bytes) -> Iterator[bytes]:
         position = start + length
 
 
-def read_fragment(path: Path) -> Fragment:
-    """One `.wandb` file, as far as it can be read; never raises for what the file holds."""
+def read_files(paths: Iterable[Path]) -> Fragment:
+    """What these files of one run hold together, oldest attempt first: later values win, rows follow each other.
+
+    Each is read as far as it can be; never raises for what they hold.
+    """
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     from google.protobuf.message import DecodeError
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
-    fragment = Fragment(path)
-    try:
-        for data in log_records(path.read_bytes()):
-            _apply(fragment, Record.FromString(data))
-    except Damage as damage:
-        fragment.damage, fragment.cut = f"{path.name} {damage}", damage.cut
-    except (DecodeError, OSError, ValueError) as error:
-        fragment.damage = f"{path.name} cannot be read further ({error})"
+    fragment = Fragment()
+    damages = []
+    for path in paths:
+        try:
+            for data in log_records(path.read_bytes()):
+                _apply(fragment, Record.FromString(data))
+        except Damage as damage:
+            damages.append((f"{path.name} {damage}", damage.cut))
+        except (DecodeError, OSError, ValueError) as error:
+            damages.append((f"{path.name} cannot be read further ({error})", False))
+    fragment.damage = "; ".join(text for text, _ in damages)
+    fragment.cut = bool(damages) and all(cut for _, cut in damages)
     return fragment
 
 
@@ -143,33 +148,20 @@ def _value(item: Any) -> Any:
 
 def _update(tree: dict[str, Any], change: Any) -> None:
     """Apply a configuration or summary record: updates and removals of (nested) keys."""
-    for item in change.update:
+
+    def place(item: Any) -> tuple[dict[str, Any], str]:
         *parents, leaf = _key(item)
         branch = tree
         for parent in parents:
             branch = branch.setdefault(parent, {})
+        return branch, leaf
+
+    for item in change.update:
+        branch, leaf = place(item)
         branch[leaf] = json.loads(item.value_json)
     for item in change.remove:
-        *parents, leaf = _key(item)
-        branch = tree
-        for parent in parents:
-            branch = branch.get(parent, {})
+        branch, leaf = place(item)
         branch.pop(leaf, None)
-
-
-def merged(fragments: Sequence[Fragment]) -> Fragment:
-    """The attempts of one run, oldest first, as one: later values win, rows one after the other."""
-    run = Fragment(fragments[-1].path)
-    for fragment in fragments:
-        run.identity = fragment.identity or run.identity
-        run.about |= fragment.about
-        run.config |= fragment.config
-        run.summary |= fragment.summary
-        run.rows += fragment.rows
-    damaged = [fragment for fragment in fragments if fragment.damage]
-    run.damage = "; ".join(fragment.damage for fragment in damaged)
-    run.cut = bool(damaged) and all(fragment.cut for fragment in damaged)
-    return run
 
 
 def files(folder: Path) -> list[Path]:
@@ -180,42 +172,21 @@ def files(folder: Path) -> list[Path]:
     )
 
 
-def read_run(folder: Path) -> Fragment | None:
-    """All attempts in one run folder as one; None if it holds no `.wandb` file."""
-    fragments = [read_fragment(path) for path in files(folder)]
-    return merged(fragments) if fragments else None
-
-
 def _parse(folder: Path) -> ParsedRun:
-    """One run folder that holds at least one file."""
-    run = read_run(folder)
-    assert run is not None
-    digest = hashlib.sha256()
-    for path in files(folder):
-        digest.update(path.read_bytes())
+    run = read_files(files(folder))
     damage = run.damage
     if not run.config and not damage:
-        damage = f"{run.path.name} holds no configuration"
+        damage = f"{files(folder)[-1].name} holds no configuration"
     ended = run.summary.get("status") in record.FINAL  # then a later attempt made good what was damaged
+    counts = not ended and not (run.cut and run.config)
     return parsed_run(
-        folder.name,
-        run.config,
-        run.summary,
-        run.rows,
-        damage="" if ended or (run.cut and run.config) else damage,
-        note=damage,
-        checksum=digest.hexdigest()[:12],
+        folder.name, run.config, run.summary, run.rows, damage=damage if counts else "", note=damage
     )
-
-
-def _names_sizes_and_times(folder: Path) -> str:
-    """The state of the files of one run folder; "" if it holds none."""
-    return " ".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files(folder))
 
 
 def load(where: str, manifest: Manifest | None) -> Frames:
     """Runs, histories and events of the `.wandb` files below a runs folder; ConfigError if it is none."""
-    runs = runs_in_folder(where, manifest, CACHE, _names_sizes_and_times, _parse)
+    runs = runs_in_folder(where, manifest, CACHE, files, _parse)
     if not runs and manifest is None:
         raise ConfigError(f"runs={where} holds no W&B files (RUN/wandb/*/run-*.wandb); use --source records")
     return frames(Path(where), runs)
@@ -223,9 +194,9 @@ def load(where: str, manifest: Manifest | None) -> Frames:
 
 def load_newest(where: str, names: Iterable[str]) -> Frames:
     """What the newest file of each of these runs holds by itself; a run without files is not there."""
-    newest = {name: paths[-1] for name in sorted(names) if (paths := files(Path(where) / name))}
     runs = {}
-    for name, path in newest.items():
-        last = read_fragment(path)
-        runs[name] = parsed_run(name, last.config, last.summary, last.rows, damage=last.damage)
+    for name in sorted(names):
+        if newest := files(Path(where) / name)[-1:]:
+            last = read_files(newest)
+            runs[name] = parsed_run(name, last.config, last.summary, last.rows, damage=last.damage)
     return frames(Path(where), runs)

@@ -18,21 +18,21 @@ from reports.sources import _cache, records
 from reports.sources._frames import ParsedRun
 
 RUN = ParsedRun(
-    key="12:34",
     cell={"identity": "a", "config": {"model.depth": 20, "recipe.drops": [1, 2]}},
     attempt={"attempt": 2},
     attempts=2,
     status={"status": "finished"},
     events=[{"event": "layer_responses", "responses": [["stem", 1.25]]}],
     damage="",
-    checksum="0123456789ab",
     names=("epoch", "test/error"),
     rows=np.array([[1.0, 0.1 + 0.2], [2.0, np.nan]]),
     note="its file is cut off",
     summary={"test/error": None},
     foreign=True,
+    key="12:34",
+    checksum="0123456789ab",
 )
-EMPTY = ParsedRun("", {}, {}, 0, {}, [], "no record", "", (), np.empty((0, 0)))
+EMPTY = ParsedRun({}, {}, 0, {}, [], "no record", (), np.empty((0, 0)))
 
 
 def test_what_was_kept_is_what_is_read(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_every_value_is_that_of_the_packages_own_reader(made: Path) -> None:
     assert len(paths) == 8
     values = 0
     for path in paths:
-        fragment = wandb_offline.read_fragment(path)
+        fragment = wandb_offline.read_files([path])
         theirs: dict[str, list[dict[str, Any]]] = {}
         for line in leet(path):
             theirs.setdefault(line["type"], []).append(line[line["type"]])
@@ -81,7 +81,7 @@ def test_frames_are_those_of_the_records(made: Path) -> None:
 
 def test_a_second_reading_opens_no_file(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = wandb_offline.load(str(runs), None)
-    monkeypatch.setattr(wandb_offline, "read_fragment", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(wandb_offline, "read_files", lambda paths: pytest.fail(f"{paths} were read again"))
     again = wandb_offline.load(str(runs), None)
     same(again, first)
     assert list(again.runs["checksum"]) == list(first.runs["checksum"])
@@ -114,17 +114,15 @@ def test_a_process_at_work_is_running(runs: Path) -> None:
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9, 0.99])
 def test_a_file_that_is_cut_off_is_read_up_to_there(runs: Path, keep: float) -> None:
     folder = runs / make_cell(1).identity
-    whole = wandb_offline.read_run(folder)
+    whole = wandb_offline.read_files(wandb_offline.files(folder))
     (path,) = wandb_offline.files(folder)
     data = path.read_bytes()[: int(path.stat().st_size * keep)]
     path.write_bytes(data)
-    run = wandb_offline.read_run(folder)
+    run = wandb_offline.read_files(wandb_offline.files(folder))
     if run and not run.damage:  # by chance between two records, which is the end of a whole file
         path.write_bytes(data[:-1])
-        run = wandb_offline.read_run(folder)
-    assert whole is not None
+        run = wandb_offline.read_files(wandb_offline.files(folder))
     assert not whole.cut
-    assert run is not None
     assert run.rows == whole.rows[: len(run.rows)]
     assert run.cut
     reason = (
@@ -174,7 +172,7 @@ def test_records_longer_than_a_block_are_joined(tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "WANDB_ERROR_REPORTING": "false"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=60)
     (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    fragment = wandb_offline.read_fragment(path)
+    fragment = wandb_offline.read_files([path])
     assert fragment.damage == ""
     assert len(fragment.config["big"]) == 200_000
     assert [row["y"] for row in fragment.rows] == [i / 7 for i in range(300)]
