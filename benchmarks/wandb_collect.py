@@ -105,14 +105,14 @@ def client_part(options: argparse.Namespace, server: Any) -> bool:
     """All measurements, printed as a table, and whether each limit holds; True if all do."""
     import wandb
 
-    from reports.sources import records, wandb_api
+    from reports.sources import wandb_api
+    from reports.sources._frames import frames as frames_of
 
     def line(what: str, seconds: float, requests: float, note: str = "") -> None:
         print(f"{what:<46}{seconds:>9.2f} s{requests:>9,.0f} requests  {note}", flush=True)
 
     def runs_only() -> Any:
-        found = wandb_api.collect(wandb_api.connect("lab", "p"), with_histories=False)
-        return records.frames(Path("."), {name: pair[1] for name, pair in found.items()})
+        return frames_of(Path("."), wandb_api.collect(wandb_api.connect("lab", "p"), with_histories=False))
 
     frames, seconds, requests = measure(server, runs_only)
     assert len(frames.runs) == options.runs
@@ -132,7 +132,7 @@ def client_part(options: argparse.Namespace, server: Any) -> bool:
     found, seconds, requests = measure(
         server, lambda: wandb_api.collect(wandb_api.connect("lab", "p"), wanted)
     )
-    assert all(entry.rows.shape == (EPOCHS, METRICS + 2) for _, entry in found.values())
+    assert all(run.rows.shape == (EPOCHS, METRICS + 2) for run in found.values())
     each = requests / len(found)
     line(
         f"collect {len(found):,} histories of {EPOCHS} epochs",

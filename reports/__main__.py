@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 def single(options: argparse.Namespace) -> int:
     """Make (or check) one report; the exit code."""
     from reports.numbers.join import collect
-    from reports.pages import render
+    from reports.pages.folder import report_files
     from reports.sections.report import build_report
 
     manifest, choice = choose.manifest(options.name, options.runs)
@@ -71,14 +71,15 @@ def single(options: argparse.Namespace) -> int:
     collected = collect(manifest, study, sources.load(options.source, options.runs, manifest))
     report = build_report(collected, command(options, manifest.name))
     target = options.out / manifest.name
-    code = write_or_check(target, render.files(report), options.check)
+    code = write_or_check(target, report_files(report), options.check)
     print(report.status)
     if not options.check:
         print(f"{target / 'report.md'}\n{target / 'report.html'}")
     if options.publish:
+        from reports.pages.markdown import markdown
         from reports.publish import publish
 
-        print(publish(render.markdown(report), options.publish, manifest))
+        print(publish(markdown(report), options.publish, manifest))
     return code
 
 
@@ -88,7 +89,7 @@ def every(options: argparse.Namespace) -> int:
     A study whose file has a mistake has no report: a sentence says why, and the exit code is 2.
     """
     from reports.numbers.join import collect
-    from reports.pages import render
+    from reports.pages.folder import page_files, report_files
     from reports.sections.index import index
     from reports.sections.report import build_report
 
@@ -103,11 +104,11 @@ def every(options: argparse.Namespace) -> int:
         if manifest.study not in broken:
             reported.append(collect(manifest, known.get(manifest.study or ""), frames))
             report = build_report(reported[-1], command(options, manifest.name))
-            codes.append(write_or_check(options.out / manifest.name, render.files(report), options.check))
+            codes.append(write_or_check(options.out / manifest.name, report_files(report), options.check))
     started = {manifest.study for manifest in manifests}
     waiting = {name: study for name, study in known.items() if name not in started}
     report = index(reported, waiting, [str(error) for error in broken.values()], command(options, "--all"))
-    codes.append(write_or_check(options.out, render.pages(report, "index"), options.check))
+    codes.append(write_or_check(options.out, page_files(report, "index"), options.check))
     print(report.status)
     if not options.check:
         print(f"{options.out / 'index.md'}\n{options.out / 'index.html'}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,6 +35,9 @@ class Finding:
     name: str
     text: str
 
+    def __str__(self) -> str:
+        return f"{self.kind:<11}{self.identity}  {self.name}: {self.text}"
+
 
 def compare(local: Frames, other: Frames, offline: frozenset[str] = frozenset()) -> list[Finding]:
     """What `other` (W&B) lacks or has otherwise than `local` (the records); running ones are left out.
@@ -42,37 +45,36 @@ def compare(local: Frames, other: Frames, offline: frozenset[str] = frozenset())
     offline: runs with W&B files in the runs folder, whose absence on the server means "not yet synced".
     """
     mine, theirs = _by_run(local), _by_run(other)
-    wrong, twins, added = _differences(local, other), _twins(other), _added(local, other)
-    found: list[Finding] = []
-    for identity, run in mine.items():
-        if run["state"] == "running":
-            continue
+    differences, twins, added = _differences(local, other), _twins(other), _added(local, other)
+
+    def disagreement(identity: str, run: Mapping[str, Any]) -> tuple[Kind, str] | None:
         there = theirs.get(identity)
         if run["state"] == "damaged":
-            found.append(Finding("damaged", identity, run["name"], run["reason"]))
-        elif there is None and identity in offline:
-            found.append(
-                Finding("not synced", identity, run["name"], "its W&B file is not on the server yet")
-            )
-        elif there is None:
-            found.append(Finding("missing", identity, run["name"], "a record, but no run on W&B"))
-        elif differs := [key for key in ("state", "epoch", "attempts") if run[key] != there[key]]:
-            facts = [f"{key} {run[key]} in the record, {there[key]} on W&B" for key in differs]
-            found.append(Finding("stale", identity, run["name"], "; ".join(facts)))
-        elif identity in wrong:
-            first, *more = wrong[identity]
-            text = first + (f" and {len(more)} more" if more else "")
-            found.append(Finding("different", identity, run["name"], text))
-        elif identity in added:
-            text = f"configuration on W&B that no record has: {', '.join(added[identity])}"
-            found.append(Finding("added", identity, run["name"], text))
-    for identity, run in theirs.items():
-        if identity in twins and identity not in mine:
-            text = f"the same cell as run {twins[identity]}"
-            found.append(Finding("duplicate", identity, run["name"], text))
-        elif identity not in mine:
-            found.append(Finding("extra", identity, run["name"], "a run on W&B, but no record here"))
-    return found
+            return "damaged", run["reason"]
+        if there is None and identity in offline:
+            return "not synced", "its W&B file is not on the server yet"
+        if there is None:
+            return "missing", "a record, but no run on W&B"
+        if keys := [key for key in ("state", "epoch", "attempts") if run[key] != there[key]]:
+            return "stale", "; ".join(f"{k} {run[k]} in the record, {there[k]} on W&B" for k in keys)
+        if identity in differences:
+            first, *more = differences[identity]
+            return "different", first + (f" and {len(more)} more" if more else "")
+        if identity in added:
+            return "added", f"configuration on W&B that no record has: {', '.join(added[identity])}"
+        return None
+
+    findings = [
+        Finding(problem[0], identity, run["name"], problem[1])
+        for identity, run in mine.items()
+        if run["state"] != "running" and (problem := disagreement(identity, run))
+    ]
+    for identity in (name for name in theirs if name not in mine):
+        twin = twins.get(identity)
+        kind: Kind = "duplicate" if twin else "extra"
+        text = f"the same cell as run {twin}" if twin else "a run on W&B, but no record here"
+        findings.append(Finding(kind, identity, theirs[identity]["name"], text))
+    return findings
 
 
 def _by_run(frames: Frames) -> dict[str, dict[str, Any]]:
@@ -113,7 +115,7 @@ def _added(local: Frames, other: Frames) -> dict[str, list[str]]:
 
 
 def _epochs(frames: Frames, identities: set[str]) -> pandas.DataFrame:
-    """Histories of some runs."""
+    """Histories of some runs, their identities as plain texts, which two tables can be merged on."""
     history = frames.history[frames.history["identity"].isin(identities)]
     return history.astype({"identity": object})
 
@@ -173,7 +175,7 @@ def mend(finding: Finding, where: str, runs: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """See the module."""
+    """The command; returns its exit code. arguments: those after `audit`; default: of the process."""
     p = argparse.ArgumentParser("python -m reports audit", description="Compares the records with W&B.")
     p.add_argument("where", nargs="?", default="", metavar="ENTITY/PROJECT", help="default: the files here")
     p.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
@@ -185,20 +187,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(where: str, runs: Path) -> int:
-    """Compare, and print what was found with what mends it."""
+    """Compare, and print the findings with what mends them; the exit code."""
     from reports.sources import records, wandb_api, wandb_offline
 
     local = records.load(str(runs), None)
     offline = frozenset(path.parent.parent.parent.name for path in runs.glob("*/wandb/*run-*/run-*.wandb"))
     other = wandb_api.load(where, None, fresh=True) if where else wandb_offline.load(str(runs), None)
-    found = compare(local, other, offline)
-    for finding in found:
-        print(f"{finding.kind:<11}{finding.identity}  {finding.name}: {finding.text}")
-    for command in dict.fromkeys(mend(finding, where, runs) for finding in found):
+    findings = compare(local, other, offline)
+    for finding in findings:
+        print(finding)
+    for command in dict.fromkeys(mend(finding, where, runs) for finding in findings):
         print(f"mend: {command}")
     place = f"wandb:{where}" if where else "the W&B files"
-    agree = len(local.runs) - len({finding.identity for finding in found} & set(local.runs["identity"]))
+    agree = len(local.runs) - len({finding.identity for finding in findings} & set(local.runs["identity"]))
     going_on = int((local.runs["state"] == "running").sum())
     rest = f", {going_on} still running and not compared" if going_on else ""
-    print(f"{agree - going_on} of {len(local.runs)} records agree with {place}, {len(found)} findings{rest}")
-    return 1 if found else 0
+    print(
+        f"{agree - going_on} of {len(local.runs)} records agree with {place}, {len(findings)} findings{rest}"
+    )
+    return 1 if findings else 0

@@ -6,10 +6,9 @@ replaces the report of the same title.
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ablations.sweep.manifest import Manifest
@@ -54,13 +53,14 @@ def publish(markdown: str, where: str, manifest: Manifest) -> str:
     entity, project = place(rest)
     connect(entity, project)(PROJECT)  # says in one sentence what is wrong with key or project
     try:
-        wr: Any = importlib.import_module("wandb_workspaces.reports.v2")
+        import wandb_workspaces.reports.v2 as workspaces
     except ImportError as error:
         raise ConfigError(
             f"--publish needs wandb-workspaces ({error}); run `pip install wandb-workspaces`"
         ) from error
     import wandb
 
+    wr: Any = workspaces  # it does not declare what it exports
     os.environ.setdefault("WANDB_SILENT", "true")
     title, sections = pieces(markdown)
     blocks: list[Any] = [wr.MarkdownBlock(section) for section in sections]
@@ -88,13 +88,9 @@ def _panels(wr: Any, entity: str, project: str, manifest: Manifest) -> Any:
         project=project,
         name=manifest.name,
         filters=f"Group = {manifest.study!r}" if by_group else f"ID in {names!r}",
-        groupby=[f"config.{factor}" for factor in _factors(manifest.factors)],
+        groupby=[f"config.{factor}" for factor in manifest.factors if factor != "seed"],
     )
     lines = [wr.LinePlot(title=f"{metric} by epoch", x="epoch", y=[metric]) for metric in PANELS]
     return wr.PanelGrid(
         runsets=[runs], panels=[*lines, wr.BarPlot(title="test/error", metrics=["test/error"])]
     )
-
-
-def _factors(factors: Iterable[str]) -> list[str]:
-    return [factor for factor in factors if factor != "seed"]

@@ -32,7 +32,7 @@ PATIENCE = 30.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """See the module."""
+    """The command; returns its exit code. arguments: those after `sync`; default: of the process."""
     p = argparse.ArgumentParser(
         "python -m reports sync", description="Pushes runs to W&B and checks them there."
     )
@@ -47,30 +47,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(where: str, runs: Path, dry_run: bool = False) -> int:
-    """Push what the audit finds, then audit again."""
+    """Push what the audit finds, then audit again; the exit code."""
     from reports.sources import records
     from reports.sources._wandb_client import place
 
     entity, project = place(where)
     local = records.load(str(runs), None)
-    every = _findings(local, where)
-    for finding in every:
-        print(f"{finding.kind:<11}{finding.identity}  {finding.name}: {finding.text}")
-    found = [finding for finding in every if finding.kind in audit.MENDED_BY_SYNC]
-    open_ones = int((local.runs["state"] == "running").sum())
-    if open_ones:
-        print(f"{open_ones} still running: left for later")
-    damaged = len(every) - len(found)
+    findings = _findings(local, where)
+    for finding in findings:
+        print(finding)
+    to_push = [finding.identity for finding in findings if finding.kind in audit.MENDED_BY_SYNC]
+    running = int((local.runs["state"] == "running").sum())
+    if running:
+        print(f"{running} still running: left for later")
+    damaged = len(findings) - len(to_push)
     if damaged:
         print(f"{damaged} damaged: cannot be pushed, `python -m reports audit` says what to do")
-    if dry_run or not found:
-        print(f"{len(found)} of {len(local.runs)} runs to push" if found else f"wandb:{where} has all of it")
+    if dry_run or not to_push:
+        print(
+            f"{len(to_push)} of {len(local.runs)} runs to push" if to_push else f"wandb:{where} has all of it"
+        )
         return 0 if dry_run or not damaged else 1
-    push(_files(local, runs, [finding.identity for finding in found]), entity, project)
-    left = _not_arrived(local, where, {finding.identity for finding in found})
+    push(_files(local, runs, to_push), entity, project)
+    left = _not_arrived(local, where, set(to_push))
     for finding in left:
         print(f"did not arrive: {finding.identity}  {finding.name}: {finding.text}")
-    print(f"{len(found) - len(left)} of {len(found)} runs pushed to wandb:{where} and checked there")
+    print(f"{len(to_push) - len(left)} of {len(to_push)} runs pushed to wandb:{where} and checked there")
     return 1 if left or damaged else 0
 
 
@@ -112,24 +114,17 @@ def rebuild(folder: Path) -> Path:
 
     Group and project, of which the record says nothing, are those of the newest file if there is one.
     """
-    from lightning_module.tracking.wandb_run import Tracker, nested
+    from lightning_module.tracking.wandb_run import Tracker
     from reports.sources import wandb_offline
 
     told = record.read(folder)
-    about = told.cell
-    if told.damage or not about:
+    if told.damage or not told.cell:
         raise ConfigError(told.damage or f"{folder} holds no record; nothing can be made from it")
-    cell = Cell(
-        nested(about["config"]),
-        tuple(about["overrides"]),
-        about["name"],
-        about["parameters"],
-        about["multiply_adds"],
-    )
-    if cell.identity != about["identity"]:
+    cell = Cell.from_json(told.cell)
+    if cell.identity != told.cell["identity"]:
         raise ConfigError(f"the record in {folder} does not belong to its cell; run the cell again")
     before = wandb_offline.files(folder)
-    shown = wandb_offline.read_fragment(before[-1]).about if before else {}
+    shown = wandb_offline.read_files(before[-1:]).about
     project, study = shown.get("project") or "residual-ablations", shown.get("run_group") or None
     tracker = Tracker.open("offline", cell, folder, project=project, study=study)
     status = {key: told.status[key] for key in ("reason", "error") if key in told.status}

@@ -44,6 +44,18 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """{"model.depth": 20} -> {"model": {"depth": 20}}: what `flatten` made flat."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, leaf = key.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = value
+    return tree
+
+
 def plain(value: Any) -> Any:
     """One spelling per value: 1.0 and 1 are the same number, tuples and lists the same sequence."""
     if isinstance(value, float) and value.is_integer():
@@ -131,6 +143,12 @@ class Cell:
             "parameters": self.parameters,
             "multiply_adds": self.multiply_adds,
         }
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Cell:
+        """The cell of such a line, whose configuration is no more than what can change the result."""
+        sizes = line["parameters"], line["multiply_adds"]
+        return cls(nested(line["config"]), tuple(line["overrides"]), line["name"], *sizes)
 
     def write(self, path: Path) -> None:
         """Keep the whole cell in a file, for another process that is to train it."""

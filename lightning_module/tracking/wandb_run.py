@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_module.cell import record
-from lightning_module.cell.identity import Cell, canonical
+from lightning_module.cell.identity import Cell, canonical, nested
 
 if TYPE_CHECKING:
     import wandb
@@ -38,18 +38,6 @@ ROOM = 1 << 19
 
 _unreachable: dict[str | None, str] = {}
 """Servers that this process has already waited for in vain, and why: the next cell does not wait again."""
-
-
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """{"model.depth": 20} -> {"model": {"depth": 20}}, the form in which W&B groups keys."""
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *parents, leaf = key.split(".")
-        branch = tree
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[leaf] = value
-    return tree
 
 
 def run_config(cell: Cell, attempt: Mapping[str, Any]) -> dict[str, Any]:

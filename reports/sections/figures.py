@@ -13,16 +13,13 @@ from reports.numbers.join import TEST_ERROR, TRAIN_ERROR, Collected, Level, Plac
 from reports.numbers.statistics import Estimate
 from reports.pages.document import Figure
 from reports.pages.svg import (
-    HEIGHT,
     SERIES,
-    WIDTH,
     Panel,
     linear,
     logarithmic,
     range_of,
     room_for_keys,
     swatch,
-    text_width,
 )
 from reports.words import MILLION, capital, heading, level_text, metric_text, number, unit
 
@@ -212,23 +209,3 @@ def left_out(*parts: tuple[int, int, str]) -> str:
     """Says what a figure leaves out: (all, shown, what)."""
     texts = [f"{shown} of {every} {what}" for every, shown, what in parts if shown < every]
     return f" Shown: {', '.join(texts)}." if texts else ""
-
-
-def legend_rows(legend: Sequence[tuple[str, str]], width: float) -> list[list[tuple[float, str, str]]]:
-    """Legend entries laid out in rows of this width: (x, text, key)."""
-    rows: list[list[tuple[float, str, str]]] = [[]]
-    x = 0.0
-    for text, key in legend:
-        need = 26 + 6 + text_width(text) + 18
-        if rows[-1] and x + need > width:
-            rows.append([])
-            x = 0.0
-        rows[-1].append((x, text, key))
-        x += need
-    return rows if legend else []
-
-
-def size(figure: Figure) -> tuple[int, int, int]:
-    """Panels in a row, and width and height of the whole figure in px, without its legend."""
-    across = min(len(figure.panels), 2)
-    return across, across * WIDTH, -(-len(figure.panels) // across) * (figure.height or HEIGHT)

@@ -9,9 +9,6 @@ from reports.numbers.statistics import NOTHING, Estimate
 from reports.pages.document import Column, Table, text_columns
 from reports.words import HOLE, MILLION, capital, heading, interval, metric_text, time_unit
 
-SHOWN = 200
-"""Rows of a table that are printed; the CSV file has all."""
-
 
 def state_text(place: Place) -> str:
     """What to print where a place has no number: "– running", or "– " alone if no cell of it is open."""

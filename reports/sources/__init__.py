@@ -1,10 +1,9 @@
 """Where results come from: every source gives the same two frames, so that every report is the same.
 
-A source is a module of this folder with `def load(where: str, manifest: Manifest | None) -> Frames`. It is
-found by listing the folder: `--source KIND[:WHERE]`, KIND being the file's name with "-" for "_" and without
-a trailing "_api" (records, wandb-offline, wandb). `where` is what follows the colon, or the runs folder
-when nothing does. With a manifest only the runs of its cells are loaded (a run that does not exist is simply
-not there: the left join in `reports.numbers.join` makes the hole); without one, all runs.
+A source is a module of this folder with `def load(where: str, manifest: Manifest | None) -> Frames`, and a line
+in `load` below. `--source KIND[:WHERE]`: `where` is what follows the colon, or the runs folder when nothing does.
+With a manifest only the runs of its cells are loaded (a run that does not exist is simply not there: the left
+join in `reports.numbers.join` makes the hole); without one, all runs.
 Raises ConfigError in one sentence when the place cannot be read at all; a run that cannot be read is a row
 with state "damaged" and the reason.
 
@@ -23,7 +22,6 @@ Errors are in percent, times in seconds, steps are optimizer steps.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,11 +56,6 @@ RUN_COLUMNS = {
 }
 """Columns that every runs frame starts with, in this order, and what they mean."""
 
-NUMBERS = (
-    "attempts", "epoch", "step", "seconds", "images_per_second", "parameters", "multiply_adds", "devices",
-)  # fmt: skip
-"""The RUN_COLUMNS that are numbers (`dirty` is bool, the others text)."""
-
 HISTORY_COLUMNS = ("identity", "epoch", "step")
 """Columns that every history frame starts with; `identity` may be categorical."""
 
@@ -87,50 +80,12 @@ def is_metric(column: str) -> bool:
     return "/" in column
 
 
-def attribute_text(value: Any) -> str:
-    """Provenance as one line: {"torch": "2.13.0", "python": "3.11.7"} -> "python 3.11.7, torch 2.13.0"."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {value[key]}" for key in sorted(value) if value[key] not in (None, ""))
-    return "" if value is None else str(value)
-
-
-def check(frames: Frames) -> Frames:
-    """The frames themselves, if they keep to the schema; AssertionError that names the column if not."""
-    runs, history = frames.runs, frames.history
-    head = list(runs.columns[: len(RUN_COLUMNS)])
-    assert head == list(RUN_COLUMNS), f"runs starts with {head}, not {list(RUN_COLUMNS)}"
-    assert runs["identity"].is_unique, "runs has an identity twice"
-    assert runs["identity"].is_monotonic_increasing, "runs is not sorted by identity"
-    for column in NUMBERS:
-        assert runs[column].dtype.kind in "if", f"runs[{column!r}] is {runs[column].dtype}, not a number"
-    for column in runs.columns[len(RUN_COLUMNS) :]:
-        if is_config(column):
-            assert runs[column].dtype == object, f"runs[{column!r}] is {runs[column].dtype}, not object"
-            assert not any(isinstance(v, list | dict) for v in runs[column]), f"runs[{column!r}] holds a list"
-        else:
-            assert is_metric(column), f"runs[{column!r}] is neither configuration nor metric"
-            assert runs[column].dtype == float, f"runs[{column!r}] is {runs[column].dtype}, not float64"
-    assert tuple(history.columns[:3]) == HISTORY_COLUMNS, f"history starts with {list(history.columns[:3])}"
-    assert not history.duplicated(["identity", "epoch"]).any(), "history has an epoch twice"
-    assert set(history["identity"].unique()) <= set(runs["identity"]), "history has a run that runs has not"
-    for column in history.columns[1:]:
-        assert history[column].dtype.kind in "if", (
-            f"history[{column!r}] is {history[column].dtype}, not a number"
-        )
-    return frames
-
-
-def kinds() -> dict[str, str]:
-    """Kind of source -> its module's name, by listing this folder."""
-    stems = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
-    return {stem.removesuffix("_api").replace("_", "-"): stem for stem in stems}
-
-
 def load(source: str, runs: Path, manifest: Manifest | None) -> Frames:
     """Frames of a source as typed (`records`, `wandb:ENTITY/PROJECT`); ConfigError for another kind."""
+    from reports.sources import records, wandb_api, wandb_offline
+
+    kinds = {"records": records.load, "wandb": wandb_api.load, "wandb-offline": wandb_offline.load}
     kind, _, where = source.partition(":")
-    if kind not in kinds():
-        raise ConfigError(f"source={source} does not exist; choose one of {', '.join(kinds())}")
-    module = importlib.import_module(f"{__name__}.{kinds()[kind]}")
-    frames: Frames = module.load(where or str(runs), manifest)
-    return frames
+    if kind not in kinds:
+        raise ConfigError(f"source={source} does not exist; choose one of {', '.join(kinds)}")
+    return kinds[kind](where or str(runs), manifest)

@@ -41,7 +41,7 @@ class Client:
         """The `project` part of an answer; ConfigError if it cannot be had, Unreachable as above."""
         from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
-        place = f"wandb:{self.entity}/{self.project}"
+        source = f"wandb:{self.entity}/{self.project}"
         try:
             variables |= {"entity": self.entity, "project": self.project}
             answer: dict[str, Any] = self.service.execute_graphql(query, variables, timeout=TIMEOUT)
@@ -54,20 +54,20 @@ class Client:
                 ) from error
             if status in (403, 404):
                 raise ConfigError(
-                    f"{place} is not open to your API key (HTTP {status}); check the names or ask for access"
+                    f"{source} is not open to your API key (HTTP {status}); check the names or ask for access"
                 ) from error
             # wandb-core gives no status both for "no network" and for errors inside an answer with HTTP 200;
             # only the latter read "input: ..." or "input:LINE:COLUMN: ...".
             if (400 <= status < 500 and status not in (408, 429)) or re.match(r"input[:\d]*: ", str(error)):
-                raise Refused(f"{server} refuses the query for {place}: {_text(error)}") from error
-            raise Unreachable(f"{server} does not answer ({_text(error)})") from error
+                raise Refused(f"{server} refuses the query for {source}: {_one_line(error)}") from error
+            raise Unreachable(f"{server} does not answer ({_one_line(error)})") from error
         if answer.get("project") is None:
-            raise NotThere(f"{place} does not exist, or your API key may not see it; check both names")
-        found: dict[str, Any] = answer["project"]
-        return found
+            raise NotThere(f"{source} does not exist, or your API key may not see it; check both names")
+        project: dict[str, Any] = answer["project"]
+        return project
 
 
-def _text(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
@@ -92,7 +92,7 @@ def connect(entity: str, project: str) -> Client:
             host=settings.base_url, source="reports", prompt=False, update_session=False
         )
     except AuthenticationError as error:
-        raise ConfigError(f"the API key for {settings.base_url} is not valid: {_text(error)}") from error
+        raise ConfigError(f"the API key for {settings.base_url} is not valid: {_one_line(error)}") from error
     if key is None:
         raise ConfigError(
             f"there is no API key for {settings.base_url}; run `wandb login` or set WANDB_API_KEY"
@@ -106,7 +106,7 @@ def connect(entity: str, project: str) -> Client:
 
 
 def place(where: str) -> tuple[str, str]:
-    """ENTITY/PROJECT as its two names; ConfigError if it is not that."""
+    """(entity, project) of a text ENTITY/PROJECT; ConfigError if it is none."""
     match = re.fullmatch(r"([^/\s]+)/([^/\s]+)", where)
     if not match:
         raise ConfigError(f"source=wandb:{where} does not say where; allowed is wandb:ENTITY/PROJECT")

@@ -1,4 +1,4 @@
-"""What a run of W&B says, from the server or from a file, in the form of a parsed record (pure)."""
+"""What W&B holds of a run, on the server or in a file, as a parsed run. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from lightning_module.cell.identity import flatten
-from reports.sources.records import Entry
+from reports.sources._frames import ParsedRun
 
 OURS = ("cell", "attempt", "_wandb")
 """Configuration keys on W&B that are not the configuration of the cell."""
 
 
-def settled(rows: Iterable[Mapping[str, Any]], attempt: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def surviving_rows(rows: Iterable[Mapping[str, Any]], attempt: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The rows that count, by epoch: what a resumed attempt ran again replaces what was there before it.
 
     attempt: the last one. Rows logged before it about steps beyond its first step are superseded, as in the
@@ -37,9 +37,9 @@ def numbers(
     try:  # rows that are alike, which is nearly always: ten times faster
         values = np.array([list(map(row.__getitem__, names)) for row in rows], dtype=np.float64)
     except (KeyError, ValueError, TypeError):
-        found = [{key: number(row.get(key)) for key in names} for row in rows]
-        names = tuple(name for name in names if any(row[name] is not None for row in found))
-        values = np.array([[row[name] for name in names] for row in found], dtype=np.float64)
+        parsed = [{key: number(row.get(key)) for key in names} for row in rows]
+        names = tuple(name for name in names if any(row[name] is not None for row in parsed))
+        values = np.array([[row[name] for name in names] for row in parsed], dtype=np.float64)
     return names, values.reshape(len(rows), len(names))
 
 
@@ -50,48 +50,44 @@ def number(value: Any) -> float | None:
     return float(value) if value in ("NaN", "Infinity", "-Infinity") else None
 
 
-def entry(
+def parsed_run(
     identity: str,
     config: Mapping[str, Any],
     summary: Mapping[str, Any],
     rows: Iterable[Mapping[str, Any]],
     *,
+    key: str = "",
     running: bool = False,
     damage: str = "",
+    note: str = "",
     url: str = "",
     checksum: str = "",
-    **more: Any,
-) -> Entry:
-    """A run of W&B in the form of a parsed record, so that the same code makes the same frames of both.
-
-    more: what the source wants to keep with it in its cache.
-    """
-    cell, attempt = config.get("cell", {}), config.get("attempt", {})
-    status = {key: summary[key] for key in ("status", "reason", "error") if key in summary}
+) -> ParsedRun:
+    """A run of W&B in the terms of a record; running: whether it is, as far as W&B knows."""
+    attempt = dict(config.get("attempt", {})) | ({"url": url} if url else {})
+    status = {word: summary[word] for word in ("status", "reason", "error") if word in summary}
     if status.get("status") not in ("finished", "diverged", "failed"):
         status = {"status": "running"} if running else {}
-    names, values = numbers(settled(rows, attempt))
-    tree = {key: value for key, value in config.items() if key not in OURS}
-    head = {
-        "cell": {
-            "identity": identity,
-            "name": identity,
-            **cell,
-            "config": flatten(tree),
-        },
-        "attempt": dict(attempt) | ({"url": url} if url else {}),
-        "attempts": attempt.get("attempt", 0),
-        "status": status,
-        "damage": damage,
-        "events": summary.get("events", []),
-        "checksum": checksum,
-        "summary": unlike(summary, names, values),
-        **more,
-    }
-    return Entry((0, 0), head, names, values)
+    names, values = numbers(surviving_rows(rows, attempt))
+    own = flatten({part: value for part, value in config.items() if part not in OURS})
+    return ParsedRun(
+        key=key,
+        cell={"identity": identity, "name": identity, **config.get("cell", {}), "config": own},
+        attempt=attempt,
+        attempts=attempt.get("attempt", 0),
+        status=status,
+        events=summary.get("events", []),
+        damage=damage,
+        checksum=checksum,
+        names=names,
+        rows=values,
+        note=note,
+        summary=summary_differences(summary, names, values),
+        foreign="cell" not in config,
+    )
 
 
-def unlike(
+def summary_differences(
     summary: Mapping[str, Any], names: Sequence[str], values: np.ndarray[Any, np.dtype[np.float64]]
 ) -> dict[str, float | None]:
     """The numbers of a summary that are not those of the last row (None: not in it); {} if there are no rows.

@@ -1,7 +1,7 @@
 """Source `wandb:ENTITY/PROJECT`: runs of a W&B server, the cloud or a self-hosted one.
 
 Runs come in pages of 1,000, newest heartbeat first, with nothing but the fields a report needs; histories
-come for many runs in one request, several requests at a time. Both are kept in a cache (parquet, in the
+come for many runs in one request, several requests at a time. Both are kept in a cache (in the
 user's cache folder) under the heartbeat that they were fetched at. The cache's mark is the newest heartbeat
 when all runs were last listed: the next listing ends there, and asks again for runs that were still running.
 Up to 1,000 runs are asked for by name instead, every one of them, which leaves the mark where it is: it says
@@ -18,17 +18,18 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.errors import ConfigError
 from lightning_module.tracking.wandb_run import JOB_TYPE
-from reports.sources import Frames, records
+from reports.sources import Frames
 from reports.sources._cache import read_cache, write_cache
+from reports.sources._frames import ParsedRun, frames
 from reports.sources._wandb_client import Client, Refused, Unreachable, connect, place
-from reports.sources._wandb_rows import entry, numbers, settled, unlike
-from reports.sources.records import Entry
+from reports.sources._wandb_rows import numbers, parsed_run, summary_differences, surviving_rows
 
 log = logging.getLogger(__name__)
 
@@ -66,17 +67,17 @@ HISTORIES = """query Histories(
   }
 }"""
 
-Cached = dict[str, tuple[str, Entry]]
-"""identity -> ("heartbeat|state|rows", with "|history" when that was fetched too; the run)."""
+Runs = dict[str, ParsedRun]
+"""identity -> run, its key "heartbeat|state|rows", with "|history" when that was fetched too."""
 
 
-def listed(client: Client, cached: Cached, mark: str) -> tuple[Cached, str]:
+def listed(client: Client, cached: Runs, mark: str) -> tuple[Runs, str]:
     """All runs of the project as the server has them now, and the mark for the next time.
 
     mark: "" to look at every run; else those without a heartbeat since then are taken from the cache, if
     with them there are as many runs as the server counts.
     """
-    seen: Cached = {}
+    seen: Runs = {}
     after, first, newest = None, FIRST_PAGE if mark else PAGE, mark
     while True:
         page = client(RUNS, filters=json.dumps({"jobType": JOB_TYPE}), after=after, first=first)
@@ -90,72 +91,68 @@ def listed(client: Client, cached: Cached, mark: str) -> tuple[Cached, str]:
             break
         after, first = page["runs"]["pageInfo"]["endCursor"], PAGE
     # The server may have noticed that a run crashed, for which there is no heartbeat.
-    open_ones = [name for name in cached.keys() - seen.keys() if cached[name][0].split("|")[1] == "running"]
-    return cached | seen | named(client, open_ones, cached), newest
+    running = [name for name in cached.keys() - seen.keys() if cached[name].key.split("|")[1] == "running"]
+    return cached | seen | named(client, running, cached), newest
 
 
-def named(client: Client, names: Iterable[str], cached: Cached) -> Cached:
+def named(client: Client, names: Iterable[str], cached: Runs) -> Runs:
     """These runs, as far as they exist, as the server has them now."""
-    found: Cached = {}
+    runs: Runs = {}
     for part in batches(sorted(names), NAMES):
         page = client(RUNS, filters=json.dumps({"name": {"$in": part}}), after=None, first=NAMES)
-        found |= _parsed(client, page, cached)
-    return found
+        runs |= _parsed(client, page, cached)
+    return runs
 
 
-def _parsed(client: Client, page: Mapping[str, Any], cached: Cached) -> Cached:
+def _parsed(client: Client, page: Mapping[str, Any], cached: Runs) -> Runs:
     """The runs of an answer; unchanged ones are those of the cache."""
     nodes = [edge["node"] for edge in page["runs"]["edges"]]
     return {node["name"]: _run(client, node, cached.get(node["name"])) for node in nodes}
 
 
-def _run(client: Client, node: Mapping[str, Any], old: tuple[str, Entry] | None) -> tuple[str, Entry]:
+def _run(client: Client, node: Mapping[str, Any], known: ParsedRun | None) -> ParsedRun:
     """A run of an answer, parsed unless it is known; its history, for now, is its summary."""
     key = f"{node['heartbeatAt'] or ''}|{node['state']}|{node['historyLineCount'] or 0}"
     checksum = hashlib.sha256(f"{node['config']}{node['summaryMetrics']}{key}".encode()).hexdigest()[:12]
-    if old is not None and old[1].head["checksum"] == checksum:  # edits made by hand move no heartbeat
-        return old
-    config = {
-        name: item["value"] for name, item in json.loads(node["config"] or "{}").items() if "value" in item
-    }
+    if known is not None and known.checksum == checksum:  # edits made by hand move no heartbeat
+        return known
+    config = json.loads(node["config"] or "{}")
     summary = json.loads(node["summaryMetrics"] or "{}")
-    made = entry(
+    return parsed_run(
         node["name"],
-        config,
+        {name: item["value"] for name, item in config.items() if "value" in item},
         summary,
         [summary],
+        key=key,
         running=node["state"] == "running",
         url=f"{client.service.app_url}{client.entity}/{client.project}/runs/{node['name']}",
         checksum=checksum,
-        foreign="cell" not in config,
     )
-    return key, made
 
 
-def histories(client: Client, found: Cached) -> Iterator[tuple[str, tuple[str, Entry]]]:
-    """These runs as they come, with their histories; `found` itself is left alone."""
+def histories(client: Client, runs: Runs) -> Iterator[tuple[str, ParsedRun]]:
+    """These runs as they come, with their histories; `runs` itself is left alone."""
 
-    def fetch(names: Sequence[str]) -> Cached:
-        rows = _rows(client, names, found)
-        return {name: _with_history(*found[name], rows[name]) for name in names}
+    def fetch(names: Sequence[str]) -> Runs:
+        rows = _rows(client, names, runs)
+        return {name: _with_history(runs[name], rows[name]) for name in names}
 
     with ThreadPoolExecutor(REQUESTS) as pool:
-        for part in pool.map(fetch, batches(list(found), BATCH)):
+        for part in pool.map(fetch, batches(list(runs), BATCH)):
             yield from part.items()
 
 
-def _with_history(key: str, run: Entry, rows: Iterable[Mapping[str, Any]]) -> tuple[str, Entry]:
-    """A run and its key once its history is known."""
-    names, values = numbers(settled(rows, run.head["attempt"]))
+def _with_history(run: ParsedRun, rows: Iterable[Mapping[str, Any]]) -> ParsedRun:
+    names, values = numbers(surviving_rows(rows, run.attempt))
     summary = dict(zip(run.names, run.rows[-1].tolist(), strict=True)) if len(run.rows) else {}
-    head = {**run.head, "summary": unlike(summary, names, values)}
-    return f"{key}|history", Entry(run.key, head, names, values)
+    differences = summary_differences(summary, names, values)
+    return replace(run, key=f"{run.key}|history", names=names, rows=values, summary=differences)
 
 
-def _rows(client: Client, names: Sequence[str], found: Cached) -> dict[str, list[dict[str, Any]]]:
+def _rows(client: Client, names: Sequence[str], runs: Runs) -> dict[str, list[dict[str, Any]]]:
     """All history rows of a few runs; a request that is too much for the server is made in two halves."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    most = max(int(found[name][0].split("|")[2]) for name in names)
+    most = max(int(runs[name].key.split("|")[2]) for name in names)
     filters = json.dumps({"name": {"$in": list(names)}})
     try:
         for low in range(0, most, WINDOW):
@@ -168,7 +165,7 @@ def _rows(client: Client, names: Sequence[str], found: Cached) -> dict[str, list
         if len(names) == 1:
             raise
         half = len(names) // 2
-        return _rows(client, names[:half], found) | _rows(client, names[half:], found)
+        return _rows(client, names[:half], runs) | _rows(client, names[half:], runs)
     return rows
 
 
@@ -181,12 +178,12 @@ def cache_file(base_url: str, entity: str, project: str) -> Path:
     """Where the cache of a project is kept: below XDG_CACHE_HOME, or ~/.cache."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     host = re.sub(r"[^A-Za-z0-9.]+", "_", base_url.partition("://")[2])
-    return home / "residual-ablations" / host / entity / f"{project}.parquet"
+    return home / "residual-ablations" / host / entity / f"{project}.npz"
 
 
 def collect(
     client: Client, wanted: frozenset[str] | None = None, with_histories: bool = True, fresh: bool = False
-) -> Cached:
+) -> Runs:
     """What the server holds of the wanted runs (all: None), by way of the cache, which is brought up to date.
 
     Without a server that answers: the cache, with a warning; ConfigError if there is none.
@@ -197,26 +194,33 @@ def collect(
     path = cache_file(client.service.base_url, client.entity, client.project)
     cached, mark = read_cache(path)
     kept, newest = cached, mark
-    fetched: Cached = {}
+    fetched: Runs = {}
+
+    def chosen(runs: Runs) -> Runs:
+        return {name: run for name, run in runs.items() if wanted is None or name in wanted}
+
     try:
         if wanted is not None and len(wanted) <= NAMES:
-            others = {name: pair for name, pair in cached.items() if name not in wanted}
+            others = {name: run for name, run in cached.items() if name not in wanted}
             listing, now = others | named(client, wanted, cached), mark
         else:
             listing, now = listed(client, cached, "" if fresh else mark)
-        found = {name: pair for name, pair in listing.items() if wanted is None or name in wanted}
+        runs = chosen(listing)
         if with_histories:
-            missing = [name for name, pair in found.items() if not _whole(pair)]
-            news = histories(client, {name: found[name] for name in missing})
-            for name, pair in tqdm(
-                news, "histories from W&B", total=len(missing), unit="run", disable=None, leave=False
+            missing = {name: run for name, run in runs.items() if not _complete(run)}
+            for name, run in tqdm(
+                histories(client, missing),
+                "histories from W&B",
+                total=len(missing),
+                unit="run",
+                disable=None,
+                leave=False,
             ):
-                fetched[name] = pair
+                fetched[name] = run
         kept, newest = listing, now
     except Unreachable as error:
-        mine = {name: pair for name, pair in cached.items() if wanted is None or name in wanted}
-        found = {name: pair for name, pair in mine.items() if _whole(pair) or not with_histories}
-        if fresh or not found:
+        runs = {n: run for n, run in chosen(cached).items() if _complete(run) or not with_histories}
+        if fresh or not runs:
             raise ConfigError(
                 f"{error}{'' if fresh else ', and nothing of it was collected before'}"
             ) from error
@@ -224,19 +228,15 @@ def collect(
         log.warning("%s; this is what was collected until %s", error, day)
     finally:  # of a collection that was cut off, the histories that had come
         new = kept | fetched
-        if (
-            newest != mark
-            or new.keys() != cached.keys()
-            or any(cached[name] is not new[name] for name in new)
-        ):
+        same = new.keys() == cached.keys() and all(cached[name] is run for name, run in new.items())
+        if newest != mark or not same:
             write_cache(path, new, newest)
-    found |= fetched
-    return {name: pair for name, pair in sorted(found.items()) if not pair[1].head["foreign"]}
+    return {name: run for name, run in sorted((runs | fetched).items()) if not run.foreign}
 
 
-def _whole(pair: tuple[str, Entry]) -> bool:
+def _complete(run: ParsedRun) -> bool:
     """Whether nothing of this run is left to fetch."""
-    return pair[0].endswith("|history") or pair[1].head["foreign"]
+    return run.foreign or run.key.endswith("|history")
 
 
 def load(where: str, manifest: Manifest | None, fresh: bool = False) -> Frames:
@@ -245,5 +245,4 @@ def load(where: str, manifest: Manifest | None, fresh: bool = False) -> Frames:
     fresh: what the server has now and nothing else, at the price of listing every run.
     """
     wanted = None if manifest is None else frozenset(cell["identity"] for cell in manifest.cells)
-    found = collect(connect(*place(where)), wanted, fresh=fresh)
-    return records.frames(Path(where), {name: pair[1] for name, pair in found.items()})
+    return frames(Path(where), collect(connect(*place(where)), wanted, fresh=fresh))

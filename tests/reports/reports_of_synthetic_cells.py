@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from frames_schema import NUMBERS
 from synthetic import make_cell
 
 from ablations.study import Study
 from ablations.sweep.manifest import Manifest
 from reports.numbers.join import Collected, collect
-from reports.sources import NUMBERS, RUN_COLUMNS, Frames
+from reports.sources import RUN_COLUMNS, Frames
 
 METRICS = ("test/error", "train/error", "test_ten_crop/error")
 

@@ -14,8 +14,8 @@ from ablations.sweep import studies
 from ablations.sweep.manifest import Manifest
 from ablations.sweep.plan import study_manifest
 from reports.numbers.join import collect
-from reports.pages import render
 from reports.pages.document import Table
+from reports.pages.markdown import markdown
 from reports.sections import study as study_report
 from reports.sections.report import build_report
 from reports.sources import Frames
@@ -40,7 +40,7 @@ def invented(manifest: Manifest) -> Frames:
 
 def rendered(manifest: Manifest, found: Frames) -> str:
     c = collect(manifest, studies.load(manifest.study or ""), found)
-    return render.markdown(build_report(c, "python -m reports"))
+    return markdown(build_report(c, "python -m reports"))
 
 
 @pytest.mark.parametrize("name", studies.names())

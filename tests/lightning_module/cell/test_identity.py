@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 
 from ablations.sweep.compose import compose
-from lightning_module.cell.identity import canonical, difference, identity
+from lightning_module.cell.identity import Cell, canonical, difference, identity
 
 
 @pytest.fixture
@@ -77,6 +78,12 @@ def test_a_choice_and_its_values_typed_out_are_the_same_cell():
 def test_difference_names_the_keys():
     a, b = (canonical(compose([text])) for text in ("seed=0", "model.depth=56"))
     assert difference(a, b) == {"model.depth": (20, 56)}
+
+
+def test_a_cell_of_a_line_is_the_cell_that_wrote_it(config):
+    cell = Cell(config, ("model.depth=8",), "ResNet-8 A seed 0", 1, 2)
+    line = json.loads(json.dumps(cell.to_json()))
+    assert Cell.from_json(line).to_json() == line
 
 
 @pytest.mark.parametrize(

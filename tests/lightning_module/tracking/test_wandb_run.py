@@ -18,13 +18,13 @@ from wandb_worker import make_cell
 
 from lightning_module.cell import record
 from reports.sources import wandb_offline
-from reports.sources._wandb_rows import settled
+from reports.sources._wandb_rows import surviving_rows
 
 
 def rows(folder: Path) -> list[dict[str, float]]:
     """What the newest W&B file of a run holds."""
-    fragment = wandb_offline.read_fragment(wandb_offline.files(folder)[-1])
-    return plain(settled(fragment.rows, fragment.config["attempt"]))
+    fragment = wandb_offline.read_files(wandb_offline.files(folder)[-1:])
+    return plain(surviving_rows(fragment.rows, fragment.config["attempt"]))
 
 
 def plain(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
@@ -35,8 +35,7 @@ def plain(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:
 def test_two_cells_in_one_process_are_two_runs(made: Path) -> None:
     for spec in ATTEMPTS:
         cell = make_cell(int(str(spec["seed"])), int(str(spec.get("depth", 20))))
-        run = wandb_offline.read_run(made / cell.identity)
-        assert run is not None
+        run = wandb_offline.read_files(wandb_offline.files(made / cell.identity))
         assert run.identity == cell.identity
         assert run.about["display_name"] == cell.name
         assert run.about["run_group"] == "depth"
@@ -50,17 +49,14 @@ def test_summary_is_the_last_epoch_not_the_best(runs: Path) -> None:
     done = work(runs, [{"seed": 13, "last": 4}])
     assert done.returncode == 0, done.stderr
     told = record.read(runs / make_cell(13).identity).last
-    run = wandb_offline.read_run(runs / make_cell(13).identity)
-    assert run is not None
+    run = wandb_offline.read_files(wandb_offline.files(runs / make_cell(13).identity))
     assert run.summary["test/error"] == told["test/error"]
     assert run.summary["epoch"] == 4
     assert run.summary["status"] == "finished"
 
 
 def test_killed_run_keeps_what_was_logged_a_second_before(runs: Path) -> None:
-    run = wandb_offline.read_run(runs / make_cell(4).identity)
-    assert run is not None
-    assert run.exit is None
+    run = wandb_offline.read_files(wandb_offline.files(runs / make_cell(4).identity))
     assert [row["epoch"] for row in run.rows] == [1, 2, 3]
     assert run.config["model"]["shortcut"] == "A"
 
@@ -166,7 +162,7 @@ def test_an_online_run_that_was_killed_is_one_whole_run_after_its_resumption(
     assert work(runs, [{"seed": 3, "first": 4, "last": 6}], "online", **environment).returncode == 0
     run = server.projects["lab", "p"].runs[make_cell(3).identity]
     told = record.read(runs / make_cell(3).identity).epochs
-    kept = settled(run.rows, json.loads(run.config)["attempt"]["value"])
+    kept = surviving_rows(run.rows, json.loads(run.config)["attempt"]["value"])
     assert plain(kept) == plain(told)
     assert run.state == "finished"
     assert json.loads(run.summary)["epoch"] == 6

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import wandb
+from frames_schema import checked
 from wandb_lab import manifest, push, same, work
 from wandb_server import ProjectNode, Root, Server, now
 from wandb_worker import make_cell
@@ -17,7 +18,7 @@ from wandb_worker import make_cell
 from ablations.sweep.manifest import write
 from lightning_module.support.errors import ConfigError
 from reports import __main__ as door
-from reports.sources import Frames, _wandb_client, check, load, records, wandb_api
+from reports.sources import Frames, _wandb_client, load, records, wandb_api
 
 
 def shared(text: str, frames: Frames) -> str:
@@ -32,7 +33,7 @@ def shared(text: str, frames: Frames) -> str:
 
 
 def test_run_to_offline_to_sync_to_api_gives_the_frames_of_the_records(synced: Server, runs: Path) -> None:
-    frames = check(wandb_api.load("lab/p", None))
+    frames = checked(wandb_api.load("lab/p", None))
     same(frames, records.load(str(runs), None))
     url = frames.runs.set_index("identity").at[make_cell(1).identity, "url"]
     assert url == f"{synced.url}/lab/p/runs/{make_cell(1).identity}"
@@ -315,7 +316,7 @@ def test_latency_is_paid_side_by_side(synced: Server, monkeypatch: pytest.Monkey
 
 def test_a_damaged_cache_is_done_without(synced: Server, tmp_path: Path) -> None:
     first = wandb_api.load("lab/p", None)
-    (path,) = (tmp_path / "cache").rglob("*.parquet")
+    (path,) = (tmp_path / "cache").rglob("*.npz")
     path.write_bytes(b"nonsense")
     same(wandb_api.load("lab/p", None), first)
     shutil.rmtree(tmp_path / "cache")

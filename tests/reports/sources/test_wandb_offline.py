@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import wandb
+from frames_schema import checked
 from wandb_lab import same, work
 from wandb_worker import make_cell
 
 from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError
-from reports.sources import check, records, wandb_offline
+from reports.sources import records, wandb_offline
 
 
 def leet(path: Path) -> list[dict[str, Any]]:
@@ -40,20 +40,16 @@ def test_every_value_is_that_of_the_packages_own_reader(made: Path) -> None:
     assert len(paths) == 8
     values = 0
     for path in paths:
-        fragment = wandb_offline.read_fragment(path)
+        fragment = wandb_offline.read_files([path])
         theirs: dict[str, list[dict[str, Any]]] = {}
         for line in leet(path):
             theirs.setdefault(line["type"], []).append(line[line["type"]])
         rows = [line["item"] for line in theirs["history"]]
-        system = [line["item"] for line in theirs.get("stats", [])]
         summary: dict[str, Any] = {}
         for line in theirs["summary"]:
             summary |= line["update"]
         (run,) = theirs["run"]
         assert [plain(row) for row in fragment.rows] == rows
-        assert [{k: v for k, v in row.items() if k != "_timestamp"} for row in fragment.system] == system
-        for row, line in zip(fragment.system, theirs.get("stats", []), strict=True):
-            assert row["_timestamp"] == pytest.approx(pd.Timestamp(line["timestamp"]).timestamp(), abs=1e-6)
         mine = {key: value for key, value in fragment.summary.items() if key != "_wandb"}
         assert plain(mine) == {key: value for key, value in summary.items() if not key.startswith("_wandb")}
         assert fragment.config == run["config"]["update"]
@@ -62,14 +58,13 @@ def test_every_value_is_that_of_the_packages_own_reader(made: Path) -> None:
         assert {name: fragment.about[name] or None for name in names} == {
             name: run.get(name) for name in names
         }
-        assert fragment.exit == (theirs["exit"][0].get("exit_code", 0) if "exit" in theirs else None)
-        values += sum(len(row) for row in (*rows, *system, summary))
+        values += sum(len(row) for row in (*rows, summary))
     assert values > 300
 
 
 def test_frames_are_those_of_the_records(made: Path) -> None:
     one, other = wandb_offline.load(str(made), None), records.load(str(made), None)
-    same(check(one), other)
+    same(checked(one), other)
     states = one.runs.set_index("identity")["state"].to_dict()
     assert sorted(states.values()) == [
         "diverged",
@@ -86,7 +81,7 @@ def test_frames_are_those_of_the_records(made: Path) -> None:
 
 def test_a_second_reading_opens_no_file(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = wandb_offline.load(str(runs), None)
-    monkeypatch.setattr(wandb_offline, "read_fragment", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(wandb_offline, "read_files", lambda paths: pytest.fail(f"{paths} were read again"))
     again = wandb_offline.load(str(runs), None)
     same(again, first)
     assert list(again.runs["checksum"]) == list(first.runs["checksum"])
@@ -119,17 +114,15 @@ def test_a_process_at_work_is_running(runs: Path) -> None:
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9, 0.99])
 def test_a_file_that_is_cut_off_is_read_up_to_there(runs: Path, keep: float) -> None:
     folder = runs / make_cell(1).identity
-    whole = wandb_offline.read_run(folder)
+    whole = wandb_offline.read_files(wandb_offline.files(folder))
     (path,) = wandb_offline.files(folder)
     data = path.read_bytes()[: int(path.stat().st_size * keep)]
     path.write_bytes(data)
-    run = wandb_offline.read_run(folder)
+    run = wandb_offline.read_files(wandb_offline.files(folder))
     if run and not run.damage:  # by chance between two records, which is the end of a whole file
         path.write_bytes(data[:-1])
-        run = wandb_offline.read_run(folder)
-    assert whole is not None
+        run = wandb_offline.read_files(wandb_offline.files(folder))
     assert not whole.cut
-    assert run is not None
     assert run.rows == whole.rows[: len(run.rows)]
     assert run.cut
     reason = (
@@ -179,11 +172,10 @@ def test_records_longer_than_a_block_are_joined(tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "WANDB_ERROR_REPORTING": "false"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=60)
     (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    fragment = wandb_offline.read_fragment(path)
+    fragment = wandb_offline.read_files([path])
     assert fragment.damage == ""
     assert len(fragment.config["big"]) == 200_000
     assert [row["y"] for row in fragment.rows] == [i / 7 for i in range(300)]
-    assert fragment.exit == 0
 
 
 def test_a_folder_without_runs_is_one_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""A table as CSV: all rows, in full precision."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from reports.numbers.statistics import Estimate
+from reports.pages.document import Table
+
+ESTIMATE_PARTS = ("mean", "sd", "n", "low", "high", "diverged")
+
+
+def csv_table(table: Table) -> str:
+    """One line per row; a column that holds estimates takes as many columns as they have parts."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    wide = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.columns))]
+    head: list[str] = []
+    for column, is_wide in zip(table.columns, wide, strict=True):
+        head += [f"{column.label} {part}".strip() for part in ESTIMATE_PARTS] if is_wide else [column.label]
+    writer.writerow(head)
+    for row in table.rows:
+        cells = zip(row, wide, strict=True)
+        writer.writerow([part for value, is_wide in cells for part in _parts(value, is_wide)])
+    return out.getvalue()
+
+
+def _parts(value: Any, is_wide: bool) -> list[Any]:
+    if isinstance(value, Estimate):
+        numbers = [getattr(value, part) for part in ESTIMATE_PARTS]
+        return ["" if number != number else number for number in numbers]
+    return ["" if value is None else value] + [""] * (len(ESTIMATE_PARTS) - 1) * is_wide
