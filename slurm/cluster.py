@@ -176,8 +176,8 @@ def parse_partitions(text: str) -> tuple[dict[str, Limits], str]:
         gpus = sum(int(count) for count in re.findall(r"gpu(?::[\w.-]+)*?:(\d+)", gres))
         partitions[name] = Limits(
             None if limit in ("infinite", "n/a", "UNLIMITED") else minutes(limit),
-            max(before.cpus or 0, int(cpus.rstrip("+"))),
-            max(before.mem_gb or 0.0, int(memory.rstrip("+")) / 1024),
+            max(before.cpus, int(cpus.rstrip("+"))),
+            max(before.mem_gb, int(memory.rstrip("+")) / 1024),
             max(before.gpus, gpus),
         )
     return partitions, default
@@ -196,20 +196,15 @@ class Site:
         names = (partition or self.default).split(",")
         for name in names:
             if name not in self.partitions:
-                if not name:
-                    raise ConfigError(
-                        "the cluster has no default partition; choose one with hydra.launcher.partition: "
-                        f"{nearest(name, self.partitions)}"
-                    )
-                raise ConfigError(
-                    f"hydra.launcher.partition={name} does not exist; {nearest(name, self.partitions)}"
-                )
+                wrong = f"hydra.launcher.partition={name} does not exist; "
+                none = "the cluster has no default partition; choose one with hydra.launcher.partition: "
+                raise ConfigError((wrong if name else none) + nearest(name, self.partitions))
         some = [self.partitions[name] for name in names]
         times = [limits.minutes for limits in some if limits.minutes is not None]
         return Limits(
             min(times, default=None),
-            min(limits.cpus or 0 for limits in some),
-            min(limits.mem_gb or 0.0 for limits in some),
+            min(limits.cpus for limits in some),
+            min(limits.mem_gb for limits in some),
             min(limits.gpus for limits in some),
         )
 

@@ -26,11 +26,11 @@ SAFETY = 2.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What a partition offers on one node, and for how long; None where it does not say."""
+    """What a partition offers on one node, and for how long (None: without end)."""
 
-    minutes: int | None = None
-    cpus: int | None = None
-    mem_gb: float | None = None
+    minutes: int | None
+    cpus: int
+    mem_gb: float
     gpus: int = 0
 
 
@@ -114,7 +114,7 @@ def resources(cell: Cell, options: Options, limits: Limits, speed: Speed) -> Res
             "choose another with hydra.launcher.partition, or trainer.accelerator=cpu"
         )
     cores = options.cpus_per_task or (4 if gpu else trainer["threads"] or 2)
-    if limits.cpus is not None and cores * tasks > limits.cpus:
+    if cores * tasks > limits.cpus:
         if options.cpus_per_task or tasks > limits.cpus:
             raise ConfigError(
                 f"{tasks} tasks of {cores} CPUs do not fit on a node of {limits.cpus} CPUs; "
@@ -123,9 +123,8 @@ def resources(cell: Cell, options: Options, limits: Limits, speed: Speed) -> Res
         cores = max(1, limits.cpus // tasks)
     memory = options.mem
     if memory is None:
-        needed = cells * memory_gigabytes(cell)
-        memory = f"{needed if limits.mem_gb is None else min(needed, int(limits.mem_gb))}G"
-    elif limits.mem_gb is not None and gigabytes(memory) > limits.mem_gb:
+        memory = f"{min(cells * memory_gigabytes(cell), int(limits.mem_gb))}G"
+    elif gigabytes(memory) > limits.mem_gb:
         raise ConfigError(
             f"hydra.launcher.mem={memory} is more than a node of the partition has ({limits.mem_gb:.0f} GB)"
         )

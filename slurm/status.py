@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -109,7 +110,9 @@ def _status(
     # A job may go on for another cell that shares it.
     over = array.cells_per_job > 1 and known.state in record.FINAL
     stopped = (
-        str(store.read_json(folder / "stopped.json")["why"]) if (folder / "stopped.json").exists() else ""
+        str(json.loads((folder / "stopped.json").read_text())["why"])
+        if (folder / "stopped.json").exists()
+        else ""
     )
     submitted = (folder / "job.json").exists()
     word, reason = job_state(known, None if over else job, stopped, submitted, cancelled)

@@ -30,11 +30,6 @@ SCANCEL = re.compile(rb"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ \*\*\*")
 """What slurmstepd writes into a job's log; another reason ("DUE TO TIME LIMIT") stands before the last stars."""
 
 
-def read_json(path: Path) -> Any:
-    """The content of a file that `write_json` wrote."""
-    return json.loads(path.read_text())
-
-
 @dataclass(frozen=True)
 class Array:
     """One job array. name: of the folder and of its jobs. sweep: what its cells belong to.

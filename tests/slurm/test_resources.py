@@ -87,7 +87,7 @@ def test_memory_grows_with_the_network_where_activations_live_in_it() -> None:
     cpu = {"accelerator": "cpu"}
     shallow, deep = (asked(cell(depth, **cpu), Options(), ANY) for depth in (20, 1202))
     assert gigabytes(shallow.mem) < 10 < gigabytes(deep.mem)
-    assert asked(cell(1202, **cpu), Options(), Limits(cpus=4, mem_gb=8)).mem == "8G"
+    assert asked(cell(1202, **cpu), Options(), Limits(None, cpus=4, mem_gb=8)).mem == "8G"
 
 
 def test_the_user_decides_for_the_sweep_and_for_one_cell() -> None:
