@@ -8,7 +8,7 @@ going on are not compared, and said so. Exit code 0: they agree; 1: they do not;
 from __future__ import annotations
 
 import argparse
-import math
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,22 +86,20 @@ def _by_run(frames: Frames) -> dict[str, dict[str, Any]]:
 def _differences(local: Frames, other: Frames) -> dict[str, list[str]]:
     """identity of a run that both have -> each value in which they differ, in words."""
     shared = {*local.runs["identity"]} & {*other.runs["identity"]}
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {identity: [] for identity in shared}
     facts = [column for column in local.runs.columns if column in FACTS or is_config(column)]
-    rows = [
-        f.runs[f.runs["identity"].isin(shared)].reindex(columns=["identity", *facts]) for f in (local, other)
-    ]
-    for line, values in _unequal(rows[0], rows[1], ["identity"]):
-        texts.setdefault(line["identity"], []).append(values)
-    for line, values in _unequal(_epochs(local, shared), _epochs(other, shared), ["identity", "epoch"]):
-        texts.setdefault(line["identity"], []).append(f"at epoch {line['epoch']:.0f}, {values}")
+    runs = [frames.runs.reindex(columns=["identity", *facts]) for frames in (local, other)]
+    for keys, pair in ((["identity"], runs), (["identity", "epoch"], [local.history, other.history])):
+        # As plain texts, on which two tables can be merged.
+        both = [table[table["identity"].isin(shared)].astype({"identity": object}) for table in pair]
+        for line, values in _unequal(both[0], both[1], keys):
+            texts[line["identity"]].append(f"at epoch {line['epoch']:.0f}, {values}" if keys[1:] else values)
     for identity in shared:
         for key, value in other.summaries.get(identity, {}).items():
-            text = f"{key} in the summary on W&B is {value!r}, unlike the last epoch"
-            texts.setdefault(identity, []).append(text)
+            texts[identity].append(f"{key} in the summary on W&B is {value!r}, unlike the last epoch")
         if _plain(local.events.get(identity, [])) != _plain(other.events.get(identity, [])):
-            texts.setdefault(identity, []).append("events on W&B are not those of the record")
-    return texts
+            texts[identity].append("events on W&B are not those of the record")
+    return {identity: differences for identity, differences in texts.items() if differences}
 
 
 def _added(local: Frames, other: Frames) -> dict[str, list[str]]:
@@ -112,12 +110,6 @@ def _added(local: Frames, other: Frames) -> dict[str, list[str]]:
             for identity in other.runs.loc[other.runs[column].notna(), "identity"]:
                 added.setdefault(identity, []).append(column)
     return added
-
-
-def _epochs(frames: Frames, identities: set[str]) -> pandas.DataFrame:
-    """Histories of some runs, their identities as plain texts, which two tables can be merged on."""
-    history = frames.history[frames.history["identity"].isin(identities)]
-    return history.astype({"identity": object})
 
 
 def _unequal(
@@ -135,24 +127,17 @@ def _unequal(
 
 
 def _plain(value: Any) -> Any:
-    """Plain data with numbers that are none spelled as W&B spells them, so that they equal themselves."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+    """Plain data with NaN and infinities spelled as W&B spells them, so that they equal themselves."""
+    return json.loads(json.dumps(value), parse_constant=str)
 
 
 def _twins(frames: Frames) -> dict[str, str]:
     """Run -> another run with the same configuration, the one whose name sorts first."""
     configs = frames.runs[[column for column in frames.runs.columns if is_config(column)]]
+    rows = configs.itertuples(index=False, name=None)
     first: dict[tuple[object, ...], str] = {}
     twins: dict[str, str] = {}
-    for identity, config in zip(
-        frames.runs["identity"], configs.itertuples(index=False, name=None), strict=True
-    ):
+    for identity, config in zip(frames.runs["identity"], rows, strict=True):
         other = first.setdefault(config, identity)
         if other != identity:
             twins |= {identity: other, other: identity}

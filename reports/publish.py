@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from ablations.sweep.manifest import Manifest
@@ -64,19 +63,14 @@ def publish(markdown: str, where: str, manifest: Manifest) -> str:
     os.environ.setdefault("WANDB_SILENT", "true")
     title, sections = pieces(markdown)
     blocks: list[Any] = [wr.MarkdownBlock(section) for section in sections]
-    blocks.insert(_after_results(sections), _panels(wr, entity, project, manifest))
+    after = [index + 1 for index, text in enumerate(sections) if text.startswith("## Results")]
+    blocks.insert(after[0] if after else len(blocks), _panels(wr, entity, project, manifest))
     report = wr.Report(entity=entity, project=project, title=title, blocks=blocks, width="fluid")
     for old in wandb.Api().reports(f"{entity}/{project}"):
         if old.display_name == title:
             report.id = old.id
     report.save()
     return str(report.url)
-
-
-def _after_results(sections: Sequence[str]) -> int:
-    """Where the panels go: behind the section Results, or at the end."""
-    places = [index + 1 for index, text in enumerate(sections) if text.startswith("## Results")]
-    return places[0] if places else len(sections)
 
 
 def _panels(wr: Any, entity: str, project: str, manifest: Manifest) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -11,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lightning_module.data.config import AnyData, DataConfig
+from lightning_module.data.config import AnyData, DataConfig, ImageNetConfig
 from lightning_module.data.stream import Images, Normalisation, TrainStream
 
 Views = tuple[list[Tensor], Tensor]
@@ -139,7 +138,6 @@ class _Part:
             yield [self.normalisation(self.images.images[part])[:, None]], self.images.labels[part]
 
 
-SOURCES = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar", "imagenet": "imagenet"}
 VALIDATION_IMAGES = 5000
 
 
@@ -149,8 +147,14 @@ def load(config: AnyData) -> Source:
 
     Raises ConfigError when it cannot be had.
     """
-    data: Source = importlib.import_module(f"lightning_module.data.{SOURCES[config.name]}").load(config)
-    if isinstance(data, DataSet) and data.config.train == "45k":
+    if isinstance(config, ImageNetConfig):
+        from lightning_module.data import imagenet
+
+        return imagenet.load(config)
+    from lightning_module.data import cifar, digits
+
+    data = digits.load(config) if config.name == "digits" else cifar.load(config)
+    if config.train == "45k":
         # 1512.03385 does not say which 5,000 images are held out: here the last ones of the training files.
         train, cut = data.train, len(data.train) - VALIDATION_IMAGES
         data = replace(

@@ -114,6 +114,11 @@ def is_held(path: Path) -> bool:
         os.close(handle)
 
 
+def cache_folder() -> Path:
+    """Where this program keeps what is slow to make: below XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "residual-ablations"
+
+
 class DiskCache:
     """A mapping from texts to JSON values, for as long as the contents of its source files stay as they are.
 
@@ -129,8 +134,7 @@ class DiskCache:
         digest = hashlib.sha256()
         for path in sorted(self._sources):
             digest.update(str(path).encode() + b"\0" + path.read_bytes())
-        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = self._folder or Path(home).expanduser() / "residual-ablations"
+        folder = self._folder or cache_folder()
         return folder / f"{self._name}-{digest.hexdigest()[:12]}.json"
 
     @cached_property

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.sweep.manifest import Manifest
+from lightning_module.support.disk import cache_folder
 from lightning_module.support.errors import ConfigError
 from lightning_module.tracking.wandb_run import JOB_TYPE
 from reports.sources import Frames
@@ -175,10 +175,9 @@ def batches(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
 
 
 def cache_file(base_url: str, entity: str, project: str) -> Path:
-    """Where the cache of a project is kept: below XDG_CACHE_HOME, or ~/.cache."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    """Where the cache of a project on this server is kept."""
     host = re.sub(r"[^A-Za-z0-9.]+", "_", base_url.partition("://")[2])
-    return home / "residual-ablations" / host / entity / f"{project}.npz"
+    return cache_folder() / host / entity / f"{project}.npz"
 
 
 def collect(
