@@ -59,7 +59,7 @@ def check(arguments: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Run the door."""
+    """Check the command line, then let Hydra run it."""
     register_studies()
     arguments = sys.argv[1:]
     several = any(text.startswith(("ablation=", "hydra/launcher=")) for text in arguments)

@@ -116,14 +116,14 @@ def _fit(
         _set_up_torch(config, cell)
         training = _Training(config, folder, interruption, reporter)
         network = _network(config, data.classes)
-        found = realised(config, cell.parameters, network)
+        about = realised(config, cell.parameters, network)
         kind = Benchmark if config.mode == "benchmark" else Classifier
         module = kind(config, network, data, training.on_epoch, training.on_call)
         training.module = module
         if state:
             module.restore(state, 0 if writer else 1)
         trainer = _trainer(config, training, environment)
-        reporter.start(trainer.strategy.root_device.type, found)
+        reporter.start(trainer.strategy.root_device.type, about)
         if reporter.step < config.recipe.steps:
             trainer.fit(module)
             if dist.is_initialized():

@@ -38,11 +38,11 @@ CACHE = DiskCache("composed", CONF.rglob("*.yaml"))
 @functools.cache
 def groups() -> dict[str, list[str]]:
     """Configuration group -> its choices: the YAML files of conf/, and the studies."""
-    found: dict[str, list[str]] = {}
+    choices: dict[str, list[str]] = {}
     for path in sorted(CONF.rglob("*/*.yaml")):
-        found.setdefault(path.parent.relative_to(CONF).as_posix(), []).append(path.stem)
-    found["ablation"] = sorted({*found["ablation"], *studies.names()})
-    return found
+        choices.setdefault(path.parent.relative_to(CONF).as_posix(), []).append(path.stem)
+    choices["ablation"] = sorted({*choices["ablation"], *studies.names()})
+    return choices
 
 
 @functools.lru_cache(maxsize=65536)

@@ -38,8 +38,9 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
     own: dict[str, tuple[str, ...]] = {}
     excluded = []
     for index, overrides in enumerate(request.overrides):
+        config = compose(overrides)  # a key that does not exist is an error in a study too
         try:
-            cell = make_cell(compose(overrides), overrides)
+            cell = make_cell(config, overrides)
         except ConfigError as error:
             if request.study is None or len(request.overrides) == 1:
                 raise
@@ -50,20 +51,20 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
             own[cell.identity] = request.own[index] if request.own else ()
     if not cells:
         raise ConfigError(f"{' '.join(request.typed)} leaves no cell to run: {excluded[0]['reason']}")
-    found = named(tuple(cells.values()))
+    unique = named(tuple(cells.values()))
     typed = tuple(text for text in request.typed if not text.startswith("hydra"))
     manifest = Manifest(
-        name=slug([text.removeprefix("ablation=") for text in identity_overrides(typed, found)]),
+        name=slug([text.removeprefix("ablation=") for text in identity_overrides(typed, unique)]),
         study=request.study,
         overrides=tuple(text for text in typed if not text.startswith("ablation=")),
-        factors=_factors(request, found),
-        cells=tuple(cell.to_json() for cell in found),
+        factors=_factors(request, unique),
+        cells=tuple(cell.to_json() for cell in unique),
         excluded=tuple(excluded),
         command=shlex.join(command),
         narrowed=request.narrowed,
-        departures=_departures(found, [own[cell.identity] for cell in found]) if request.study else (),
+        departures=_departures(unique, [own[cell.identity] for cell in unique]) if request.study else (),
     )
-    return Sweep(found, manifest, Path(found[0].config["runs"]))
+    return Sweep(unique, manifest, Path(unique[0].config["runs"]))
 
 
 def identity_overrides(typed: Sequence[str], cells: Sequence[Cell]) -> list[str]:
@@ -114,14 +115,14 @@ def named(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     )
     if not varying and not keys:
         return tuple(cells)
-    found = []
+    renamed = []
     for cell, choices in zip(cells, chosen, strict=True):
         words = [f"{group}={choices[group]}" for group in varying if group in choices]
         words += [
             f"{key.rpartition('.')[2]}={_word(cell.canonical[key])}" for key in keys if key in cell.canonical
         ]
-        found.append(replace(cell, name=", ".join([cell.name, *words])))
-    return tuple(found)
+        renamed.append(replace(cell, name=", ".join([cell.name, *words])))
+    return tuple(renamed)
 
 
 def _choices(cell: Cell) -> dict[str, str]:

@@ -179,12 +179,12 @@ def spans(numbers: Iterable[int]) -> str:
 
 def difference_text(a: tuple[str, Mapping[str, Any]], b: tuple[str, Mapping[str, Any]]) -> str:
     """What differs between two named canonical configurations."""
-    found = difference(a[1], b[1])
-    if not found:
+    differing = difference(a[1], b[1])
+    if not differing:
         return f"{a[0]} and {b[0]} are the same cell."
     lines = [
         ("key", a[0], b[0]),
-        *((key, *("–" if v is None else _word(v) for v in pair)) for key, pair in found.items()),
+        *((key, *("–" if v is None else _word(v) for v in pair)) for key, pair in differing.items()),
     ]
     return "\n".join(aligned(lines))
 

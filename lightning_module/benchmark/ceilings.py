@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from lightning_module.training.step import autocast
 
 SECONDS = 0.3
-"""Time for each number."""
+"""Seconds spent on measuring each number."""
 SMALL = 1000
 """Small kernels in a row, to time the launch of one."""
 
@@ -32,7 +32,7 @@ class Ceilings:
 
     @property
     def peak(self) -> float:
-        """FLOP/s that were reached by anything."""
+        """The highest FLOP/s that anything reached."""
         return max(self.matrix, self.convolution)
 
 
@@ -48,7 +48,7 @@ class Floor:
 
     @property
     def seconds(self) -> float:
-        """None of them can be beaten, if all kernels stay separate."""
+        """The longest of them: no step is faster as long as its kernels stay separate."""
         return max(self.arithmetic, self.copy, self.launches or 0.0)
 
 
@@ -58,16 +58,16 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds(call: Callable[[], object], device: torch.device, budget: float = SECONDS) -> float:
-    """Time of one call in the fastest of some batches of calls."""
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Time of one call in the fastest of the batches of calls that fit into SECONDS."""
     call()
     call()
     synchronise(device)
     started = time.perf_counter()
     call()
     synchronise(device)
-    repeat = max(1, int(budget / 5 / max(1e-7, time.perf_counter() - started)))
-    best, over = float("inf"), time.perf_counter() + budget
+    repeat = max(1, int(SECONDS / 5 / max(1e-7, time.perf_counter() - started)))
+    best, over = float("inf"), time.perf_counter() + SECONDS
     while best == float("inf") or time.perf_counter() < over:
         started = time.perf_counter()
         for _ in range(repeat):
@@ -77,7 +77,7 @@ def seconds(call: Callable[[], object], device: torch.device, budget: float = SE
     return best
 
 
-def ceilings(device: torch.device, precision: str, batch_size: int = 128) -> Ceilings:
+def ceilings(device: torch.device, precision: str, batch_size: int) -> Ceilings:
     """Measure a device with the number formats and threads that are set; takes about two seconds."""
     graph = _graph_launch(device) if device.type == "cuda" else None
     small = torch.zeros(1, device=device)

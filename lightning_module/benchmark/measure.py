@@ -19,31 +19,33 @@ from lightning_module.training.device_memory import peak_memory
 from lightning_module.training.step import counted_together
 
 WINDOW = {"cpu": 5, "cuda": 50}
-"""Steps between two looks at the clock's verdict, for which a GPU has to come to a stop."""
+"""Steps that are timed together, by device; at the end of a window the host waits for the device."""
 STEADY = 0.05
-"""Three windows in a row whose medians differ by less than this part are steady."""
-WARM_SECONDS, SECONDS, LEAST = 20.0, 10.0, 20
-"""At most so long until it is steady; then at least so long and so many steps, or three times so long."""
+"""The speed is steady when the medians of three windows in a row differ by less than this part."""
+WARM_SECONDS = 20.0
+"""Longest warm-up, in seconds; it ends earlier when the speed is steady."""
+SECONDS, LEAST_STEPS = 10.0, 20
+"""The measurement lasts for this many seconds and steps; for three times the seconds if the steps take longer."""
 PARTS = 10
-"""Steps taken apart."""
+"""Steps whose parts are timed one by one."""
 
 
 class Benchmark(Classifier):
-    """Trains for its speed alone. `metrics` and `about` hold what was found, on every process."""
+    """Trains only to measure the speed. `metrics` and `about` hold the results, on every process."""
 
     metrics: dict[str, float]
     about: dict[str, Any]
 
     def calls(self) -> Iterator[tuple[int, int]]:
-        """One call does everything."""
+        """A single call, which warms up and measures."""
         yield 0, 1
 
     def val_dataloader(self) -> list[list[str]]:
-        """Nothing is tested."""
+        """No loaders: a benchmark tests nothing."""
         return []
 
     def on_train_epoch_end(self) -> None:
-        """That was all."""
+        """Stop after the one call."""
         self.trainer.should_stop = True
 
     def training_step(self, call: tuple[int, int], _: int) -> None:
@@ -52,7 +54,7 @@ class Benchmark(Classifier):
         with counted_together(self.network, 1):
             warm, steady = self._warm_up()
             before = energy.joules(self.device)
-            times = self._measure(SECONDS, LEAST)
+            times = self._measure()
             after = energy.joules(self.device)
             parts = self._parts()
             kernels = self._kernels()
@@ -107,18 +109,19 @@ class Benchmark(Classifier):
             if self._agreed(over):
                 return self.place, steady
 
-    def _measure(self, least_seconds: float, least_steps: int) -> Tensor:
+    def _measure(self) -> Tensor:
+        """Seconds of every measured step."""
         times: list[Tensor] = []
         started = time.perf_counter()
         while True:
             times.append(self._window_of_steps())
             took = time.perf_counter() - started
-            over = took > least_seconds and (sum(map(len, times)) >= least_steps or took > 3 * least_seconds)
+            over = took > SECONDS and (sum(map(len, times)) >= LEAST_STEPS or took > 3 * SECONDS)
             if self._agreed(over):
                 return torch.cat(times)
 
     def _agreed(self, over: bool) -> bool:
-        """What the first process thinks, or all when one of them is asked to stop."""
+        """Whether this part is over: rank 0 decides for all, and every rank leaves when it is asked to stop."""
         self.on_call()
         if self.trainer.world_size > 1:
             flag = torch.tensor(int(over), device=self.device)
@@ -144,8 +147,7 @@ class Benchmark(Classifier):
         Communication is what the exchange of gradients adds to the backward pass; that of synchronised batch
         normalisation stays in the passes.
         """
-        step, found = self.one_step, list[list[float]]()
-        local = list[float]()
+        step, laps, local = self.one_step, list[list[float]](), list[float]()
         for _ in range(PARTS if not self.interrupted else 0):
             self.prepare(self.place)
             clock = _Clock(self.device)
@@ -158,7 +160,7 @@ class Benchmark(Classifier):
             clock.lap()
             step.optimizer.step()
             clock.lap()
-            found.append(clock.laps)
+            laps.append(clock.laps)
             if self.trainer.world_size > 1:
                 _, loss = step.forward(images, labels)
                 step.optimizer.zero_grad()
@@ -167,9 +169,9 @@ class Benchmark(Classifier):
                 clock.lap()
                 local.append(clock.laps[0])
             self.place += 1
-        if not found:
+        if not laps:
             return {}
-        medians = torch.tensor(found, dtype=torch.float64).median(0).values.tolist()
+        medians = torch.tensor(laps, dtype=torch.float64).median(0).values.tolist()
         parts = dict(zip(("data", "forward", "backward", "optimizer"), medians, strict=True))
         parts["communication"] = 0.0
         if local:

@@ -11,7 +11,7 @@ from lightning_module.networks.config import NetworkConfig
 from lightning_module.support.disk import ROOT, DiskCache
 
 CACHE = DiskCache("costs", (ROOT / "lightning_module" / "networks").rglob("*.py"))
-"""Of the code that counts: when it changes, everything is counted again."""
+"""Counts by network. Another file starts when the code of the networks changes, so that they are counted again."""
 
 
 @dataclass(frozen=True)

@@ -260,7 +260,7 @@ class Writer:
         self._append({"event": "epoch", "epoch": epoch, "step": step, **metrics})
 
     def event(self, kind: str, **content: Any) -> None:
-        """Anything else worth keeping, such as the layer responses."""
+        """A fact about the run, such as its layer responses."""
         self._append({"event": kind, **content})
 
     def finish(self, status: Literal["finished", "diverged", "failed"], step: int, **content: Any) -> None:
@@ -268,5 +268,5 @@ class Writer:
         self._append({"event": "status", "status": status, "step": step, "time": time.time(), **content})
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file; the lock of the folder is the caller's."""
         self._file.close()

@@ -136,12 +136,12 @@ class ImageNet:
 
     @property
     def classes(self) -> int:
-        """As the folders have them."""
+        """Number of folders below train/, and of labels."""
         return self.config.classes
 
     @property
     def train_images(self) -> int:
-        """Files below train."""
+        """Number of files below train/."""
         return len(self.train)
 
     @property

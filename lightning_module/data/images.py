@@ -19,7 +19,7 @@ is that of the mean probabilities over its views."""
 
 
 class Stream(Protocol):
-    """Training batches."""
+    """The training batches of one process."""
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Images float32 [share, 3, H, W] and labels int64 [share]: a function of (seed, step) and the process."""
@@ -30,11 +30,11 @@ class Source(Protocol):
 
     @property
     def classes(self) -> int:
-        """Number of labels."""
+        """Number of labels, and of the network's outputs."""
 
     @property
     def train_images(self) -> int:
-        """Images in an epoch."""
+        """Number of training images; an epoch sees each once."""
 
     @property
     def final_tests(self) -> tuple[str, ...]:
@@ -58,6 +58,7 @@ class Source(Protocol):
 
 
 SAMPLE = 1000
+"""Test images for the layer responses."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +72,22 @@ class DataSet:
 
     @property
     def classes(self) -> int:
-        """See Source, as for all below."""
+        """Number of labels, known from the configuration."""
         return self.config.classes
 
     @property
     def train_images(self) -> int:
-        """Images in an epoch."""
+        """Number of training images, those held out for validation not counted."""
         return len(self.train)
 
     @property
     def final_tests(self) -> tuple[str, ...]:
-        """None."""
+        """No test: all are made after every epoch."""
         return ()
 
     @functools.cached_property
     def normalisation(self) -> Normalisation:
-        """By the training images."""
+        """With the statistics of the training images."""
         return Normalisation(self.train, self.config)
 
     def stream(
@@ -122,7 +123,7 @@ class DataSet:
         }
 
     def sample(self) -> Tensor:
-        """The first test images."""
+        """The first SAMPLE test images."""
         return self.normalisation(self.test.images[:SAMPLE])
 
 

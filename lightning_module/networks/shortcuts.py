@@ -78,7 +78,7 @@ class ConstantScaling(Addition):
         self.residual_scale = residual_scale
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        """The scaled sum."""
+        """The sum with both paths scaled."""
         path: Tensor = self.resize(x)
         return self.shortcut_scale * path + self.residual_scale * residual
 

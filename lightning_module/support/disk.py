@@ -146,7 +146,7 @@ class DiskCache:
         return known if isinstance(known, dict) else {}
 
     def get(self, key: str) -> Any:
-        """The value, or None."""
+        """The value kept for this key, None if there is none."""
         return self._known.get(key)
 
     def put(self, key: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Text for a terminal."""
+"""Tables as text, for a terminal."""
 
 from __future__ import annotations
 

@@ -32,13 +32,13 @@ class Progress:
         self.text = ""
 
     def at(self, step: int) -> None:
-        """After each call."""
+        """Move the bar to an optimizer step."""
         self.bar.update(step - self.bar.n)
         if not self.bar.disable:
             self.bar.set_postfix_str(f"{self.text}{self._rate(step):,.0f} images/s", refresh=False)
 
     def epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
-        """After each epoch."""
+        """Show the errors of an epoch: in the bar, or without a terminal as a line."""
         self.text = f"test error {metrics['test/error']:.2f} %, "
         if (
             self.shown
@@ -58,5 +58,5 @@ class Progress:
         return (step - self.first) * self.batch_size / max(1e-9, time.monotonic() - self.started)
 
     def close(self) -> None:
-        """Clear the line."""
+        """Remove the bar from the terminal."""
         self.bar.close()

@@ -24,13 +24,13 @@ class Reporter:
         self.tracker = Tracker()
         self.progress: Progress | None = None
 
-    def start(self, device: str, found: Mapping[str, Any]) -> None:
-        """A new attempt begins at `self.step`; `found` is what it really is (realised.py)."""
+    def start(self, device: str, realised: Mapping[str, Any]) -> None:
+        """A new attempt begins at `self.step`; realised: what the run really is, see realised.py."""
         if not self.writer:
             return
         trainer, logger = self.config.trainer, self.config.logger
         about = {"devices": trainer.processes, "precision": trainer.precision, **provenance(device)}
-        about |= {"activation_checkpoint": trainer.activation_checkpoint, "realised": found}
+        about |= {"activation_checkpoint": trainer.activation_checkpoint, "realised": realised}
         about["batch_norm_images"] = self.config.recipe.batch_size // (
             1 if trainer.sync_batch_norm else trainer.processes
         )
@@ -51,13 +51,13 @@ class Reporter:
         self.progress = Progress(self.cell.name, self.step, recipe.steps, recipe.batch_size, trainer.progress)
 
     def call(self, step: int) -> None:
-        """After each call."""
+        """Remember the optimizer step that was reached, and show it."""
         self.step = step
         if self.progress:
             self.progress.at(step)
 
     def epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
-        """After each epoch."""
+        """Report the metrics at the end of an epoch (1, 2, ...)."""
         if self.writer:
             self.writer.epoch(epoch, step, metrics)
         self.tracker.log(epoch, step, metrics)
@@ -65,7 +65,7 @@ class Reporter:
             self.progress.epoch(epoch, step, metrics)
 
     def event(self, kind: str, **content: Any) -> None:
-        """Anything else worth keeping."""
+        """Keep a fact about the run, such as its layer responses, in the record and in W&B."""
         if self.writer:
             self.writer.event(kind, step=self.step, **content)
         self.tracker.event(kind, step=self.step, **content)

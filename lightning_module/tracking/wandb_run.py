@@ -142,7 +142,7 @@ class Tracker:
         self._try(lambda run: run.log({"epoch": epoch, "step": step, **metrics}))
 
     def event(self, kind: str, **content: Any) -> None:
-        """Anything else worth keeping; plain data, kept in the summary under `events`."""
+        """A fact about the run, as plain data, kept in the summary under `events`."""
         self._events.append({"event": kind, **content})
         self._try(lambda run: run.summary.update({"events": list(self._events)}))
 

@@ -20,10 +20,10 @@ from lightning_module.training import recipe
 from lightning_module.training.step import Graphed, Step, autocast, counted_together
 
 EpochEnd = Callable[[int, int, dict[str, float]], None]
+"""(epoch, step, metrics) -> None."""
 
-
-TOP = 5
-"""Guesses of the second error that is usual on ImageNet."""
+TOP_K = 5
+"""Guesses per image that the top-5 error allows (ImageNet)."""
 
 
 class Classifier(LightningModule):
@@ -102,7 +102,7 @@ class Classifier(LightningModule):
     # Training
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The recipe's, where it stopped."""
+        """The recipe's optimizer, in the state of the checkpoint if there was one."""
         optimizer = recipe.optimizer(self.config.recipe, self.network, fused=True)
         if self._optimizer_state is not None:
             optimizer.load_state_dict(self._optimizer_state)
@@ -122,26 +122,18 @@ class Classifier(LightningModule):
 
     def on_fit_start(self) -> None:
         """Data, sums and the step on their device."""
-        self.stream = self.data.stream(
-            batch_size=self.config.recipe.batch_size,
-            seed=self.config.seed,
-            rank=self.global_rank,
-            processes=self.trainer.world_size,
-            device=self.device,
-        )
-        self.held_out = self.data.tests(
-            batch_size=self.config.trainer.evaluation_batch_size,
-            rank=self.global_rank,
-            processes=self.trainer.world_size,
-            device=self.device,
-        )
+        share: dict[str, Any] = {"rank": self.global_rank, "processes": self.trainer.world_size}
+        share["device"] = self.device
+        batch_size, seed = self.config.recipe.batch_size, self.config.seed
+        self.stream = self.data.stream(batch_size=batch_size, seed=seed, **share)
+        self.held_out = self.data.tests(batch_size=self.config.trainer.evaluation_batch_size, **share)
         self._sums, self._window = self._sums.to(self.device), self._window.to(self.device)
         # Lightning's own optimizer does bookkeeping at each step that nothing here looks at.
         self._optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
         self.one_step = self._step()
-        self._make_step: Callable[..., None] = self.one_step
-        if self._graphed:
-            self._make_step = Graphed(self.one_step, self.device)
+        self._make_step: Callable[..., None] = (
+            Graphed(self.one_step, self.device) if self._graphed else self.one_step
+        )
         on_gpu = self.device.type == "cuda"
         self._random: torch.Generator = (
             torch.cuda.default_generators[self.device.index] if on_gpu else torch.default_generator
@@ -151,12 +143,12 @@ class Classifier(LightningModule):
     def _step(self) -> Step:
         # What comes before a step is little: places in the data set, or a batch that was decoded elsewhere.
         stream = self.stream
-        self.inputs: Callable[[int], tuple[Tensor, ...]]
-        self.inputs = (
-            (lambda step: (stream.places(step),)) if isinstance(stream, TrainStream) else stream.batch
-        )
+        self.inputs: Callable[[int], tuple[Tensor, ...]] = stream.batch
+        batch: Callable[..., tuple[Tensor, Tensor]] = lambda images, labels: (images, labels)  # noqa: E731
+        if isinstance(stream, TrainStream):
+            self.inputs, batch = (lambda step: (stream.places(step),)), stream.augmented
         return Step(
-            stream.augmented if isinstance(stream, TrainStream) else lambda images, labels: (images, labels),
+            batch,
             self.network,
             self._optimizer,
             self.manual_backward if self.trainer.world_size > 1 else Tensor.backward,
@@ -209,11 +201,9 @@ class Classifier(LightningModule):
     # Evaluation, with running statistics, each image once
 
     def on_validation_start(self) -> None:
-        """Training pauses: its time, and statistics that are the same everywhere."""
+        """Stop the clock of training, and let every process test with the running statistics of rank 0."""
         self.seconds_training = self.seconds + time.perf_counter() - self._clock
-        torch.backends.cudnn.benchmark = (
-            False  # whole images come in many shapes, each of which would be tried out
-        )
+        torch.backends.cudnn.benchmark = False  # whole images have many shapes: each would be tried out
         if self.trainer.world_size > 1 and not self.config.trainer.sync_batch_norm:
             for buffer in self.network.buffers():
                 dist.broadcast(buffer, 0)
@@ -232,20 +222,20 @@ class Classifier(LightningModule):
             each = torch.cat(logits, dim=1).log_softmax(2)
             scores = each.logsumexp(1) - math.log(each.shape[1])
             loss = F.nll_loss(scores, labels, reduction="sum")
-            best = scores.topk(min(TOP, scores.shape[1])).indices == labels[:, None]
+            right = scores.topk(min(TOP_K, scores.shape[1])).indices == labels[:, None]
             count = torch.full_like(labels[0], len(labels))
-            sums += torch.stack([loss.double(), (~best[:, 0]).sum(), (~best.any(1)).sum(), count])
-        loss_sum, wrong, far_off, count = self._over_processes(sums).tolist()
+            sums += torch.stack([loss.double(), (~right[:, 0]).sum(), (~right.any(1)).sum(), count])
+        loss_sum, wrong, not_in_top_k, count = self._over_processes(sums).tolist()
         self.evaluation |= {f"{name}/loss": loss_sum / count, f"{name}/error": 100 * wrong / count}
         if self.config.data.name == "imagenet":
-            self.evaluation[f"{name}/top5_error"] = 100 * far_off / count
+            self.evaluation[f"{name}/top5_error"] = 100 * not_in_top_k / count
 
     def on_validation_end(self) -> None:
-        """Training goes on."""
+        """Let cuDNN try its kernels out again: the images of training all have one shape."""
         torch.backends.cudnn.benchmark = True
 
     def on_train_epoch_end(self) -> None:
-        """Read the sums of the epoch and tell them."""
+        """Read the sums of the epoch and report its metrics."""
         if self.interrupted:
             return
         loss, wrong, count = self._over_processes(self._sums).tolist()

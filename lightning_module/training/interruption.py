@@ -25,7 +25,7 @@ class Interruption:
         return self.received is not None
 
     def install(self) -> None:
-        """Take the signals."""
+        """Handle the signals from now on. Outside the main thread, where Python cannot, nothing happens."""
         if threading.current_thread() is threading.main_thread():
             for number in self.signals:
                 signal.signal(number, self._note)
@@ -44,5 +44,5 @@ def leave_with_parent(parent: int) -> None:
     """Get SIGTERM when the process that started this one ends, however it ends; on Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
-        if os.getppid() != parent:  # it was faster
+        if os.getppid() != parent:  # the parent ended before we watched it
             raise SystemExit(1)

@@ -20,14 +20,14 @@ def realised(config: Config, parameters: int, network: nn.Module) -> dict[str, A
     Raises ValueError, in one sentence, if they are not what the configuration says: layers other than model.depth,
     other than the planned `parameters`, rates that are not the learning rate and then each drop of it.
     """
-    layers, found = weight_layers(network), sum(value.numel() for value in network.parameters())
+    layers, learned = weight_layers(network), sum(value.numel() for value in network.parameters())
     if layers != config.model.depth:
         raise ValueError(f"the network has {layers} weight layers, but model.depth={config.model.depth}")
-    if found != parameters:
-        raise ValueError(f"the network has {found} parameters, but {parameters} were planned")
+    if learned != parameters:
+        raise ValueError(f"the network has {learned} parameters, but {parameters} were planned")
     schedule = learning_rates(config.recipe, config.model.depth)
     _check_rates(config.recipe, schedule, config.model.depth)
-    return {"layers": layers, "parameters": found, "learning_rates": schedule}
+    return {"layers": layers, "parameters": learned, "learning_rates": schedule}
 
 
 def weight_layers(network: nn.Module) -> int:
@@ -44,14 +44,14 @@ def learning_rates(recipe: RecipeConfig, depth: int) -> Breakpoints:
     ends = warm_up_end(recipe, depth)
     known = 0 if ends is None else ends
     asked = {step + near for step in (0, known, *recipe.drops, recipe.steps - 1) for near in (-1, 0, 1)}
-    found: Breakpoints = []
+    changes: Breakpoints = []
     for step in sorted(step for step in asked if 0 <= step < recipe.steps):
         rate = learning_rate(recipe, step, known)
-        if not found or not math.isclose(rate, found[-1][1]):
-            found.append((step, rate))
+        if not changes or not math.isclose(rate, changes[-1][1]):
+            changes.append((step, rate))
     if ends is None:
-        found = [(0, recipe.warm_up_learning_rate), (None, found[0][1]), *found[1:]]
-    return found
+        changes = [(0, recipe.warm_up_learning_rate), (None, changes[0][1]), *changes[1:]]
+    return changes
 
 
 def _check_rates(recipe: RecipeConfig, schedule: Breakpoints, depth: int) -> None:

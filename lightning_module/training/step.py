@@ -43,7 +43,7 @@ class Step:
     window: Tensor
 
     def __call__(self, *inputs: Tensor) -> None:
-        """One step."""
+        """Make one optimizer step and add its loss and wrong guesses to the sums."""
         images, labels = self.data(*inputs)
         logits, loss = self.forward(images, labels)
         self.optimizer.zero_grad()
@@ -96,7 +96,7 @@ class Graphed:
         self.failed = False
 
     def __call__(self, *inputs: Tensor) -> None:
-        """One step."""
+        """Make one optimizer step, by the graph once it is recorded."""
         self.made += 1
         if self.failed:
             self.step(*inputs)

@@ -6,5 +6,5 @@ EXPANSION = 1
 
 
 def layers(in_channels: int, width: int, stride: int, bottleneck_stride: str) -> list[Layer]:
-    """A single 3x3."""
+    """A single 3x3, which takes the stride."""
     return [Convolution(in_channels, width, 3, stride)]

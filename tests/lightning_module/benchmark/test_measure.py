@@ -18,7 +18,7 @@ from lightning_module.training.interruption import Interruption
 
 @pytest.fixture
 def brief(monkeypatch):
-    for name, value in (("SECONDS", 0.1), ("WARM_SECONDS", 0.1), ("LEAST", 5), ("PARTS", 2)):
+    for name, value in (("SECONDS", 0.1), ("WARM_SECONDS", 0.1), ("LEAST_STEPS", 5), ("PARTS", 2)):
         monkeypatch.setattr(benchmark, name, value)
     monkeypatch.setattr(ceilings, "SECONDS", 0.01)
 
@@ -58,7 +58,7 @@ def test_it_measures_communication_between_processes(tmp_path):
         "import os\n"
         "if 'RANK' in os.environ:\n"
         "    from lightning_module import benchmark as b\n"
-        "    b.SECONDS, b.WARM_SECONDS, b.LEAST, b.PARTS = 0.1, 0.1, 5, 2\n"
+        "    b.SECONDS, b.WARM_SECONDS, b.LEAST_STEPS, b.PARTS = 0.1, 0.1, 5, 2\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
