@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from small import ROOT, heed_permissions
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["wandb_fixtures"]
 os.environ["OMP_WAIT_POLICY"] = "passive"
@@ -35,22 +37,22 @@ def door(tmp_path: Path) -> Door:
     return run
 
 
-SHARED = {"slurm_cluster": "cluster", "bare_cluster": "cluster", "made": "wandb"}
-"""Fixture -> the group of the tests that use it. In several processes (`pytest -n 2`) one of them runs a group: a
-cluster is slow to set up, and two at once are too much for a small machine."""
+TOGETHER = {
+    "tests/slurm/": "cluster",
+    "tests/reports/test_audit.py": "wandb",
+    "tests/reports/sources/test_wandb": "wandb",
+}
+"""Beginning of a path -> the group of its tests. In several processes (`pytest -n 2`) one of them runs a group: what
+its tests share is slow to set up, and two clusters at once are too much for a small machine."""
 
 
-def _group(item: pytest.Item) -> str:
-    names = getattr(item, "fixturenames", ())
-    return next((group for name, group in SHARED.items() if name in names), "")
+class Together(LoadScopeScheduling):
+    """Every test for itself, but for the groups; the largest group begins first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((group for path, group in TOGETHER.items() if nodeid.startswith(path)), nodeid)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Before xdist looks for groups."""
-    if group := _group(item):
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What mostly waits for a cluster begins first; the rest fills the time."""
-    items.sort(key=lambda item: ("cluster", "wandb", "").index(_group(item)))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """How xdist shares out the tests."""
+    return Together(config, log)
