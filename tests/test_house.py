@@ -55,6 +55,17 @@ def test_a_module_is_no_longer_than_300_lines():
     assert not long
 
 
+def test_the_tests_of_a_module_lie_in_the_folder_of_its_room():
+    rooms: dict[str, set[Path]] = {}
+    for path in product():
+        rooms.setdefault(path.stem.strip("_"), set()).add(path.parent.relative_to(ROOT))
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        stem = path.stem.removeprefix("test_")
+        assert path.parent.relative_to(ROOT / "tests") in rooms.get(
+            stem, {path.parent.relative_to(ROOT / "tests")}
+        )
+
+
 def without(folder: Path, *names: str) -> dict[str, str]:
     """An environment in which these packages cannot be imported, as where they are not installed."""
     folder.mkdir()
