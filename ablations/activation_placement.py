@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ablations.papers import CIFAR_2016
-from ablations.study import Claim, Published, Study, grid
+from ablations.papers import median_2016
+from ablations.study import Claim, Study, grid
 
 PAPER = {  # ResNet-110 and ResNet-164
     "original": (6.61, 5.93),
@@ -45,14 +45,7 @@ STUDY = Study(
     columns="model.activation",
     baseline="original",
     published=[
-        Published(
-            {"model.activation": placement, "model.depth": depth},
-            error,
-            "arXiv:1603.05027, Table 2",
-            "median",
-            runs=5,
-            differs=CIFAR_2016,
-        )
+        median_2016({"model.activation": placement, "model.depth": depth}, error, "Table 2")
         for placement, errors in PAPER.items()
         for depth, error in zip((110, 164), errors, strict=True)
     ],

@@ -1,7 +1,7 @@
 """Basic units, bottlenecks and units of one layer, at equal depth and at equal multiply-adds."""
 
-from ablations.papers import CIFAR_2016
-from ablations.study import Claim, Published, Study, grid
+from ablations.papers import CIFAR_2016, median_2016
+from ablations.study import Claim, Study, grid
 
 PROJECTION = f"{CIFAR_2016}; projections where dimensions change (B)"
 
@@ -24,13 +24,9 @@ STUDY = Study(
     columns="model.block",
     baseline="basic",
     published=[
-        Published(at("basic", 110), 6.61, "arXiv:1603.05027, Table 3", "median", runs=5, differs=CIFAR_2016),
-        Published(
-            at("single_layer", 110), 9.90, "arXiv:1603.05027, Table 3", "median", runs=5, differs=CIFAR_2016
-        ),
-        Published(
-            at("bottleneck", 164), 5.93, "arXiv:1603.05027, Table 3", "median", runs=5, differs=PROJECTION
-        ),
+        median_2016(at("basic", 110), 6.61, "Table 3"),
+        median_2016(at("single_layer", 110), 9.90, "Table 3"),
+        median_2016(at("bottleneck", 164), 5.93, "Table 3", differs=PROJECTION),
     ],
     claims=[
         Claim(

@@ -1,6 +1,6 @@
 """The degradation problem: deeper plain networks are worse, also on the images that they are trained on."""
 
-from ablations.papers import CIFAR_2015
+from ablations.papers import CIFAR_2015, at
 from ablations.study import Claim, Published, Study, grid
 
 FIGURE = "arXiv:1512.03385, Fig. 6, digitised, at 64k steps"
@@ -10,12 +10,6 @@ SMOOTH = f"{CIFAR_2015}; read off a curve that is drawn while training goes on"
 PLAIN = {20: (9.68, 1.33), 32: (10.12, 1.50), 44: (11.38, 2.82), 56: (13.24, 5.80)}
 RESIDUAL = {20: (8.84, 0.71), 32: (7.53, 0.31), 44: (7.19, 0.20), 56: (6.98, 0.14)}
 PRINTED = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97}
-
-
-def at(shortcut: str, depth: int) -> dict[str, object]:
-    """One network of the figure."""
-    return {"model.shortcut": shortcut, "model.depth": depth}
-
 
 STUDY = Study(
     question="Do plain networks get worse with depth, and do shortcuts cure it?",

@@ -1,6 +1,6 @@
 """How strongly layers respond: is a residual function closer to zero than a function without a reference?"""
 
-from ablations.papers import CIFAR_2015
+from ablations.papers import CIFAR_2015, at
 from ablations.study import Claim, Published, Study, grid
 
 FIGURE = "arXiv:1512.03385, Fig. 7, bottom, digitised"
@@ -12,12 +12,6 @@ SORTED = {  # (shortcut, depth): rank by size -> standard deviation of that laye
     ("A", 110): {1: 3.2, 2: 2.0, 10: 1.25, 20: 1.1, 40: 1.0, 55: 0.9, 80: 0.85, 108: 0.7},
 }
 MEAN = "layer_response/mean"
-
-
-def at(shortcut: str, depth: int) -> dict[str, object]:
-    """One network of the figure."""
-    return {"model.shortcut": shortcut, "model.depth": depth}
-
 
 STUDY = Study(
     question="Do residual functions respond less than plain layers, and less the deeper the network is?",

@@ -1,7 +1,12 @@
-"""How the papers' protocols differ from our recipes of the same name, in words, for `Published.differs`.
+"""What the studies that repeat a paper share.
 
-What is the same stands in `conf/recipe`; this is the rest, the same for all numbers of a paper.
+How its protocol differs from our recipe of the same name, in words, for `Published.differs`: what is the same stands in
+`conf/recipe`; this is the rest, the same for all numbers of a paper.
 """
+
+from typing import Any
+
+from ablations.study import Levels, Published
 
 CIFAR_2015 = (
     "two GPUs, so that batch normalisation saw 64 images, where our recipe's sees 128; the paper leaves open "
@@ -18,3 +23,14 @@ IMAGENET_2015 = (
     "subtracted, where our recipe takes the mean colour"
 )
 """arXiv:1512.03385, section 3.4."""
+
+
+def median_2016(levels: Levels, error: float, where: str, **more: Any) -> Published:
+    """An error of arXiv:1603.05027 on CIFAR, which is the median of five runs."""
+    told = {"differs": CIFAR_2016, **more}
+    return Published(levels, error, f"arXiv:1603.05027, {where}", "median", runs=5, **told)
+
+
+def at(shortcut: str, depth: int) -> Levels:
+    """The levels of a network as arXiv:1512.03385 names it: its shortcuts ("none": plain) and its layers."""
+    return {"model.shortcut": shortcut, "model.depth": depth}

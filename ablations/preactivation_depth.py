@@ -1,11 +1,10 @@
 """What pre-activation gains as networks get deeper, up to 1001 layers, on CIFAR-10 and CIFAR-100."""
 
-from ablations.papers import CIFAR_2016
+from ablations.papers import CIFAR_2016, median_2016
 from ablations.study import Claim, Grid, Levels, Published, Study, grid
 
 BEFORE, AFTER = "full_preactivation", "original"
 PLACEMENTS = [AFTER, BEFORE]
-TABLE = "arXiv:1603.05027, Table 3"
 
 
 def networks(depth: int, block: str, shortcut: str, data: list[str], seeds: int) -> Grid:
@@ -49,7 +48,7 @@ STUDY = Study(
     columns="model.activation",
     baseline=AFTER,
     published=[
-        Published(at(*network, activation), error, TABLE, "median", runs=5, differs=CIFAR_2016)
+        median_2016(at(*network, activation), error, "Table 3")
         for network, errors in PAPER.items()
         for activation, error in zip(PLACEMENTS, errors, strict=True)
     ]

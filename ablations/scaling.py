@@ -22,7 +22,7 @@ STUDY = Study(
     question="How much faster is training on several devices, with the same batch shared out and with a larger one?",
     source="arXiv:1512.03385, section 4.2: two GPUs",
     base=["mode=benchmark", "model=resnet_cifar", "data=cifar10", "recipe=he2015_cifar"],
-    cells=sum((on(*each) for each in ON[1:]), start=on(*ON[0])),
+    cells=sum((on(*each) for each in ON), start=Grid(())),
     rows="trainer.devices",
     columns="recipe.batch_size",
     metric="images_per_second",

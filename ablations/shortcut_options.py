@@ -1,16 +1,13 @@
 """The shortcuts A, B and C on CIFAR-10. The paper compares them on ImageNet only."""
 
-from ablations.papers import CIFAR_2015, CIFAR_2016
+from ablations.papers import CIFAR_2015, CIFAR_2016, at, median_2016
 from ablations.study import Claim, Published, Study, grid
 
 TABLE = "arXiv:1512.03385, Table 6"
+WARM_UP = (
+    f"{CIFAR_2016}; warm-up of 400 steps, where our recipe's lasts until the training error is below 80 %"
+)
 PAPER = {20: 8.75, 56: 6.97}
-
-
-def at(shortcut: str, depth: int) -> dict[str, object]:
-    """One cell of the table."""
-    return {"model.shortcut": shortcut, "model.depth": depth}
-
 
 STUDY = Study(
     question="Do projection shortcuts (B, C) beat identity shortcuts (A)?",
@@ -23,15 +20,7 @@ STUDY = Study(
     published=[
         *(Published(at("A", depth), error, TABLE, differs=CIFAR_2015) for depth, error in PAPER.items()),
         Published(at("A", 110), 6.61, TABLE, "mean", std=0.16, runs=5, differs=CIFAR_2015),
-        Published(
-            at("C", 110),
-            12.22,
-            "arXiv:1603.05027, Table 1 (1x1 conv shortcut)",
-            "median",
-            runs=5,
-            differs=f"{CIFAR_2016}; warm-up of 400 steps, where our recipe's lasts until the training error is "
-            "below 80 %",
-        ),
+        median_2016(at("C", 110), 12.22, "Table 1 (1x1 conv shortcut)", differs=WARM_UP),
     ],
     claims=[
         Claim(

@@ -1,9 +1,8 @@
 """What happens to a network whose shortcuts are anything but the identity."""
 
-from ablations.papers import CIFAR_2016
-from ablations.study import Claim, Levels, Published, Study, grid
+from ablations.papers import CIFAR_2016, median_2016
+from ablations.study import Claim, Grid, Levels, Study, grid
 
-TABLE = "arXiv:1603.05027, Table 1"
 FAIL = f"{CIFAR_2016}; printed as “fail”, an error above 20 %"
 
 IDENTITY = {"model.shortcut_type": "identity", "model.shortcut": "A"}
@@ -40,9 +39,6 @@ PRINTED: list[tuple[Levels, float | None]] = [
     (CONVOLUTION, 12.22),
     (DROPOUT, None),
 ]
-CELLS = [
-    grid(**{key.replace(".", "__"): level for key, level in row.items()}, seed=range(5)) for row, _ in PRINTED
-]
 
 
 def worse(text: str, row: Levels, by: float, printed: str) -> Claim:
@@ -54,13 +50,13 @@ STUDY = Study(
     question="Must a shortcut be the identity?",
     source="arXiv:1603.05027, section 3, Table 1",
     base=["model=resnet_cifar", "model.depth=110", "data=cifar10", "recipe=he2016_cifar"],
-    cells=sum(CELLS[1:], CELLS[0]),
+    cells=sum((grid(row, seed=range(5)) for row, _ in PRINTED), start=Grid(())),
     rows="model.shortcut_type",
     baseline=IDENTITY,
     published=[
-        Published(row, error, TABLE, "median", runs=5, differs=CIFAR_2016)
+        median_2016(row, error, "Table 1")
         if error is not None
-        else Published(row, 20, TABLE, "median", runs=5, bound="above", differs=FAIL)
+        else median_2016(row, 20, "Table 1", differs=FAIL, bound="above")
         for row, error in PRINTED
     ],
     claims=[

@@ -49,23 +49,21 @@ class Grid:
         return Grid(self.cells + tuple(cell for cell in other.cells if frozenset(cell.items()) not in known))
 
 
-def grid(**factors: Any) -> Grid:
+def grid(levels: Levels | None = None, **factors: Any) -> Grid:
     """Every combination of the levels given; `model__depth` stands for the key `model.depth`.
 
     A list, tuple or range is a list of levels; anything else, a string too, is one level. A level that is
-    a list itself, such as recipe__drops=[[200, 300], [250]], becomes a tuple.
+    a list itself, such as recipe__drops=[[200, 300], [250]], becomes a tuple. levels: more of them, by key.
     """
-    levels: dict[str, tuple[Any, ...]] = {}
-    for name, given in factors.items():
+    axes: dict[str, tuple[Any, ...]] = {}
+    for name, given in {**(levels or {}), **factors}.items():
         several = given if isinstance(given, list | tuple | range) else (given,)
         key = name.replace("__", ".")
-        levels[key] = tuple(tuple(level) if isinstance(level, list) else level for level in several)
-        for index, level in enumerate(levels[key]):
-            if level in levels[key][:index]:
+        axes[key] = tuple(tuple(level) if isinstance(level, list) else level for level in several)
+        for index, level in enumerate(axes[key]):
+            if level in axes[key][:index]:
                 raise ConfigError(f"cells: {key}={level} stands twice in one grid")
-    return Grid(
-        tuple(dict(zip(levels, choice, strict=True)) for choice in itertools.product(*levels.values()))
-    )
+    return Grid(tuple(dict(zip(axes, choice, strict=True)) for choice in itertools.product(*axes.values())))
 
 
 @dataclass(frozen=True)

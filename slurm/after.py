@@ -57,8 +57,9 @@ def _settle_cell(
     if store.settled(history, attempt.job):
         return Decision("fail", "it failed before the job was started again for another cell")
     errors = {int(path.stem.split("-")[1]): path.read_text() for path in run_folder.glob("error-*.txt")}
+    lines = [line for line in history if (line["job"], line["restart"]) == (attempt.job, attempt.restart)]
     # A failure from before this attempt says nothing of it.
-    starts = [line["time"] for line in history if line["event"] == "start" and attempt.same(_of(line))]
+    starts = [line["time"] for line in lines if line["event"] == "start"]
     ours = known.state != "failed" or (starts and known.status["time"] >= starts[-1])
     state = known.state if ours else "killed"
     if state == "failed":
@@ -70,7 +71,7 @@ def _settle_cell(
             state=state,
             errors=errors,
             nodes=_nodes_by_rank(cell) if errors else [],
-            mine=not any(line["event"] == "busy" and attempt.same(_of(line)) for line in history),
+            mine=not any(line["event"] == "busy" for line in lines),
             job={**job, **cancelled},
             restart=attempt.restart,
             history=history,
@@ -93,10 +94,14 @@ def _settle_cell(
             file.write(said + "\n")
     told = {"unfit": decision.unfit} if decision.unfit else {}
     store.note(run_folder, "end", attempt, action=decision.action, why=decision.why, code=exit_code, **told)
-    # The rank wrote its own traceback; a hint, or another rank's, says more.
-    written = known.status.get("traceback") == decision.traceback and decision.why != MEMORY_HINT
+    # Rank 0 wrote its own traceback, if it could; a hint, or another rank's, says more.
+    text, why, rank = decision.traceback, decision.why, decision.rank
+    written = known.status.get("traceback") == text and why != MEMORY_HINT
     if decision.action == "fail" and known.state != "damaged" and not written:
-        _write_failure(cell, run_folder, decision.why, decision.traceback, decision.rank)
+        with Lock(run_folder):
+            writer = record.Writer(run_folder, cell)
+            writer.finish("failed", store.progress(run_folder), error=why, traceback=text, rank=rank)
+            writer.close()
     return decision
 
 
@@ -104,18 +109,6 @@ def _nodes_by_rank(cell: Cell) -> list[str]:
     """Host name of each rank: SLURM fills one node after the other."""
     hosts = cluster.hostnames(os.environ["SLURM_JOB_NODELIST"])
     return [host for host in hosts for _ in range(int(cell.config["trainer"]["devices"]))]
-
-
-def _of(line: Mapping[str, Any]) -> Attempt:
-    return Attempt(line["job"], line["restart"])
-
-
-def _write_failure(cell: Cell, run_folder: Path, why: str, text: str, rank: int) -> None:
-    """The record of a cell whose rank 0 could not write what happened, or wrote a consequence of it."""
-    with Lock(run_folder):
-        writer = record.Writer(run_folder, cell)
-        writer.finish("failed", store.progress(run_folder), error=why, traceback=text, rank=rank)
-        writer.close()
 
 
 def fits_elsewhere(array: Path, job: Mapping[str, str], unfit: str) -> bool:

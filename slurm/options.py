@@ -84,16 +84,13 @@ class Options:
         flats = [flatten(config) for config in configs]
         for text in self.cells:
             (key, value), _ = read_cells(text)
-            there = dict.fromkeys(str(flat[key]) for flat in flats if key in flat)
-            if not there:
+            there = [flat[key] for flat in flats if key in flat]
+            if value not in there:
                 keys = dict.fromkeys(key for flat in flats for key in flat)
-                raise ConfigError(
-                    f'hydra.launcher.cells has "{text}": no cell has {key}; {nearest(key, keys)}'
-                )
-            if not any(key in flat and flat[key] == value for flat in flats):
-                raise ConfigError(
-                    f'hydra.launcher.cells has "{text}": no cell has {key}={value}; {nearest(value, there)}'
-                )
+                missing, near = f"{key}={value}", nearest(value, dict.fromkeys(map(str, there)))
+                if not there:
+                    missing, near = key, nearest(key, keys)
+                raise ConfigError(f'hydra.launcher.cells has "{text}": no cell has {missing}; {near}')
 
     @property
     def more_sbatch(self) -> dict[str, Any]:

@@ -36,14 +36,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one job asks of SLURM. mem: of each node. minutes: the time limit. cells: that share the job."""
+    """What one job asks of SLURM, by submitit's names. mem: of each node. time: the limit, minutes.
+
+    cells: that share the job.
+    """
 
     nodes: int
-    tasks_per_node: int
+    ntasks_per_node: int
     gpus_per_node: str | None
     cpus_per_task: int
     mem: str
-    minutes: int
+    time: int
     partition: str | None
     constraint: str | None
     exclude: str | None
@@ -52,10 +55,10 @@ class Resources:
     def __str__(self) -> str:
         gpus = f", GPUs {self.gpus_per_node}" if self.gpus_per_node else ""
         nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
-        ranks = f"{nodes} x {self.tasks_per_node} rank{'s' * (self.tasks_per_node != 1)}"
+        ranks = f"{nodes} x {self.ntasks_per_node} rank{'s' * (self.ntasks_per_node != 1)}"
         if self.cells > 1:
             ranks = f"{self.cells} cells a job"
-        limit = f"{self.minutes // 60}:{self.minutes % 60:02} h"
+        limit = f"{self.time // 60}:{self.time % 60:02} h"
         return f"{ranks}, {self.cpus_per_task} CPUs each{gpus}, {self.mem}, {limit}"
 
 
@@ -147,11 +150,11 @@ def resources(cell: Cell, options: Options, limits: Limits, speed: Speed) -> Res
         )
     return Resources(
         nodes=nodes,
-        tasks_per_node=tasks,
+        ntasks_per_node=tasks,
         gpus_per_node=gpus,
         cpus_per_task=cores,
         mem=memory,
-        minutes=limit,
+        time=limit,
         partition=options.partition,
         constraint=options.constraint,
         exclude=options.exclude,
@@ -167,7 +170,7 @@ def arrays(wanted: Sequence[tuple[T, Resources]], largest: int) -> list[tuple[Re
     groups: dict[Resources, list[T]] = {}
     for item, needs in wanted:
         groups.setdefault(needs, []).append(item)
-    ordered = sorted(groups.items(), key=lambda group: -group[0].minutes)
+    ordered = sorted(groups.items(), key=lambda group: -group[0].time)
     return [
         (needs, items[start : start + largest * needs.cells])
         for needs, items in ordered

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import submitit
@@ -82,10 +83,11 @@ def executor(
     folder: Path, needs: Resources, options: Options, throttle: int, code: Path, elements: int
 ) -> Executor:
     """What submits one array. folder: of the array, whose name is the job's. code: the program that it runs."""
-    known = commit()
+    known, asked = commit(), asdict(needs)
+    shared = asked.pop("cells") > 1
     setup = [
         *TRAP.strip().splitlines(),
-        *(SHARED.strip().splitlines() if needs.cells > 1 else []),
+        *(SHARED.strip().splitlines() if shared else []),
         *([f"export RESIDUAL_COMMIT={known}"] if known else []),
         *options.setup,
     ]
@@ -94,18 +96,10 @@ def executor(
     start = shlex.quote(str(code / "slurm" / "start.py"))
     after = f'-u {start} after {shlex.quote(str(folder))} "$srun_code"'
     wanted = {
+        **asked,
         "job_name": folder.name,
-        "partition": needs.partition,
         "account": options.account,
         "qos": options.qos,
-        "time": needs.minutes,
-        "nodes": needs.nodes,
-        "ntasks_per_node": needs.tasks_per_node,
-        "gpus_per_node": needs.gpus_per_node,
-        "cpus_per_task": needs.cpus_per_task,
-        "mem": needs.mem,
-        "constraint": needs.constraint,
-        "exclude": needs.exclude,
         "array_parallelism": throttle,
         "signal_delay_s": options.signal_seconds,
         "stderr_to_stdout": True,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ablations.sweep import live, manifest
 from lightning_module.cell import record
@@ -78,16 +77,31 @@ def survey(runs: Path, wanted: Sequence[str] = ()) -> list[SubmittedCell]:
 
     A name is a study or another sweep, a cell's identity (or its beginning) or the cell's name.
     """
-    arrays = store.arrays(runs)
     places: dict[str, tuple[store.Array, int]] = {}
     names: dict[str, str] = {}
-    for array in arrays:  # the newest submission of a cell counts
+    sweeps: dict[str, dict[str, str]] = {}  # the names of a sweep's cells
+    for array in store.arrays(runs):  # the newest submission of a cell counts
         for index, cell in enumerate(array.cells):
-            places[cell["identity"]] = (array, index)
-            names[cell["identity"]] = cell["name"]
-    chosen = choose(runs, arrays, names, wanted)
+            identity, name = cell["identity"], cell["name"]
+            places[identity], names[identity] = (array, index), name
+            sweeps.setdefault(array.sweep, {})[identity] = name
+    for path in manifest.newest_first(runs) if wanted else []:  # these have cells that were not submitted too
+        sweeps[path.stem] = {cell["identity"]: cell["name"] for cell in manifest.read(path).cells}
+    chosen: dict[str, str] = {} if wanted else names
+    for word in wanted:
+        hits = sweeps.get(word) or {
+            key: name
+            for key, name in names.items()
+            if name == word or (len(word) > 3 and key.startswith(word))
+        }
+        if not hits:
+            raise ConfigError(
+                f"{word} is no study, sweep or cell here; {nearest(word, [*sweeps, *names.values()])}"
+            )
+        names |= hits
+        chosen |= hits
     jobs = cluster.jobs(sorted({places[identity][0].name for identity in chosen if identity in places}))
-    return [_status(runs, identity, names[identity], places.get(identity), jobs) for identity in chosen]
+    return [_status(runs, identity, name, places.get(identity), jobs) for identity, name in chosen.items()]
 
 
 def _status(
@@ -109,11 +123,8 @@ def _status(
         cancelled = cancelled or store.scancelled(runs, array, index)
     # A job may go on for another cell that shares it.
     over = array.cells_per_job > 1 and known.state in record.FINAL
-    stopped = (
-        str(json.loads((folder / "stopped.json").read_text())["why"])
-        if (folder / "stopped.json").exists()
-        else ""
-    )
+    note = folder / "stopped.json"
+    stopped = str(json.loads(note.read_text())["why"]) if note.exists() else ""
     submitted = (folder / "job.json").exists()
     word, reason = job_state(known, None if over else job, stopped, submitted, cancelled)
     return SubmittedCell(
@@ -124,35 +135,6 @@ def _status(
         index=index,
         job=job,
     )
-
-
-def choose(
-    runs: Path, arrays: Iterable[store.Array], names: dict[str, str], wanted: Sequence[str]
-) -> list[str]:
-    """Identities of the cells that these words name, without words of all; `names` gains what was not submitted."""
-    if not wanted:
-        return list(names)
-    chosen: dict[str, None] = {}
-    sweeps: dict[str, list[Mapping[str, Any]]] = {}
-    for array in arrays:
-        sweeps.setdefault(array.sweep, []).extend(array.cells)
-    for path in manifest.newest_first(runs):
-        sweeps[path.stem] = list(manifest.read(path).cells)
-    for word in wanted:
-        if word in sweeps:
-            cells = sweeps[word]
-            names.update({cell["identity"]: cell["name"] for cell in cells})
-            hits = [cell["identity"] for cell in cells]
-        else:
-            hits = [
-                key for key, name in names.items() if name == word or (len(word) > 3 and key.startswith(word))
-            ]
-        if not hits:
-            raise ConfigError(
-                f"{word} is no study, sweep or cell here; {nearest(word, [*sweeps, *names.values()])}"
-            )
-        chosen.update(dict.fromkeys(hits))
-    return list(chosen)
 
 
 def table(cells: Sequence[SubmittedCell], runs: Path) -> str:

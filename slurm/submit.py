@@ -9,16 +9,16 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ablations.sweep import estimate
-from ablations.sweep.plan import Sweep, announce, decide
-from ablations.sweep.preflight import check_data, check_records, writable
+from ablations.sweep.plan import ACTIONS, Sweep, announce
+from ablations.sweep.preflight import check_data, check_records
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
-from lightning_module.support.disk import ROOT, Busy, Lock, write_json
+from lightning_module.support.disk import ROOT, Lock, write_json
 from lightning_module.support.errors import ConfigError
 from slurm import cluster, script, store
 from slurm.options import Options
@@ -62,17 +62,6 @@ def snapshot(runs: Path) -> Path:
     return target
 
 
-@contextlib.contextmanager
-def _one_client(runs: Path) -> Iterator[None]:
-    """Two clients that submit at the same time would both find a cell not queued."""
-    with contextlib.ExitStack() as stack:
-        while True:
-            with contextlib.suppress(Busy):  # after a second; the other client may need a minute
-                stack.enter_context(Lock(runs / store.FOLDER))
-                break
-        yield
-
-
 def active(runs: Path, cells: Sequence[Cell]) -> dict[str, cluster.Job]:
     """identity -> job of those cells that are queued or running now."""
     wanted = {cell.identity for cell in cells}
@@ -95,7 +84,8 @@ def submit(
     Every cell and every array is checked first, so an error leaves nothing behind.
     """
     runs = runs.absolute()
-    with _one_client(runs), cluster.outside_of_jobs():
+    # Two clients that submit at the same time would both find a cell not queued; each may need a minute.
+    with Lock(runs / store.FOLDER, patience=math.inf), cluster.outside_of_jobs():
         there = active(runs, cells)
         left = [cell for cell in cells if cell.identity not in there]
         measured = estimate.measured(runs)
@@ -143,15 +133,15 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
         limits = site.limits(options.of(cell.config).partition)
         known = record.read(runs / cell.identity)
         check_records([known])
-        if decide(known) in ("run", "resume", "retry"):
+        if ACTIONS[known.state] in ("run", "resume", "retry"):
             todo.append(for_cluster(cell, limits.gpus > 0))
         elif known.damage:
             print(f"  {cell.name}: {known.damage}")
         else:
             done += known.state in record.FINAL
     check_data(todo)  # also downloads what is missing: compute nodes are often offline
-    with writable(sweep.runs):  # before the jobs: reports must know what runs, whatever happens here
-        announce(sweep, kind(todo[0]) if todo else "gpu")
+    # Before the jobs: reports must know what runs, whatever happens here.
+    announce(sweep, kind(todo[0]) if todo else "gpu")
     submitted, there = submit(todo, runs, options, name, site)
     print(
         f"{name}: {len(sweep.cells)} cell{'s' * (len(sweep.cells) != 1)}, {done} finished before, "

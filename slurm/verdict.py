@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -93,11 +94,8 @@ def cause(errors: Mapping[int, str]) -> tuple[int, str] | None:
 
 def stalled(history: Sequence[Mapping[str, Any]]) -> int:
     """How many starts in a row, up to the last one, began at the same step: it made no progress between them."""
-    starts = [line for line in history if line["event"] == "start"]
-    return next(
-        (count for count, line in enumerate(reversed(starts)) if line["step"] != starts[-1]["step"]),
-        len(starts),
-    )
+    steps = [line["step"] for line in history if line["event"] == "start"]
+    return sum(1 for _ in itertools.takewhile(lambda step: step == steps[-1], reversed(steps)))
 
 
 def signature(traceback: str) -> tuple[object, ...]:
@@ -117,18 +115,19 @@ def decide_job(seen: Evidence) -> Decision:
         return Decision("leave", f"SLURM says that the job is {seen.job.get('JobState', 'unknown')}")
     if first := cause(seen.errors):
         rank, text = first
-        if NODE_FAULT in last_line(text) or HARDWARE.search(last_line(text)):
+        why = last_line(text)
+        if NODE_FAULT in why or HARDWARE.search(why):
             faults = [*seen.unfit, seen.nodes[rank]]
             nodes = len(set(faults))
             if nodes > MAX_UNFIT_NODES:
-                return Decision("fail", f"the same on {nodes} nodes: {last_line(text)}", text, rank)
-            if len(faults) > seen.max_requeues:
-                why = f"{len(faults)} times, and SLURM does not keep the job off {faults[-1]}: {last_line(text)}"
-                return Decision("fail", why, text, rank)
-            return Decision("elsewhere", last_line(text), text, rank, faults[-1])
-        if MEMORY.search(last_line(text)):
-            return Decision("fail", MEMORY_HINT, text, rank)
-        return Decision("fail", last_line(text), text, rank)
+                why = f"the same on {nodes} nodes: {why}"
+            elif len(faults) > seen.max_requeues:
+                why = f"{len(faults)} times, and SLURM does not keep the job off {faults[-1]}: {why}"
+            else:
+                return Decision("elsewhere", why, text, rank, faults[-1])
+        elif MEMORY.search(why):
+            why = MEMORY_HINT
+        return Decision("fail", why, text, rank)
     if seen.state == "damaged":
         return Decision("fail", "the record is damaged; nothing was changed")
     if seen.oom:

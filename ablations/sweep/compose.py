@@ -107,9 +107,9 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
 def check_choices(overrides: Sequence[str]) -> None:
     """ConfigError for a group's choice, hydra's own groups included, that does not exist."""
     for override in parse_overrides(overrides):
-        allowed = groups().get(override.key_or_group)
-        for value in values_of(override) if allowed is not None else []:
-            if allowed is not None and value not in allowed:
+        allowed = groups().get(override.key_or_group, [])
+        for value in values_of(override) if allowed else []:
+            if value not in allowed:
                 raise ConfigError(f"{override.key_or_group}={value} is not known; {nearest(value, allowed)}")
 
 
@@ -169,23 +169,16 @@ def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _set(config: dict[str, Any], text: str) -> None:
     whole = str(_parsed(text).key_or_group)
-    *path, leaf = whole.split(".")
-    branch: Any = config
-    done: list[str] = []
-    for part in [*path, leaf]:
-        if not isinstance(branch, dict) or part not in branch:
-            here = ".".join(done)
-            prefix = here + "." if here else ""
-            keys = [prefix + key for key in branch] if isinstance(branch, dict) else []
-            if not keys:
-                raise ConfigError(f"{whole} is not a key; {here} is a value")
-            raise ConfigError(f"{whole} is not a key; {nearest(prefix + part, keys)}")
-        done.append(part)
-        if len(done) <= len(path):
-            branch = branch[part]
-    if isinstance(branch[leaf], dict):
+    branch, node, path = config, config, ""
+    for part in whole.split("."):
+        if not isinstance(node, dict) or not node:
+            raise ConfigError(f"{whole} is not a key; {path[:-1]} is a value")
+        if part not in node:
+            raise ConfigError(f"{whole} is not a key; {nearest(path + part, [path + key for key in node])}")
+        branch, node, path = node, node[part], f"{path}{part}."
+    if isinstance(node, dict):
         raise ConfigError(f"{text} would replace a whole section; set {whole}.KEY")
-    branch[leaf] = plain_value(text)
+    branch[part] = plain_value(text)
 
 
 @functools.lru_cache(maxsize=16384)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ablations.sweep.plan import Sweep, announce, decide
-from ablations.sweep.pool import run_pool
-from ablations.sweep.preflight import check_data, check_records, writable
+from ablations.sweep.plan import ACTIONS, Sweep, announce
+from ablations.sweep.pool import run_pool, train_one
+from ablations.sweep.preflight import check_data, check_records
 from lightning_module.cell import record
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import Cell
 from lightning_module.cell.record import Record
-from lightning_module.support.disk import Busy
 from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import aligned
 from lightning_module.training.interruption import Interruption
@@ -26,24 +25,23 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     """
     records = {cell.identity: record.read(sweep.runs / cell.identity) for cell in sweep.cells}
     check_records(records.values())
-    todo = [cell for cell in sweep.cells if decide(records[cell.identity]) in ("run", "resume", "retry")]
+    todo = [
+        cell for cell in sweep.cells if ACTIONS[records[cell.identity].state] in ("run", "resume", "retry")
+    ]
     if todo:
         check_machine(todo)
     check_data(todo)
-    with writable(sweep.runs):
-        announce(sweep, device_kind(todo[0]) if todo else "cpu")
+    announce(sweep, device_kind(todo[0]) if todo else "cpu")
     _print_counts(sweep, records, todo)
     interruption = Interruption()
     if jobs > 1 and todo:
         records |= run_pool(todo, sweep.runs, jobs, interruption)
         todo = []
     for number, cell in enumerate(todo, start=1):
-        print(
-            f"[{number}/{len(todo)}] {cell.name}: {decide(records[cell.identity])}  {sweep.runs / cell.identity}",
-            flush=True,
-        )
-        _run(cell, interruption)
-        records[cell.identity] = record.read(sweep.runs / cell.identity)
+        folder, action = sweep.runs / cell.identity, ACTIONS[records[cell.identity].state]
+        print(f"[{number}/{len(todo)}] {cell.name}: {action}  {folder}", flush=True)
+        train_one(cell, interruption)
+        records[cell.identity] = record.read(folder)
         if interruption:
             break
     for identity, known in records.items():
@@ -90,16 +88,6 @@ def check_machine(cells: Sequence[Cell]) -> None:
                 f"trainer.devices={trainer.devices}, but this machine has {gpus} GPUs; "
                 f"use at most {gpus}, or trainer.accelerator=cpu"
             )
-
-
-def _run(cell: Cell, interruption: Interruption) -> None:
-    from lightning_module import train  # Lightning: only when there is something to train
-
-    try:
-        interruption.install()
-        train.run(cell, interruption)
-    except (Busy, record.RecordError) as error:
-        print(f"  {error}")
 
 
 def _print_counts(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) -> None:

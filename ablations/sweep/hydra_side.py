@@ -49,28 +49,30 @@ class StudySweeper(Sweeper):
         return launcher.launch([cell.overrides for cell in asked.cells], initial_job_idx=0)
 
 
-class LocalLauncher(Launcher):
-    """Cells run on this machine. Everything is checked before the first one starts; finished ones are left out.
-
-    asked: what to run; set by the sweeper.
-    """
-
-    __module__ = "hydra_plugins.residual_ablations"  # where Hydra looks for it
+class SweepLauncher(Launcher):
+    """What runs a whole sweep at once. asked: the sweep; set by the sweeper. parameters: of `hydra.launcher`."""
 
     asked: Sweep
 
-    def __init__(self, jobs: int = 1) -> None:
-        self.jobs = jobs
+    def __init__(self, **parameters: Any) -> None:
+        self.parameters: Any = OmegaConf.to_container(OmegaConf.create(parameters))
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Nothing to prepare: cells are composed by ablations.sweep.plan."""
+
+
+class LocalLauncher(SweepLauncher):
+    """Cells run on this machine. Everything is checked before the first one starts; finished ones are left out."""
+
+    __module__ = "hydra_plugins.residual_ablations"  # where Hydra looks for it
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the cells; SystemExit 1 at the end if one of them failed. Nobody reads what Hydra gets back."""
         from ablations.sweep.here import run_sweep
         from lightning_module.support.errors import ConfigError
 
-        if not isinstance(self.jobs, int) or self.jobs < 1:
-            raise ConfigError(f"hydra.launcher.jobs={self.jobs} is not allowed; a whole number, at least 1")
-        run_sweep(self.asked, self.jobs)
+        jobs = self.parameters["jobs"]
+        if not isinstance(jobs, int) or jobs < 1:
+            raise ConfigError(f"hydra.launcher.jobs={jobs} is not allowed; a whole number, at least 1")
+        run_sweep(self.asked, jobs)
         return []

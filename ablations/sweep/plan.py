@@ -15,7 +15,7 @@ from ablations.sweep.compose import compose, groups, make_cell, parse_overrides
 from ablations.sweep.manifest import Manifest, slug
 from ablations.sweep.request import Request, study_request
 from lightning_module.cell.identity import Cell, canonical, difference
-from lightning_module.cell.record import FILE, Record, State
+from lightning_module.cell.record import FILE, State
 from lightning_module.support.errors import ConfigError
 
 
@@ -180,9 +180,19 @@ def _departures(cells: Sequence[Cell], own: Sequence[tuple[str, ...]]) -> tuple[
 def announce(sweep: Sweep, kind: str) -> Path:
     """Write the manifest of a sweep before its cells run, with the time that they are expected to take.
 
-    kind: of the device, "gpu" or "cpu". A cell that ran before keeps what was expected of it then: from its
-    own record anything can be predicted.
+    kind: of the device, "gpu" or "cpu". ConfigError if the runs folder does not take it.
     """
+    try:
+        return manifests.write(sweep.runs, _with_expected(sweep, kind))
+    except OSError as error:
+        raise ConfigError(
+            f"runs={sweep.runs} is not a folder one can write to ({error.strerror}); "
+            "choose another with runs=FOLDER"
+        ) from error
+
+
+def _with_expected(sweep: Sweep, kind: str) -> Manifest:
+    """A cell that ran before keeps what was expected of it then: from its own record anything can be predicted."""
     before = manifests.earlier(sweep.runs, sweep.manifest.name)
     expected = dict(before.expected) if before else {}
     source = before.expected_from if before else ""
@@ -195,8 +205,7 @@ def announce(sweep: Sweep, kind: str) -> Path:
             trainer = cell.config["trainer"]
             expected[cell.identity] = speed.hours(cell.to_json(), trainer["devices"] * trainer["nodes"])
     kept = {cell.identity: expected[cell.identity] for cell in sweep.cells if cell.identity in expected}
-    told = replace(sweep.manifest, expected=kept, expected_from=source)
-    return manifests.write(sweep.runs, told)
+    return replace(sweep.manifest, expected=kept, expected_from=source)
 
 
 def study_manifest(name: str, overrides: Sequence[str] = ()) -> Manifest:
@@ -215,8 +224,3 @@ ACTIONS: Mapping[State, str] = {
     "damaged": "damaged",
 }
 """What to do with a cell in each state; of "busy", "done" and "damaged" nothing."""
-
-
-def decide(record: Record) -> str:
-    """What to do with a cell that has this record."""
-    return ACTIONS[record.state]

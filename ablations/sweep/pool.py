@@ -123,18 +123,24 @@ def _status(cell: Cell, runs: Path, going: set[str], ended: record.Record | None
     )
 
 
+def train_one(cell: Cell, interruption: Interruption) -> None:
+    """Train a cell in this process; a cell that must be left alone is, with the reason on standard output."""
+    from lightning_module import train  # Lightning: only when there is something to train
+
+    try:
+        interruption.install()
+        train.run(cell, interruption)
+    except (Busy, record.RecordError) as error:
+        print(f"  {error}")
+
+
 def main(path: str, cpus: str, parent: str) -> None:
     """In the process of a cell: train the cell in this file on these cores."""
     interruption = Interruption()
     interruption.install()
     leave_with_parent(int(parent))  # this cell saves; the same command then goes on from there
     os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
-    from lightning_module import train
-
-    try:
-        train.run(Cell.read(Path(path)), interruption)
-    except (Busy, record.RecordError) as error:
-        print(error)
+    train_one(Cell.read(Path(path)), interruption)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lightning_module.support.errors import ConfigError
@@ -12,17 +10,6 @@ from lightning_module.support.errors import ConfigError
 if TYPE_CHECKING:
     from lightning_module.cell.identity import Cell
     from lightning_module.cell.record import Record
-
-
-@contextmanager
-def writable(runs: Path) -> Iterator[None]:
-    """ConfigError if what is done in this block fails because of the runs folder."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"runs={runs} is not a folder one can write to ({error.strerror}); choose another with runs=FOLDER"
-        ) from error
 
 
 def check_records(records: Iterable[Record]) -> None:

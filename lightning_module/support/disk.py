@@ -57,11 +57,12 @@ class Busy(Exception):
 class Lock:
     """A lock file in a folder; the kernel releases it however the process ends. `with Lock(folder): ...`
 
-    Raises Busy if another process holds it, ConfigError if the folder is not writable or cannot be locked.
+    Raises Busy if another process still holds it after `patience` seconds, ConfigError if the folder is not writable
+    or cannot be locked.
     """
 
-    def __init__(self, folder: Path, file: str = "lock") -> None:
-        self.folder, self.file = folder, file
+    def __init__(self, folder: Path, file: str = "lock", patience: float = READERS_SECONDS) -> None:
+        self.folder, self.file, self.patience = folder, file, patience
         self.handle = -1
 
     def __enter__(self) -> Lock:
@@ -74,7 +75,7 @@ class Lock:
                 "choose another with runs=FOLDER"
             ) from error
         # A reader holds it for a moment to find out whether anybody else does: see is_held.
-        end = time.monotonic() + READERS_SECONDS
+        end = time.monotonic() + self.patience
         while True:
             try:
                 fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -49,13 +49,13 @@ def speed(seconds: dict[int, float]) -> Speed:
 
 def test_a_deep_network_gets_more_time_than_a_shallow_one() -> None:
     shallow, deep = (asked(cell(depth), Options(), ANY) for depth in (20, 1202))
-    assert shallow.minutes < deep.minutes
-    assert (deep.gpus_per_node, deep.tasks_per_node, deep.nodes) == ("1", 1, 1)
+    assert shallow.time < deep.time
+    assert (deep.gpus_per_node, deep.ntasks_per_node, deep.nodes) == ("1", 1, 1)
 
 
 def test_a_benchmark_needs_no_more_time_for_a_long_recipe() -> None:
     long = cell(1202, mode="benchmark")
-    assert asked(long, Options(), ANY).minutes == 15 < asked(cell(1202), Options(), ANY).minutes
+    assert asked(long, Options(), ANY).time == 15 < asked(cell(1202), Options(), ANY).time
 
 
 def test_what_was_measured_corrects_the_estimate() -> None:
@@ -63,18 +63,18 @@ def test_what_was_measured_corrects_the_estimate() -> None:
     steps = {depth: assumed.step_seconds(cell(depth).to_json(), 1) for depth in (20, 56, 110)}
     slow = speed({depth: 10 * steps[depth] for depth in (20, 56)})
     assert slow.step_seconds(cell(110).to_json(), 1) == pytest.approx(10 * steps[110])
-    assert asked(cell(110), Options(), ANY, slow).minutes > asked(cell(110), Options(), ANY).minutes
+    assert asked(cell(110), Options(), ANY, slow).time > asked(cell(110), Options(), ANY).time
 
 
 def test_small_cells_share_a_device() -> None:
     alone, shared = (
         asked(cell(), Options(cells_per_device=cells), ANY, speed({20: 0.0001})) for cells in (1, 8)
     )
-    assert (shared.tasks_per_node, shared.gpus_per_node, shared.cells) == (8, "1", 8)
+    assert (shared.ntasks_per_node, shared.gpus_per_node, shared.cells) == (8, "1", 8)
     assert gigabytes(shared.mem) == 8 * gigabytes(alone.mem)
-    assert shared.minutes >= alone.minutes, "at worst they take turns"
+    assert shared.time >= alone.time, "at worst they take turns"
     several = asked(cell(devices=2), Options(cells_per_device=8), ANY)
-    assert (several.tasks_per_node, several.cells) == (2, 1)
+    assert (several.ntasks_per_node, several.cells) == (2, 1)
     with pytest.raises(ConfigError, match="80 tasks.*cells_per_device"):
         asked(cell(), Options(cells_per_device=80), ANY)
     assert [len(cells) for _, cells in arrays([(number, shared) for number in range(20)], largest=2)] == [
@@ -94,8 +94,8 @@ def test_the_user_decides_for_the_sweep_and_for_one_cell() -> None:
     options = parse_options(
         {"time": "2:00:00", "mem": "20G", "cells": ["model.depth=1202 time=2-00 mem=9000"]}
     )
-    assert asked(cell(20), options, ANY).minutes == 120
-    assert asked(cell(1202), options, ANY).minutes == 2880
+    assert asked(cell(20), options, ANY).time == 120
+    assert asked(cell(1202), options, ANY).time == 2880
     assert (asked(cell(20), options, ANY).mem, asked(cell(1202), options, ANY).mem) == ("20G", "9000")
 
 
@@ -122,7 +122,7 @@ def test_generic_resources_other_than_gpus_are_the_user_s() -> None:
 
 
 def test_a_long_cell_takes_the_partition_s_limit_and_resumes() -> None:
-    assert asked(cell(1202), Options(), Limits(minutes=45, cpus=64, mem_gb=64, gpus=1)).minutes == 45
+    assert asked(cell(1202), Options(), Limits(minutes=45, cpus=64, mem_gb=64, gpus=1)).time == 45
 
 
 @pytest.mark.parametrize(

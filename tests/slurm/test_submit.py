@@ -82,7 +82,7 @@ def test_plan_report_and_time_limit_agree(
     (array,), _ = submit(made.cells, runs, Options(), "sweep", SITE)
     devices = made.cells[0].config["trainer"]["devices"]
     needed = SAFETY * (START_SECONDS + 3600 * planned / devices) / 60
-    assert array.needs.minutes == min(limit for limit in LIMITS if limit >= needed) == minutes
+    assert array.needs.time == min(limit for limit in LIMITS if limit >= needed) == minutes
 
 
 @pytest.mark.parametrize(
@@ -99,4 +99,4 @@ def test_a_job_with_fewer_cores_than_were_measured_gets_more_time(
     assert planned_hours(runs, capsys, asked) == pytest.approx(64000 * 0.1 / 3600)
     made = sweep(request([*asked, f"runs={runs}"]), [])
     (array,), _ = submit(made.cells, runs, Options(cpus_per_task=cores), "sweep", SITE)
-    assert array.needs.minutes == limit
+    assert array.needs.time == limit
