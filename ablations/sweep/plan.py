@@ -218,5 +218,5 @@ ACTIONS: Mapping[State, str] = {
 
 
 def decide(record: Record) -> str:
-    """What to do with a cell that has this record."""
+    """What to do with a cell whose record this is; see ACTIONS."""
     return ACTIONS[record.state]
