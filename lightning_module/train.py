@@ -45,7 +45,7 @@ from lightning_module.training.device_memory import (
 )
 from lightning_module.training.interruption import Interruption, leave_with_parent
 from lightning_module.training.realised import realised
-from lightning_module.training.sync_batch_norm import synchronise
+from lightning_module.training.sync_batch_norm import synchronise_batch_norm
 
 MULTIPLY_ADDS_PER_THREAD = 5e7
 """Work per layer and batch that is worth a CPU thread."""
@@ -239,7 +239,7 @@ def _network(config: Config, classes: int) -> nn.Module:
     if config.trainer.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.trainer.processes > 1 and config.trainer.sync_batch_norm:
-        network = synchronise(network, gpu=_on_gpu(config))
+        network = synchronise_batch_norm(network, gpu=_on_gpu(config))
     if config.trainer.compile:
         for module in network.modules():
             if isinstance(module, Unit):

@@ -18,14 +18,15 @@ Flat = Mapping[str, Any]
 
 def override(key: str, level: Any) -> str:
     """A level as one would type it: ("seed", 0) -> "seed=0"; truth, nothing and lists in Hydra's spelling."""
-    return f"{key}={_spelled(level)}"
+    return f"{key}={spelled(level)}"
 
 
-def _spelled(level: Any) -> str:
+def spelled(level: Any) -> str:
+    """A value in Hydra's spelling: true, null, [1,2]."""
     if level is None or isinstance(level, bool):
         return {None: "null", True: "true", False: "false"}[level]
     if isinstance(level, list | tuple):
-        return "[" + ",".join(map(_spelled, level)) + "]"
+        return "[" + ",".join(map(spelled, level)) + "]"
     return str(level)
 
 

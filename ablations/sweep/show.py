@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablations.sweep import estimate
+from ablations.sweep.check_study import spelled
 from ablations.sweep.manifest import Manifest
 from ablations.sweep.plan import ACTIONS, Sweep
 from lightning_module.cell import price, record
@@ -184,10 +185,6 @@ def difference_text(a: tuple[str, Mapping[str, Any]], b: tuple[str, Mapping[str,
         return f"{a[0]} and {b[0]} are the same cell."
     lines = [
         ("key", a[0], b[0]),
-        *((key, *("–" if v is None else _word(v) for v in pair)) for key, pair in differing.items()),
+        *((key, *("–" if v is None else spelled(v) for v in pair)) for key, pair in differing.items()),
     ]
     return "\n".join(aligned(lines))
-
-
-def _word(value: Any) -> str:
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)

@@ -52,8 +52,8 @@ class Floor:
         return max(self.arithmetic, self.copy, self.launches or 0.0)
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was told."""
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done all its work; on the CPU it always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -62,17 +62,17 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
     """Time of one call in the fastest of the batches of calls that fit into SECONDS."""
     call()
     call()
-    synchronise(device)
+    wait_for(device)
     started = time.perf_counter()
     call()
-    synchronise(device)
+    wait_for(device)
     repeat = max(1, int(SECONDS / 5 / max(1e-7, time.perf_counter() - started)))
     best, over = float("inf"), time.perf_counter() + SECONDS
     while best == float("inf") or time.perf_counter() < over:
         started = time.perf_counter()
         for _ in range(repeat):
             call()
-        synchronise(device)
+        wait_for(device)
         best = min(best, (time.perf_counter() - started) / repeat)
     return best
 

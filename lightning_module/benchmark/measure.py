@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lightning_module.benchmark import energy
-from lightning_module.benchmark.ceilings import ceilings, floor, synchronise
+from lightning_module.benchmark.ceilings import ceilings, floor, wait_for
 from lightning_module.networks.cost import cost
 from lightning_module.training.classifier import Classifier
 from lightning_module.training.device_memory import peak_memory
@@ -138,7 +138,7 @@ class Benchmark(Classifier):
             self._make_step(*self.inputs(self.place))
             self.place += 1
             marks.append(_mark(gpu))
-        synchronise(self.device)
+        wait_for(self.device)
         return torch.tensor([marks[i](marks[i + 1]) for i in range(window)], dtype=torch.float64)
 
     def _parts(self) -> dict[str, float]:
@@ -187,17 +187,17 @@ class Benchmark(Classifier):
 
         with profile(activities=[ProfilerActivity.CUDA]) as seen:
             self.one_step(*self.inputs(self.place))
-            synchronise(self.device)
+            wait_for(self.device)
         return sum(str(event.device_type) == "DeviceType.CUDA" for event in seen.events() or ())
 
 
 class _Clock:
     def __init__(self, device: torch.device) -> None:
-        synchronise(device)
+        wait_for(device)
         self.device, self.laps, self.last = device, list[float](), time.perf_counter()
 
     def lap(self) -> None:
-        synchronise(self.device)
+        wait_for(self.device)
         now = time.perf_counter()
         self.laps.append(now - self.last)
         self.last = now

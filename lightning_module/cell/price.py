@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, replace
 
 from lightning_module.cell.config import Config
-from lightning_module.networks.config import NetworkConfig
+from lightning_module.networks.config import Cost, NetworkConfig
 from lightning_module.support.disk import ROOT, DiskCache
 
 CACHE = DiskCache("costs", (ROOT / "lightning_module" / "networks").rglob("*.py"))
 """Counts by network. Another file starts when the code of the networks changes, so that they are counted again."""
 
 
-@dataclass(frozen=True)
-class Price:
-    """parameters and multiply_adds (of one image's forward pass); activation_bytes: kept of one image."""
-
-    parameters: int
-    multiply_adds: int
-    activation_bytes: int
-
-
-def of(config: Config) -> Price:
-    """The price of a cell's network on images of its data."""
-    return _price(config.model, config.data.classes, config.data.image_size)
+def of(config: Config) -> Cost:
+    """The cost of a cell's network on images of its data, one image at a time."""
+    return _cost(config.model, config.data.classes, config.data.image_size)
 
 
 def _shape(model: NetworkConfig) -> NetworkConfig:
@@ -46,13 +37,12 @@ def _shape(model: NetworkConfig) -> NetworkConfig:
 
 
 @functools.lru_cache(maxsize=16384)
-def _price(model: NetworkConfig, classes: int, image_size: int) -> Price:
+def _cost(model: NetworkConfig, classes: int, image_size: int) -> Cost:
     key = json.dumps([asdict(_shape(model)), classes, image_size], sort_keys=True)
     counted = CACHE.get(key)
     if not (isinstance(counted, list) and len(counted) == 3):
         from lightning_module.networks.cost import cost  # torch: only for a network that was never counted
 
-        new = cost(_shape(model), classes, image_size)
-        counted = [new.parameters, new.multiply_adds, new.activation_bytes]
+        counted = astuple(cost(_shape(model), classes, image_size))
         CACHE.put(key, counted)
-    return Price(*counted)
+    return Cost(*counted)

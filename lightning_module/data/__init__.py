@@ -1,1 +1,1 @@
-"""Images in memory: where they come from and how training sees them."""
+"""Images, in memory or in folders: where they come from and how training sees them."""

@@ -160,6 +160,22 @@ class NetworkConfig:
             )
 
 
+@dataclass(frozen=True)
+class Cost:
+    """The price of one network.
+
+    parameters: numbers that are learned
+    multiply_adds: multiplications (each with its addition) in the convolutions and the classifier of one forward
+        pass on one image; this is what both papers call FLOPs. A training step is about three forward passes
+    activation_bytes: what the forward pass of one batch in 32 bits keeps for the backward pass, parameters not
+        counted
+    """
+
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+
+
 @functools.cache
 def _defaults() -> dict[str, object]:
     return {field.name: field.default for field in dataclasses.fields(NetworkConfig)}

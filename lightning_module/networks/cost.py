@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_module.networks import blocks
-from lightning_module.networks.config import NetworkConfig
+from lightning_module.networks.config import Cost, NetworkConfig
 from lightning_module.networks.resnet import build
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The price of one network.
-
-    parameters: numbers that are learned
-    multiply_adds: multiplications (each with its addition) in the convolutions and the classifier of one forward
-        pass on one image; this is what both papers call FLOPs. A training step is about three forward passes
-    activation_bytes: what the forward pass of one batch in 32 bits keeps for the backward pass, parameters not
-        counted
-    """
-
-    parameters: int
-    multiply_adds: int
-    activation_bytes: int
 
 
 @functools.lru_cache(maxsize=1024)

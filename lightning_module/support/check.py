@@ -80,12 +80,12 @@ def one_of(key: str, value: object, allowed: Iterable[object]) -> None:
 
 
 def at_least(section: object, prefix: str, *names: str, minimum: float = 1) -> None:
-    """ConfigError for the first of these fields that is below the minimum; None is not."""
+    """ConfigError for the first of these fields that is below the minimum; None is allowed."""
     _within(section, prefix, names, minimum, math.inf, f"the smallest valid value is {minimum}")
 
 
 def between(section: object, prefix: str, *names: str, minimum: float, maximum: float) -> None:
-    """ConfigError for the first of these fields that is outside; None is not."""
+    """ConfigError for the first of these fields that is outside; None is allowed."""
     _within(section, prefix, names, minimum, maximum, f"it lies between {minimum} and {maximum}")
 
 

@@ -42,7 +42,6 @@ class Reporter:
             project=logger.project,
             entity=logger.entity,
             study=self.cell.config.get("study"),
-            attempt=self.writer.attempt,
             base_url=logger.base_url,
         )
         if self.tracker.url:

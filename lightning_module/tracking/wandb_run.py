@@ -84,12 +84,11 @@ class Tracker:
         project: str,
         entity: str | None = None,
         study: str | None = None,
-        attempt: int = 1,
         base_url: str | None = None,
     ) -> Tracker:
         """Start (or resume) the W&B run of a cell, files in `folder/wandb/`, after `record.Writer.start`.
 
-        attempt: 1, 2, ...; base_url: of the server, None for what wandb takes (WANDB_BASE_URL, else what
+        base_url: of the server, None for what wandb takes (WANDB_BASE_URL, else what
         `wandb login --host` was told, else the cloud).
         Online without a key or a server that answers within REACH_TIMEOUT seconds becomes offline.
         """
@@ -97,7 +96,7 @@ class Tracker:
             return cls()
         try:
             before = record.read(folder)
-            this = before.attempts[-1] if before.attempts else {"attempt": attempt}
+            this = before.attempts[-1] if before.attempts else {"attempt": 1}
             arguments = {
                 "project": project,
                 "entity": entity,
@@ -119,22 +118,16 @@ class Tracker:
             run.define_metric("*", step_metric="epoch")
             run.summary["status"] = "running"
             url = "" if run.offline else run.url or ""
-            known = dict(run.summary).get(
-                "epoch", 0
-            )  # what a server already has of this run; offline nothing
+            known = dict(run.summary).get("epoch", 0)  # what a server already has of it; offline nothing
         except Exception as error:  # an outage of W&B is never one of ours
             log.warning("W&B is off for %s (%s); training goes on", cell.name, one_line(error))
             return cls()
         tracker = cls(run, url)
         for line in before.epochs:
             if line["epoch"] > known:
-                metrics = {key: value for key, value in line.items() if key not in ("event", "epoch", "step")}
-                tracker.log(line["epoch"], line["step"], metrics)
+                tracker.log(line["epoch"], line["step"], {key: line[key] for key in line if key != "event"})
         for event in before.events:
-            tracker.event(
-                event["event"],
-                **{key: value for key, value in event.items() if key != "event"},
-            )
+            tracker.event(event["event"], **{key: event[key] for key in event if key != "event"})
         return tracker
 
     def log(self, epoch: int, step: int, metrics: Mapping[str, float]) -> None:
@@ -163,11 +156,7 @@ class Tracker:
         try:
             call(self._run)
         except Exception as error:  # as above
-            log.warning(
-                "W&B is off for %s (%s); training goes on",
-                self._run.name,
-                one_line(error),
-            )
+            log.warning("W&B is off for %s (%s); training goes on", self._run.name, one_line(error))
             self._run = None
 
 

@@ -51,7 +51,7 @@ class _GlobalBatchNorm(nn.BatchNorm2d):
         return normalised
 
 
-def synchronise(network: nn.Module, gpu: bool) -> nn.Module:
+def synchronise_batch_norm(network: nn.Module, gpu: bool) -> nn.Module:
     """Let every batch normalisation use the statistics of the global batch; parameter names stay."""
     if gpu:
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]

@@ -352,12 +352,12 @@ def test_the_last_batch_norm_sees_the_global_batch(tmp_path):
 def _half(rank: int, store: str, results: str) -> None:
     import torch.distributed as dist
 
-    from lightning_module.training.sync_batch_norm import synchronise
+    from lightning_module.training.sync_batch_norm import synchronise_batch_norm
 
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     torch.manual_seed(0)
     images = torch.randn(8, 4, 5, 5)[rank * 4 : rank * 4 + 4].requires_grad_()
-    norm = synchronise(torch.nn.Sequential(torch.nn.BatchNorm2d(4)), gpu=False)[0]
+    norm = synchronise_batch_norm(torch.nn.Sequential(torch.nn.BatchNorm2d(4)), gpu=False)[0]
     (norm(images) * torch.arange(8.0)[rank * 4 : rank * 4 + 4].view(4, 1, 1, 1)).square().sum().backward()
     torch.save([images.grad, norm.running_mean, norm.running_var], f"{results}-{rank}")
     dist.destroy_process_group()

@@ -65,7 +65,6 @@ def attempt(mode: Any, runs: Path, spec: dict[str, Any], project: str) -> None:
             runs / cell.identity,
             project=project,
             study=spec.get("study", "depth"),
-            attempt=writer.attempt,
         )
         logged = time.perf_counter()
         for epoch in range(first, last + 1):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lightning_module.networks import cost as module
-from lightning_module.networks.config import NetworkConfig
-from lightning_module.networks.cost import Cost, cost
+from lightning_module.networks.config import Cost, NetworkConfig
+from lightning_module.networks.cost import cost
 from lightning_module.networks.resnet import build
 
 
