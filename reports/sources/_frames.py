@@ -55,9 +55,7 @@ def frames(folder: Path, parsed: Mapping[str, ParsedRun]) -> Frames:
         runs[column] = last[column].fillna(0).to_numpy().astype(int)
     runs["seconds"] = _aggregate(by_run, "seconds", "sum", names)
     runs["images_per_second"] = _aggregate(by_run, "images_per_second", "median", names)
-    configs = [_config(run.cell.get("config", {})) for run in values]
-    keys = sorted({key for config in configs for key in config})
-    columns = {key: pd.Series([config.get(key) for config in configs], dtype=object) for key in keys}
+    columns = config_columns([frozen(run.cell.get("config", {})) for run in values])
     metrics = {column: last[column].to_numpy() for column in history.columns if is_metric(column)}
     runs = pd.concat([runs, pd.DataFrame(columns | metrics, index=runs.index)], axis=1)
     events = {name: run.events for name, run in parsed.items() if run.events}
@@ -127,6 +125,12 @@ def _one_line(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _config(flat: Mapping[str, Any]) -> dict[str, Any]:
+def frozen(flat: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration as the schema wants it: sequences as tuples, so that levels can be compared."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in flat.items()}
+
+
+def config_columns(configs: Sequence[Mapping[str, Any]]) -> dict[str, pd.Series]:
+    """A column for each key of these configurations: plain values, None where one lacks the key."""
+    keys = sorted({key for config in configs for key in config})
+    return {key: pd.Series([config.get(key) for config in configs], dtype=object) for key in keys}
