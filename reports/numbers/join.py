@@ -15,7 +15,7 @@ import pandas as pd
 from ablations.study import Claim, Published, Study
 from ablations.sweep.manifest import Manifest
 from reports.numbers.statistics import Estimate, estimate
-from reports.sources import RUN_COLUMNS, Frames, is_metric
+from reports.sources import RUN_COLUMNS, Frames, is_metric, last_event
 from reports.sources._frames import config_columns, frozen
 from reports.words import distinct_texts, heading, level_text
 
@@ -207,10 +207,9 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
     return Collected(manifest, study, cells, history, frames.events, studied, row_keys, column_keys)
 
 
-def last_responses(events: Sequence[Mapping[str, Any]]) -> Sequence[tuple[str, float]]:
-    """(layer, standard deviation of its response) as a run recorded them last; [] if it did not."""
-    recorded = [event["responses"] for event in events if event.get("event") == "layer_responses"]
-    return recorded[-1] if recorded else []
+def last_responses(events: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Standard deviation of each layer's response, in order, as a run recorded them last; [] if it did not."""
+    return [std for _, std in last_event(events, "layer_responses").get("responses", ())]
 
 
 def response(events: Sequence[Mapping[str, Any]], metric: str) -> float:
@@ -218,7 +217,7 @@ def response(events: Sequence[Mapping[str, Any]], metric: str) -> float:
 
     They are made here, from the event, so that they are the same from every source. NaN if there is none.
     """
-    stds = sorted((std for _, std in last_responses(events)), reverse=True)
+    stds = sorted(last_responses(events), reverse=True)
     what = metric.removeprefix(RESPONSES)
     if what == "mean":
         return math.fsum(stds) / len(stds) if stds else math.nan

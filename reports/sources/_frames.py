@@ -11,9 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lightning_module.cell import record
-from reports.sources import HISTORY_COLUMNS, RUN_COLUMNS, Frames, is_metric
-
-COSTS = ("parameters", "multiply_adds")
+from reports.sources import HISTORY_COLUMNS, RUN_COLUMNS, Frames, is_metric, last_event
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,8 @@ def frames(folder: Path, parsed: Mapping[str, ParsedRun]) -> Frames:
     history = _history(parsed)
     by_run = history.groupby("identity", observed=False, sort=False)
     last = by_run.tail(1).set_index("identity").reindex(names)
-    kinds = {"identity": object, "dirty": bool, **dict.fromkeys(("attempts", "devices", *COSTS), float)}
+    counts = ("attempts", "devices", "parameters", "multiply_adds")
+    kinds = {"identity": object, "dirty": bool, **dict.fromkeys(counts, float)}
     heads = [_run(folder, name, run) for name, run in parsed.items()]
     runs = pd.DataFrame(heads, columns=list(RUN_COLUMNS)).astype(kinds)
     for column in ("epoch", "step"):
@@ -98,7 +97,7 @@ def _run(folder: Path, name: str, run: ParsedRun) -> dict[str, Any]:
     elif not status and record.is_locked(folder / name):
         state = "running"  # asked every time: a lock is not in the file, so not in the cache
     # Where the last attempt that reached a W&B server is to be seen.
-    address = next((event["url"] for event in reversed(run.events) if event.get("event") == "wandb"), "")
+    address = last_event(run.events, "wandb").get("url", "")
     return {
         "identity": name,
         "name": cell.get("name", name),
