@@ -122,7 +122,7 @@ def _apply(fragment: Fragment, item: Any) -> None:
         _update(fragment.config, item.config)
     elif kind == "run":
         run = item.run
-        names = ("entity", "project", "display_name", "run_group", "job_type")
+        names = ("run_id", "entity", "project", "display_name", "run_group", "job_type")
         fragment.about = {name: getattr(run, name) for name in names} | {"tags": list(run.tags)}
         _update(fragment.config, run.config)
 
