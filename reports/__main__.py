@@ -12,22 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_module.support.errors import ConfigError, tell
-from reports import choose, sources
+from reports import audit, choose, sources, sync
+from reports.numbers.join import collect
+from reports.pages import folder
+from reports.pages.markdown import markdown
+from reports.publish import publish
+from reports.sections.index import index
+from reports.sections.report import build_report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0; 1 if --check found a difference; 2 for bad input, said in one sentence on stderr."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["audit"]:
-        from reports import audit
-
-        return audit.main(words[1:])
-    if words[:1] == ["sync"]:
-        from reports import sync
-
-        return sync.main(words[1:])
-    options = parser().parse_args(words)
+    commands = {"audit": audit.main, "sync": sync.main}
     try:
+        if words and words[0] in commands:
+            return commands[words[0]](words[1:])
+        options = parser().parse_args(words)
         if options.list:
             print("\n".join(choose.listing(options.runs)))
             return 0
@@ -60,10 +61,6 @@ def parser() -> argparse.ArgumentParser:
 
 def single(options: argparse.Namespace) -> int:
     """Make (or check) one report; the exit code."""
-    from reports.numbers.join import collect
-    from reports.pages.folder import report_files
-    from reports.sections.report import build_report
-
     manifest, choice = choose.manifest(options.name, options.runs)
     study = choose.study(manifest.study)
     if choice:
@@ -71,14 +68,11 @@ def single(options: argparse.Namespace) -> int:
     collected = collect(manifest, study, sources.load(options.source, options.runs, manifest))
     report = build_report(collected, command(options, manifest.name))
     target = options.out / manifest.name
-    code = write_or_check(target, report_files(report), options.check)
+    code = write_or_check(target, folder.report_files(report), options.check)
     print(report.status)
     if not options.check:
         print(f"{target / 'report.md'}\n{target / 'report.html'}")
     if options.publish:
-        from reports.pages.markdown import markdown
-        from reports.publish import publish
-
         print(publish(markdown(report), options.publish, manifest))
     return code
 
@@ -88,11 +82,6 @@ def every(options: argparse.Namespace) -> int:
 
     A study whose file has a mistake has no report: a sentence says why, and the exit code is 2.
     """
-    from reports.numbers.join import collect
-    from reports.pages.folder import page_files, report_files
-    from reports.sections.index import index
-    from reports.sections.report import build_report
-
     if options.name or options.publish:
         raise ConfigError("--all takes neither a name nor --publish; leave out one of them")
     known, broken = choose.every_study()
@@ -104,11 +93,12 @@ def every(options: argparse.Namespace) -> int:
         if manifest.study not in broken:
             reported.append(collect(manifest, known.get(manifest.study or ""), frames))
             report = build_report(reported[-1], command(options, manifest.name))
-            codes.append(write_or_check(options.out / manifest.name, report_files(report), options.check))
+            target = options.out / manifest.name
+            codes.append(write_or_check(target, folder.report_files(report), options.check))
     started = {manifest.study for manifest in manifests}
     waiting = {name: study for name, study in known.items() if name not in started}
     report = index(reported, waiting, [str(error) for error in broken.values()], command(options, "--all"))
-    codes.append(write_or_check(options.out, page_files(report, "index"), options.check))
+    codes.append(write_or_check(options.out, folder.page_files(report, "index"), options.check))
     print(report.status)
     if not options.check:
         print(f"{options.out / 'index.md'}\n{options.out / 'index.html'}")
@@ -117,8 +107,6 @@ def every(options: argparse.Namespace) -> int:
 
 def write_or_check(target: Path, contents: dict[str, str], check: bool) -> int:
     """Write a folder; or say on stderr what is out of date in it: exit code 1 if anything is."""
-    from reports.pages import folder
-
     if not check:
         folder.write(target, contents)
         return 0

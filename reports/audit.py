@@ -12,13 +12,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from lightning_module.support.errors import ConfigError, tell
-from reports.sources import RUN_COLUMNS, Frames, is_config
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas
+from reports.sources import RUN_COLUMNS, Frames, is_config, records, wandb_api, wandb_offline
 
 Kind = Literal["missing", "not synced", "stale", "different", "extra", "duplicate", "added", "damaged"]
 MENDED_BY_SYNC: tuple[Kind, ...] = ("missing", "not synced", "stale", "different")
@@ -113,7 +111,7 @@ def _added(local: Frames, other: Frames) -> dict[str, list[str]]:
 
 
 def _unequal(
-    mine: pandas.DataFrame, theirs: pandas.DataFrame, keys: list[str]
+    mine: pd.DataFrame, theirs: pd.DataFrame, keys: list[str]
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Where two tables differ: the row of both, and the two values in words."""
     columns = sorted({*mine.columns, *theirs.columns} - {*keys})
@@ -159,22 +157,13 @@ def mend(finding: Finding, where: str, runs: Path) -> str:
     return f"copy its run folder to {runs / finding.identity}, or report from W&B: --source wandb:{where}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code. arguments: those after `audit`; default: of the process."""
+def main(arguments: Sequence[str]) -> int:
+    """Compare, and print the findings with what mends them; the exit code. arguments: those after `audit`."""
     p = argparse.ArgumentParser("python -m reports audit", description="Compares the records with W&B.")
     p.add_argument("where", nargs="?", default="", metavar="ENTITY/PROJECT", help="default: the files here")
     p.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
     options = p.parse_args(arguments)
-    try:
-        return run(options.where, options.runs)
-    except ConfigError as error:
-        return tell(error)
-
-
-def run(where: str, runs: Path) -> int:
-    """Compare, and print the findings with what mends them; the exit code."""
-    from reports.sources import records, wandb_api, wandb_offline
-
+    where, runs = options.where, options.runs
     local = records.load(str(runs), None)
     offline = frozenset(path.parent.parent.parent.name for path in runs.glob("*/wandb/*run-*/run-*.wandb"))
     other = wandb_api.load(where, None, fresh=True) if where else wandb_offline.load(str(runs), None)

@@ -10,6 +10,7 @@ from ablations.sweep import manifest as manifests
 from ablations.sweep import studies
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.errors import ConfigError
+from lightning_module.support.text import aligned
 from reports.numbers.deviations import departed
 
 NO_SWEEP = "{runs} holds no sweep; start one, such as: python run.py -m model.depth=20,56,110"
@@ -18,13 +19,8 @@ NO_SWEEP = "{runs} holds no sweep; start one, such as: python run.py -m model.de
 def listing(runs: Path) -> list[str]:
     """One line per sweep, newest first."""
     asked = [manifests.read(path) for path in manifests.newest_first(runs)]
-    width = max((len(sweep.name) for sweep in asked), default=0)
-    lines = [
-        f"{sweep.name:{width}}  {len(sweep.cells):6,} cells"
-        + (f"  study {sweep.study}" if sweep.study else "")
-        for sweep in asked
-    ]
-    return lines or [NO_SWEEP.format(runs=runs)]
+    lines = [[m.name, f"{len(m.cells):6,} cells", f"study {m.study}" if m.study else ""] for m in asked]
+    return aligned(lines) or [NO_SWEEP.format(runs=runs)]
 
 
 def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:

@@ -30,15 +30,12 @@ def pieces(markdown: str) -> tuple[str, list[str]]:
     Figures are files next to report.md: their captions stay, their curves are the live panels. GitHub's
     warning boxes become bold text.
     """
-    head, *rest = re.split(r"^(?=## )", markdown, flags=re.MULTILINE)
+    shown = re.sub(r"^!\[[^\]]*\]\((?!https?:)[^)]*\)\n*", "", markdown, flags=re.MULTILINE)
+    shown = re.sub(r"^> \[!WARNING\]\n> (.*)$", r"**Warning:** \1", shown, flags=re.MULTILINE)
+    head, *rest = re.split(r"^(?=## )", shown, flags=re.MULTILINE)
     title, _, start = head.removeprefix("# ").partition("\n")
-    sections = [start.strip(), *(text.strip() for text in rest)]
-    cleaned = []
-    for section in sections:
-        section = re.sub(r"^!\[[^\]]*\]\((?!https?:)[^)]*\)\n*", "", section, flags=re.MULTILINE)
-        section = re.sub(r"^> \[!WARNING\]\n> (.*)$", r"**Warning:** \1", section, flags=re.MULTILINE)
-        cleaned.append(section)
-    return title.strip()[:TITLE_LENGTH], [section for section in cleaned if section]
+    sections = (text.strip() for text in (start, *rest))
+    return title.strip()[:TITLE_LENGTH], [section for section in sections if section]
 
 
 def publish(markdown: str, where: str, manifest: Manifest) -> str:

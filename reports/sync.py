@@ -21,9 +21,11 @@ from pathlib import Path
 
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
-from lightning_module.support.errors import ConfigError, tell
+from lightning_module.support.errors import ConfigError
+from lightning_module.tracking.wandb_run import Tracker
 from reports import audit
-from reports.sources import Frames
+from reports.sources import Frames, records, wandb_api, wandb_offline
+from reports.sources._wandb_client import NotThere, place
 
 CHUNK = 40
 """Files per call of `wandb sync`."""
@@ -31,8 +33,8 @@ PATIENCE = 30.0
 """Seconds until what was pushed and is not shown counts as not arrived."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code. arguments: those after `sync`; default: of the process."""
+def main(arguments: Sequence[str]) -> int:
+    """Push what the audit finds, then audit again; the exit code. arguments: those after `sync`."""
     p = argparse.ArgumentParser(
         "python -m reports sync", description="Pushes runs to W&B and checks them there."
     )
@@ -40,17 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
     p.add_argument("--dry-run", action="store_true", help="only say what would be pushed")
     options = p.parse_args(arguments)
-    try:
-        return run(options.where, options.runs, options.dry_run)
-    except ConfigError as error:
-        return tell(error)
-
-
-def run(where: str, runs: Path, dry_run: bool = False) -> int:
-    """Push what the audit finds, then audit again; the exit code."""
-    from reports.sources import records
-    from reports.sources._wandb_client import place
-
+    where, runs = options.where, options.runs
     entity, project = place(where)
     local = records.load(str(runs), None)
     findings = _findings(local, where)
@@ -63,11 +55,11 @@ def run(where: str, runs: Path, dry_run: bool = False) -> int:
     damaged = len(findings) - len(to_push)
     if damaged:
         print(f"{damaged} damaged: cannot be pushed, `python -m reports audit` says what to do")
-    if dry_run or not to_push:
+    if options.dry_run or not to_push:
         print(
             f"{len(to_push)} of {len(local.runs)} runs to push" if to_push else f"wandb:{where} has all of it"
         )
-        return 0 if dry_run or not damaged else 1
+        return 0 if options.dry_run or not damaged else 1
     push(_files(local, runs, to_push), entity, project)
     left = _not_arrived(local, where, set(to_push))
     for finding in left:
@@ -78,9 +70,6 @@ def run(where: str, runs: Path, dry_run: bool = False) -> int:
 
 def _findings(local: Frames, where: str) -> list[audit.Finding]:
     """What a push would mend, and damaged records; a project that is not there yet lacks everything."""
-    from reports.sources import wandb_api
-    from reports.sources._wandb_client import NotThere
-
     try:
         other = wandb_api.load(where, None, fresh=True)
     except NotThere:
@@ -102,8 +91,6 @@ def _not_arrived(local: Frames, where: str, pushed: set[str]) -> list[audit.Find
 
 def _files(local: Frames, runs: Path, names: Sequence[str]) -> list[Path]:
     """For each run the newest W&B file, if that alone holds what the record holds, or one made of the record."""
-    from reports.sources import wandb_offline
-
     alone = wandb_offline.load_newest(str(runs), names)
     wrong = {finding.identity for finding in audit.compare(local, alone)}
     return [rebuild(runs / name) if name in wrong else wandb_offline.files(runs / name)[-1] for name in names]
@@ -114,9 +101,6 @@ def rebuild(folder: Path) -> Path:
 
     Group and project, of which the record says nothing, are those of the newest file if there is one.
     """
-    from lightning_module.tracking.wandb_run import Tracker
-    from reports.sources import wandb_offline
-
     told = record.read(folder)
     if told.damage or not told.cell:
         raise ConfigError(told.damage or f"{folder} holds no record; nothing can be made from it")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ablations.sweep.manifest import Manifest
@@ -28,17 +28,12 @@ def changes(c: Collected) -> list[str]:
     Names come first, then the recipe: they say most.
     """
 
-    def rank(departure: Mapping[str, Any]) -> tuple[bool, bool]:
-        return not departure["key"].endswith(".name"), not departure["key"].startswith("recipe.")
-
     def values(levels: Sequence[Any]) -> str:
         return ", ".join(map(value_text, levels))
 
-    return [
-        f"`{departure['key']}` {values(departure['here'])} instead of {values(departure['study'])}"
-        for departure in sorted(c.manifest.departures, key=rank)
-        if departure["key"] != "seed"
-    ]
+    said = {d["key"]: f"{values(d['here'])} instead of {values(d['study'])}" for d in c.manifest.departures}
+    keys = sorted(said, key=lambda key: (not key.endswith(".name"), not key.startswith("recipe.")))
+    return [f"`{key}` {said[key]}" for key in keys if key != "seed"]
 
 
 def more_seeds(c: Collected) -> list[int]:

@@ -15,7 +15,8 @@ import pandas as pd
 from ablations.study import Claim, Published, Study
 from ablations.sweep.manifest import Manifest
 from reports.numbers.statistics import Estimate, estimate
-from reports.sources import RUN_COLUMNS, Frames, is_metric
+from reports.sources import RUN_COLUMNS, Frames, is_metric, last_event
+from reports.sources._frames import config_columns, frozen
 from reports.words import distinct_texts, heading, level_text
 
 OPEN = ("planned", "queued", "running", "killed", "failed", "damaged")
@@ -74,7 +75,8 @@ class Collected:
 
     cells: one row per declared cell, in the manifest's order: RUN_COLUMNS, metrics of the last epoch (NaN
     where there is none), `command` that runs it again, the configuration, and `row` and `column`: its place
-    in the tables. history: of these cells. row_keys, column_keys: configuration keys that make the places.
+    in the tables. history: of these cells. studied: the factors, as in `factors`. row_keys, column_keys:
+    configuration keys that make the places.
     """
 
     manifest: Manifest
@@ -82,6 +84,7 @@ class Collected:
     cells: pd.DataFrame
     history: pd.DataFrame
     events: Mapping[str, Sequence[Mapping[str, Any]]]
+    studied: tuple[str, ...]
     row_keys: tuple[str, ...]
     column_keys: tuple[str, ...]
 
@@ -119,14 +122,6 @@ class Collected:
     def place(self, row: Level, column: Level) -> Place | None:
         """The place there; None where no cell was asked for."""
         return self._by_level.get((row, column))
-
-    @property
-    def studied(self) -> tuple[str, ...]:
-        """The factors: what a study declares and what was typed, or what the cells of a sweep differ in.
-
-        May name groups.
-        """
-        return factors(self.manifest, self.study)
 
     @property
     def metric(self) -> str:
@@ -171,7 +166,8 @@ def ordered(levels: Iterable[Level]) -> tuple[Level, ...]:
 
 
 def factors(manifest: Manifest, study: Study | None) -> tuple[str, ...]:
-    """Keys and groups that may tell cells apart, the rows of the tables first.
+    """Keys and groups that may tell cells apart, the rows of the tables first: what a study declares and what was
+    typed, or what the cells of a sweep differ in.
 
     What was typed belongs to a study's own: recipe.learning_rate=0.03,0.1 makes two rows of each, never a mean.
     """
@@ -199,23 +195,21 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
             cells[metric] = [response(frames.events.get(name, ()), metric) for name in cells["identity"]]
         elif metric not in cells:
             cells[metric] = math.nan
-    groups = [key for key in factors(manifest, study) if "." not in key and key != "seed"] if study else []
-    configs = [_frozen(cell["config"]) | _chosen(cell["overrides"], groups) for cell in manifest.cells]
-    keys = sorted({key for config in configs for key in config})
-    columns = {key: pd.Series([config.get(key) for config in configs], dtype=object) for key in keys}
-    cells = pd.concat([cells, pd.DataFrame(columns, index=cells.index)], axis=1)
-    row_keys, column_keys = axes(cells, manifest, study)
+    studied = factors(manifest, study)
+    groups = [key for key in studied if "." not in key and key != "seed"] if study else []
+    configs = [frozen(cell["config"]) | _chosen(cell["overrides"], groups) for cell in manifest.cells]
+    cells = pd.concat([cells, pd.DataFrame(config_columns(configs), index=cells.index)], axis=1)
+    row_keys, column_keys = axes(cells, studied, study)
     for axis, of_axis in (("row", row_keys), ("column", column_keys)):
         levels = [tuple(config.get(key) for key in of_axis) for config in configs]
         cells[axis] = pd.Series(levels, dtype=object)
     history = frames.history[frames.history["identity"].isin(set(cells["identity"]))]
-    return Collected(manifest, study, cells, history, frames.events, row_keys, column_keys)
+    return Collected(manifest, study, cells, history, frames.events, studied, row_keys, column_keys)
 
 
-def last_responses(events: Sequence[Mapping[str, Any]]) -> Sequence[tuple[str, float]]:
-    """(layer, standard deviation of its response) as a run recorded them last; [] if it did not."""
-    recorded = [event["responses"] for event in events if event.get("event") == "layer_responses"]
-    return recorded[-1] if recorded else []
+def last_responses(events: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Standard deviation of each layer's response, in order, as a run recorded them last; [] if it did not."""
+    return [std for _, std in last_event(events, "layer_responses").get("responses", ())]
 
 
 def response(events: Sequence[Mapping[str, Any]], metric: str) -> float:
@@ -223,7 +217,7 @@ def response(events: Sequence[Mapping[str, Any]], metric: str) -> float:
 
     They are made here, from the event, so that they are the same from every source. NaN if there is none.
     """
-    stds = sorted((std for _, std in last_responses(events)), reverse=True)
+    stds = sorted(last_responses(events), reverse=True)
     what = metric.removeprefix(RESPONSES)
     if what == "mean":
         return math.fsum(stds) / len(stds) if stds else math.nan
@@ -232,14 +226,14 @@ def response(events: Sequence[Mapping[str, Any]], metric: str) -> float:
 
 
 def axes(
-    cells: pd.DataFrame, manifest: Manifest, study: Study | None
+    cells: pd.DataFrame, studied: Sequence[str], study: Study | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Configuration keys of the rows and of the columns of the tables.
 
     A study names them. Otherwise the first factor makes the rows and the second the columns. Further factors
     join the rows where cells of one place would otherwise differ in them, so that only seeds are averaged.
     """
-    known = [key for key in factors(manifest, study) if key != "seed" and key in cells]
+    known = [key for key in studied if key != "seed" and key in cells]
     varying = [key for key in known if varies(cells, key)] or known
     if study:
         rows, columns = [study.rows], [study.columns] if study.columns else []
@@ -259,8 +253,3 @@ def _chosen(overrides: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
     """What a cell's overrides choose of these configuration groups: {"model": "plain_cifar"}."""
     typed = dict(text.split("=", 1) for text in overrides if "=" in text)
     return {group: typed.get(group) for group in groups}
-
-
-def _frozen(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Sequences as tuples, as in the schema of the sources."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}

@@ -36,18 +36,15 @@ class Comparison:
 
     parts: what the two groups are paired over besides seeds, such as "depth 56" -> its estimate. pooled: over
     all parts. fair: p value of "all parts have the same difference" (NaN: cannot be tested). paired: False if
-    no two runs correspond, and the means of the two groups are compared instead. diverged_of, diverged_than,
-    diverged_both: pairs in which that side alone, or both, diverged; open: pairs without a number yet.
+    no two runs correspond, and the means of the two groups are compared instead. outcomes: how many pairs are
+    "finished", have no number yet ("open"), or diverged, on one side alone ("of", "than") or on "both".
     """
 
     parts: Mapping[str, Estimate]
     pooled: Estimate
-    fair: float = math.nan
-    paired: bool = True
-    diverged_of: int = 0
-    diverged_than: int = 0
-    diverged_both: int = 0
-    open: int = 0
+    fair: float
+    paired: bool
+    outcomes: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -90,12 +87,12 @@ def compare(c: Collected, of: Mapping[str, Any], than: Mapping[str, Any], metric
     paired = bool(pairs) or not first or not second
     if not paired:
         pooled = statistics.welch(*(list(_finished(side).values()) for side in (first, second)))
-        outcomes = Counter(of=_diverged(first), than=_diverged(second))
-    return Comparison(
-        {part: estimate(values) for part, values in parts.items()}, pooled,
-        statistics.poolable(list(parts.values())), paired,
-        outcomes["of"], outcomes["than"], outcomes["both"], outcomes["open"],
-    )  # fmt: skip
+        of_lost, than_lost = (
+            sum(state == "diverged" for state, _ in side.values()) for side in (first, second)
+        )
+        outcomes = Counter(of=of_lost, than=than_lost)
+    each = {part: estimate(values) for part, values in parts.items()}
+    return Comparison(each, pooled, statistics.poolable(list(parts.values())), paired, outcomes)
 
 
 def _outcome(of: str, than: str) -> str:
@@ -120,10 +117,6 @@ def _by_levels(
 
 def _finished(side: Mapping[Any, tuple[str, float]]) -> dict[Hashable, float]:
     return {levels: value for levels, (state, value) in side.items() if state == "finished"}
-
-
-def _diverged(side: Mapping[Any, tuple[str, float]]) -> int:
-    return sum(state == "diverged" for state, _ in side.values())
 
 
 def p_values(claim: Claim, difference: Estimate) -> tuple[float, float]:
@@ -186,15 +179,14 @@ def _evidence(claim: Claim, made: Comparison) -> tuple[Estimate, float, float, s
 
 def _with_diverged(claim: Claim, made: Comparison, word: Word) -> tuple[Word, str]:
     """What runs that diverged do to a verdict, with a sentence about them."""
-    of, than, both, finished = made.diverged_of, made.diverged_than, made.diverged_both, made.pooled.n
+    of, than, both, still_open = (made.outcomes[outcome] for outcome in ("of", "than", "both", "open"))
+    finished = made.pooled.n
     if not of and not than:
         if finished:
-            notes = [f"Pairs still open: {made.open}."] * (made.open > 0)
+            notes = [f"Pairs still open: {still_open}."] * (still_open > 0)
             return word, " ".join(notes + [f"Pairs that diverged on both sides: {both}."] * (both > 0))
-        return (
-            "untested",
-            "All pairs diverged." if both else "No pair has finished." if made.open else "No such cells.",
-        )
+        none = "No pair has finished." if still_open else "No such cells."
+        return "untested", "All pairs diverged." if both else none
     text = f"Of {of + than + both + finished} pairs, {of + both} diverged in the first group, "
     text += f"{than + both} in the second."
     shown: Word | None = None  # what it shows when the one side diverges and the other does not

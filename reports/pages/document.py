@@ -6,7 +6,7 @@ Text may hold `code`, **bold** and [links](address), nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from reports.numbers.statistics import Estimate
@@ -95,7 +95,7 @@ class Report:
     title: str
     status: str
     draft: bool
-    sections: tuple[Section, ...] = field(default=())
+    sections: tuple[Section, ...]
 
     @property
     def blocks(self) -> list[Block]:
@@ -109,8 +109,6 @@ def cell(value: Any, column: Column) -> str:
         return HOLE
     if isinstance(value, Estimate):
         return spread(value, 2 if column.decimals is None else column.decimals)
-    if isinstance(value, bool | str):
-        return str(value)
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return number(value, column.decimals)
     return str(value)

@@ -10,13 +10,11 @@ from pathlib import Path
 from reports.pages.document import Figure
 from reports.pages.svg import HEIGHT, WIDTH, text_width
 
-TEMPLATES = Path(__file__).parent / "templates"
-
 
 @cache
 def template(name: str) -> str:
     """The text of a file in templates/, without white space around it."""
-    return (TEMPLATES / name).read_text(encoding="utf-8").strip()
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8").strip()
 
 
 def figure_svg(figure: Figure) -> str:

@@ -20,12 +20,6 @@ WIDTH, HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 30, 46
 _EDGE = WIDTH - _RIGHT
 
-_CHARACTER = 6.4
-"""Mean width of a character at 12 px, for deciding what fits."""
-
-_LABEL = 30
-"""Characters of a line of a row's label."""
-
 _KEY = 13
 """Px of a line of a legend inside a plot."""
 
@@ -36,8 +30,8 @@ def room_for_keys(top: float, lines: int) -> float:
 
 
 def text_width(text: str) -> float:
-    """Estimated width in px at 12 px."""
-    return _CHARACTER * len(text)
+    """Width in px at 12 px, estimated from the mean of a character, for deciding what fits."""
+    return 6.4 * len(text)
 
 
 @dataclass(frozen=True)
@@ -233,14 +227,14 @@ class Panel(_Plot):
 
 @dataclass
 class RowPanel(_Plot):
-    """A plot with a row per label and values to the right; as high as its rows need."""
+    """A plot with a row per label, of two lines of 30 characters, and values to the right; as high as it needs."""
 
     labels: Sequence[str]
     series: int = 1
     across, seed_shift = True, 5
 
     def __post_init__(self) -> None:
-        self._wrapped = [wrap(text, _LABEL, max_lines=2, placeholder=" …") or [""] for text in self.labels]
+        self._wrapped = [wrap(text, 30, max_lines=2, placeholder=" …") or [""] for text in self.labels]
         self._pitch = max(14 * max(map(len, self._wrapped)) + 6, 11 * self.series + 8, 22)
         self.left = 14 + max(text_width(line) for lines in self._wrapped for line in lines)
         self.height = _TOP + self._pitch * len(self.labels) + _BOTTOM

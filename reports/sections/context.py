@@ -13,7 +13,7 @@ from reports.numbers.deviations import changes, confounds
 from reports.numbers.join import OPEN, SPEED, TEST_ERROR, Collected, ordered, varies
 from reports.pages.document import Block, Column, Commands, Items, Section, Table, Text, text_columns
 from reports.sections.speed import speed_threats
-from reports.sections.tables import open_table, place_columns
+from reports.sections.tables import place_columns
 from reports.sources import is_config
 from reports.words import GIB, HOUR, listed, metric_text, time_unit, value_text
 
@@ -25,10 +25,24 @@ TEST_IMAGES = {"digits": 355, "cifar10": 10_000, "cifar100": 10_000, "imagenet":
 """Images in the test set of each data set, for its own sampling error."""
 
 
+UNSAID = {
+    "planned": "never started",
+    "queued": "waits in the queue",
+    "running": "is being trained",
+    "killed": "was interrupted; running it again resumes it",
+}
+"""Why a cell in this state has no number, where its record gives no reason."""
+
+
 def open_cells(c: Collected) -> Section:
     """What is missing, why, and what to type."""
-    table = open_table(c)
-    blocks: list[Block] = [table] if table.rows else []
+    rows = []
+    for cell in c.cells[c.cells["state"] != "finished"].to_dict("records"):
+        reason = cell["reason"] or UNSAID.get(cell["state"], "no reason was recorded")
+        epoch = int(cell["epoch"]) if cell["epoch"] > 0 else None
+        rows.append([cell["name"], cell["state"], reason, epoch, cell["identity"]])
+    head = [*text_columns("cell", "state", "reason"), Column("epoch"), *text_columns("identity")]
+    blocks: list[Block] = [Table("open_cells", "Cells without a number.", head, rows)] if rows else []
     todo = c.cells.loc[c.cells["state"].isin(set(OPEN) - {"running", "queued"}), "command"].tolist()
     if todo:
         blocks += [Text("What is left of it, in one command:"), Commands((c.manifest.command,))]

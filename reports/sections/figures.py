@@ -181,7 +181,7 @@ def layer_responses(c: Collected) -> Figure | None:
 def _mean_responses(c: Collected, place: Place) -> list[float]:
     """Standard deviation by layer, the mean over the runs that recorded as many layers as the first."""
     runs = [last_responses(c.events.get(identity, ())) for identity in place.cells["identity"]]
-    recorded = [[std for _, std in run] for run in runs if run]
+    recorded = [stds for stds in runs if stds]
     alike = [stds for stds in recorded if len(stds) == len(recorded[0])]
     return [math.fsum(stds) / len(stds) for stds in zip(*alike, strict=True)]
 

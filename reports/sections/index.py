@@ -30,13 +30,14 @@ def index(
         if c.study:
             rows.append([_link(c), c.study.question, protocol(c), verdicts(c), *_progress(c)])
     rows += [[name, study.question, "", "not started", None, None] for name, study in waiting.items()]
-    if rows:
-        head = text_columns("study", "question", "protocol", "verdicts")
-        sections.append(Section("Studies", (Table("studies", "", [*head, *progress], rows),)))
-    rows = [[_link(c), f"`{c.manifest.command}`", *_progress(c)] for c in reported if not c.study]
-    if rows:
-        head = text_columns("sweep", "command")
-        sections.append(Section("Sweeps", (Table("sweeps", "", [*head, *progress], rows),)))
+    sweeps = [[_link(c), f"`{c.manifest.command}`", *_progress(c)] for c in reported if not c.study]
+    for title, head, lines in (
+        ("Studies", ("study", "question", "protocol", "verdicts"), rows),
+        ("Sweeps", ("sweep", "command"), sweeps),
+    ):
+        if lines:
+            table = Table(title.lower(), "", [*text_columns(*head), *progress], lines)
+            sections.append(Section(title, (table,)))
     sections.append(Section("", (Text(f"Made by `{command}`.", "note"),)))
     cells = sum(len(c.cells) for c in reported)
     finished = sum(int(c.cells["state"].eq("finished").sum()) for c in reported)

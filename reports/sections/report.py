@@ -17,25 +17,25 @@ MATRIX = 12
 
 def build_report(c: Collected, command: str) -> Report:
     """The report of a sweep or a study. command: what makes it again."""
-    sections: list[Section] = []
     if c.is_benchmark:
         scaling = scaling_section(c)
         lead = scaling_lead(c) or speed_lead(c)
-        sections.append(Section("", (*study_report.reservations(c), lead)))
-        sections += [scaling, speed_section(c, drawn=not scaling.blocks)]
+        sections = [scaling, speed_section(c, drawn=not scaling.blocks)]
     elif c.study:
         verdicts = judge_claims(c, c.study.claims)
         lead = study_report.answer(c, verdicts)
-        sections.append(Section("", (*study_report.reservations(c), lead)))
-        sections += [study_report.claims(c, verdicts), results(c)]
+        sections = [study_report.claims(c, verdicts), results(c)]
         sections += [study_report.differences(c), study_report.against_paper(c)]
     else:
-        sections += [Section("", (Text(f"`{c.manifest.command}`"),)), results(c)]
+        lead, sections = Text(f"`{c.manifest.command}`"), [results(c)]
+    sections.insert(0, Section("", (*study_report.reservations(c), lead)))
     if not c.is_benchmark:
-        curves, responses = figures.learning_curves(c), figures.layer_responses(c)
-        sections.append(Section("Learning curves", (curves,) if curves else ()))
-        sections.append(cost(c))
-        sections.append(Section("Layer responses", (responses,) if responses else ()))
+        for title, blocks in (
+            ("Learning curves", (figures.learning_curves(c),)),
+            ("Cost", (figures.by_cost(c), context.cost_table(c))),
+            ("Layer responses", (figures.layer_responses(c),)),
+        ):
+            sections.append(Section(title, tuple(block for block in blocks if block)))
     sections += [context.open_cells(c), context.confounded(c), context.threats_to_validity(c)]
     sections += [context.protocol(c), context.provenance(c, command)]
     kept = tuple(section for section in sections if section.blocks)
@@ -61,9 +61,3 @@ def results(c: Collected) -> Section:
     if c.cells["state"].eq("finished").any() and c.row_keys:
         blocks.append(dots.by_row(c))
     return Section("Results", tuple(blocks))
-
-
-def cost(c: Collected) -> Section:
-    """The metric against multiply-adds, and what was spent."""
-    figure = figures.by_cost(c)
-    return Section("Cost", (*((figure,) if figure else ()), context.cost_table(c)))

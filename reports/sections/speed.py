@@ -12,6 +12,7 @@ from reports.numbers.statistics import Estimate
 from reports.pages.document import Block, Column, Section, Table, Text
 from reports.sections import dots
 from reports.sections.tables import place_columns, seeds_cell, state_text
+from reports.sources import last_event
 from reports.words import GIB, number
 
 PARTS = ("data_ms", "forward_ms", "backward_ms", "optimizer_ms", "communication_ms")
@@ -23,18 +24,10 @@ def measured(c: Collected) -> Collected:
     last = c.history.drop_duplicates("identity", keep="last").astype({"identity": object})
     names = [name for name in last.columns if name == "identity" or name not in c.cells]
     cells = c.cells.merge(last[names], on="identity", how="left")
-    for name in (*PARTS, "step_ms", "step_ms_p95", "flops_per_second", "share_of_peak", "joules_per_image"):
-        if name not in cells:
-            cells[name] = math.nan
-    events = {
-        identity: event
-        for identity in cells["identity"]
-        for event in c.events.get(identity, ())
-        if event.get("event") == "benchmark"
-    }
-    cells["floor_ms"] = [_floor(events.get(name, {})) for name in cells["identity"]]
-    cells["over_floor"] = cells["step_ms"] / cells["floor_ms"]
-    cells["steady"] = [events.get(name, {}).get("steady") for name in cells["identity"]]
+    told = [last_event(c.events.get(identity, ()), "benchmark") for identity in cells["identity"]]
+    cells["floor_ms"] = [_floor(event) for event in told]
+    cells["over_floor"] = cells.get("step_ms", math.nan) / cells["floor_ms"]
+    cells["steady"] = [event.get("steady") for event in told]
     return replace(c, cells=cells)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from reports.numbers.join import OPEN, TRAIN_ERROR, Collected, Place
 from reports.numbers.statistics import NOTHING, Estimate
-from reports.pages.document import Column, Table, text_columns
+from reports.pages.document import Column, Table
 from reports.words import HOLE, MILLION, capital, heading, interval, metric_text, time_unit
 
 
@@ -67,23 +67,6 @@ def groups_table(c: Collected, paper: Mapping[Place, str]) -> Table:
         "multiply-adds of one forward pass of one image, and mean time to train and evaluate one cell."
     )
     return Table("groups", caption, head, rows, short_note(rows))
-
-
-def open_table(c: Collected) -> Table:
-    """Cells that have no number, with the reason."""
-    known = {
-        "planned": "never started",
-        "queued": "waits in the queue",
-        "running": "is being trained",
-        "killed": "was interrupted; running it again resumes it",
-    }
-    rows = []
-    for cell in c.cells[c.cells["state"] != "finished"].to_dict("records"):
-        reason = cell["reason"] or known.get(cell["state"], "no reason was recorded")
-        epoch = int(cell["epoch"]) if cell["epoch"] > 0 else None
-        rows.append([cell["name"], cell["state"], reason, epoch, cell["identity"]])
-    head = [*text_columns("cell", "state", "reason"), Column("epoch"), *text_columns("identity")]
-    return Table("open_cells", "Cells without a number.", head, rows)
 
 
 def seeds_text(c: Collected) -> str:

@@ -25,13 +25,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.errors import ConfigError
-
-if TYPE_CHECKING:
-    import pandas
 
 RUN_COLUMNS = {
     "identity": "name of the run folder and of the W&B run",
@@ -64,8 +63,8 @@ HISTORY_COLUMNS = ("identity", "epoch", "step")
 class Frames:
     """What a source found, in the schema above."""
 
-    runs: pandas.DataFrame
-    history: pandas.DataFrame
+    runs: pd.DataFrame
+    history: pd.DataFrame
     events: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     summaries: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
@@ -78,6 +77,11 @@ def is_config(column: str) -> bool:
 def is_metric(column: str) -> bool:
     """Whether a column of the runs frame is a metric of the last epoch."""
     return "/" in column
+
+
+def last_event(events: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any]:
+    """What a run logged last of this kind; {} if it did not."""
+    return next((event for event in reversed(events) if event.get("event") == kind), {})
 
 
 def load(source: str, runs: Path, manifest: Manifest | None) -> Frames:

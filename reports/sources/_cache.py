@@ -48,16 +48,12 @@ def write_cache(path: Path, runs: Mapping[str, ParsedRun], mark: str = "") -> No
     """Keep parsed runs by identity, and a mark of the source's own; where that cannot be done, do without."""
     fields = {identity: vars(run) | {"rows": len(run.rows)} for identity, run in runs.items()}
     text = json.dumps({"mark": mark, "runs": fields}).encode()
+    index, seal = (np.frombuffer(part, np.uint8) for part in (text, _seal(text)))
     numbers = np.concatenate([np.empty(0), *(run.rows.ravel() for run in runs.values())])
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
-            np.savez(
-                file,
-                index=np.frombuffer(text, np.uint8),
-                seal=np.frombuffer(_seal(text), np.uint8),
-                numbers=numbers,
-            )
+            np.savez(file, index=index, seal=seal, numbers=numbers)
 
 
 def _seal(index: bytes) -> bytes:

@@ -11,9 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lightning_module.cell import record
-from reports.sources import HISTORY_COLUMNS, RUN_COLUMNS, Frames, is_metric
-
-COSTS = ("parameters", "multiply_adds")
+from reports.sources import HISTORY_COLUMNS, RUN_COLUMNS, Frames, is_metric, last_event
 
 
 @dataclass(frozen=True)
@@ -48,16 +46,15 @@ def frames(folder: Path, parsed: Mapping[str, ParsedRun]) -> Frames:
     history = _history(parsed)
     by_run = history.groupby("identity", observed=False, sort=False)
     last = by_run.tail(1).set_index("identity").reindex(names)
-    kinds = {"identity": object, "dirty": bool, **dict.fromkeys(("attempts", "devices", *COSTS), float)}
+    counts = ("attempts", "devices", "parameters", "multiply_adds")
+    kinds = {"identity": object, "dirty": bool, **dict.fromkeys(counts, float)}
     heads = [_run(folder, name, run) for name, run in parsed.items()]
     runs = pd.DataFrame(heads, columns=list(RUN_COLUMNS)).astype(kinds)
     for column in ("epoch", "step"):
         runs[column] = last[column].fillna(0).to_numpy().astype(int)
     runs["seconds"] = _aggregate(by_run, "seconds", "sum", names)
     runs["images_per_second"] = _aggregate(by_run, "images_per_second", "median", names)
-    configs = [_config(run.cell.get("config", {})) for run in values]
-    keys = sorted({key for config in configs for key in config})
-    columns = {key: pd.Series([config.get(key) for config in configs], dtype=object) for key in keys}
+    columns = config_columns([frozen(run.cell.get("config", {})) for run in values])
     metrics = {column: last[column].to_numpy() for column in history.columns if is_metric(column)}
     runs = pd.concat([runs, pd.DataFrame(columns | metrics, index=runs.index)], axis=1)
     events = {name: run.events for name, run in parsed.items() if run.events}
@@ -100,7 +97,7 @@ def _run(folder: Path, name: str, run: ParsedRun) -> dict[str, Any]:
     elif not status and record.is_locked(folder / name):
         state = "running"  # asked every time: a lock is not in the file, so not in the cache
     # Where the last attempt that reached a W&B server is to be seen.
-    address = next((event["url"] for event in reversed(run.events) if event.get("event") == "wandb"), "")
+    address = last_event(run.events, "wandb").get("url", "")
     return {
         "identity": name,
         "name": cell.get("name", name),
@@ -127,6 +124,12 @@ def _one_line(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _config(flat: Mapping[str, Any]) -> dict[str, Any]:
+def frozen(flat: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration as the schema wants it: sequences as tuples, so that levels can be compared."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in flat.items()}
+
+
+def config_columns(configs: Sequence[Mapping[str, Any]]) -> dict[str, pd.Series]:
+    """A column for each key of these configurations: plain values, None where one lacks the key."""
+    keys = sorted({key for config in configs for key in config})
+    return {key: pd.Series([config.get(key) for config in configs], dtype=object) for key in keys}

@@ -174,12 +174,6 @@ def batches(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def cache_file(base_url: str, entity: str, project: str) -> Path:
-    """Where the cache of a project on this server is kept."""
-    host = re.sub(r"[^A-Za-z0-9.]+", "_", base_url.partition("://")[2])
-    return cache_folder() / host / entity / f"{project}.npz"
-
-
 def collect(
     client: Client, wanted: frozenset[str] | None = None, with_histories: bool = True, fresh: bool = False
 ) -> Runs:
@@ -190,7 +184,8 @@ def collect(
     """
     from tqdm import tqdm
 
-    path = cache_file(client.service.base_url, client.entity, client.project)
+    host = re.sub(r"[^A-Za-z0-9.]+", "_", client.service.base_url.partition("://")[2])
+    path = cache_folder() / host / client.entity / f"{client.project}.npz"
     cached, mark = read_cache(path)
     kept, newest = cached, mark
     fetched: Runs = {}
@@ -207,15 +202,8 @@ def collect(
         runs = chosen(listing)
         if with_histories:
             missing = {name: run for name, run in runs.items() if not _complete(run)}
-            for name, run in tqdm(
-                histories(client, missing),
-                "histories from W&B",
-                total=len(missing),
-                unit="run",
-                disable=None,
-                leave=False,
-            ):
-                fetched[name] = run
+            bar = {"desc": "histories from W&B", "total": len(missing), "unit": "run"}
+            fetched.update(tqdm(histories(client, missing), **bar, disable=None, leave=False))
         kept, newest = listing, now
     except Unreachable as error:
         runs = {n: run for n, run in chosen(cached).items() if _complete(run) or not with_histories}

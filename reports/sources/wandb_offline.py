@@ -29,7 +29,6 @@ HEADER = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
 BLOCK = 32768
 CHUNK = struct.Struct("<IHB")
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
-CACHE = ".wandb-offline.npz"
 
 
 @dataclass
@@ -40,7 +39,6 @@ class Fragment:
     files; cut: the damaged ones just end, as after a kill.
     """
 
-    identity: str = ""
     about: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -124,8 +122,7 @@ def _apply(fragment: Fragment, item: Any) -> None:
         _update(fragment.config, item.config)
     elif kind == "run":
         run = item.run
-        fragment.identity = run.run_id
-        names = ("entity", "project", "display_name", "run_group", "job_type")
+        names = ("run_id", "entity", "project", "display_name", "run_group", "job_type")
         fragment.about = {name: getattr(run, name) for name in names} | {"tags": list(run.tags)}
         _update(fragment.config, run.config)
 
@@ -186,7 +183,7 @@ def _parse(folder: Path) -> ParsedRun:
 
 def load(where: str, manifest: Manifest | None) -> Frames:
     """Runs, histories and events of the `.wandb` files below a runs folder; ConfigError if it is none."""
-    runs = runs_in_folder(where, manifest, CACHE, files, _parse)
+    runs = runs_in_folder(where, manifest, ".wandb-offline.npz", files, _parse)
     if not runs and manifest is None:
         raise ConfigError(f"runs={where} holds no W&B files (RUN/wandb/*/run-*.wandb); use --source records")
     return frames(Path(where), runs)

@@ -16,6 +16,7 @@ from wandb_worker import make_cell
 from lightning_module.cell import record
 from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError
+from reports import __main__ as door
 from reports import audit, publish, sync
 from reports.sources import _wandb_client, records, wandb_api, wandb_offline
 
@@ -243,8 +244,8 @@ def test_neither_audit_nor_sync_takes_the_cache_for_the_server(
     monkeypatch.setattr(_wandb_client, "RETRIES", 1)
     assert audit.main(["lab/p", "--runs", str(runs)]) == 0
     synced.__exit__()
-    assert audit.main(["lab/p", "--runs", str(runs)]) == 2
-    assert sync.main(["lab/p", "--runs", str(runs)]) == 2
+    assert door.main(["audit", "lab/p", "--runs", str(runs)]) == 2
+    assert door.main(["sync", "lab/p", "--runs", str(runs)]) == 2
     error = capsys.readouterr().err
     assert error.count("does not answer") == 2
     assert "Traceback" not in error

@@ -36,7 +36,7 @@ def test_two_cells_in_one_process_are_two_runs(made: Path) -> None:
     for spec in ATTEMPTS:
         cell = make_cell(int(str(spec["seed"])), int(str(spec.get("depth", 20))))
         run = wandb_offline.read_files(wandb_offline.files(made / cell.identity))
-        assert run.identity == cell.identity
+        assert run.about["run_id"] == cell.identity
         assert run.about["display_name"] == cell.name
         assert run.about["run_group"] == "depth"
         assert run.about["job_type"] == "train"

@@ -108,7 +108,7 @@ def test_diverged_cells_block_the_side_that_they_would_help() -> None:
     found = one(BETTER, {20: [-0.5, -0.4, -0.6, -0.5, "diverged"]})
     assert found.word == "undecided"
     assert "1 diverged in the first group" in found.note
-    assert found.comparison.diverged_of == 1
+    assert found.comparison.outcomes["of"] == 1
 
 
 def test_diverged_cells_do_not_weaken_what_they_agree_with() -> None:
@@ -123,7 +123,7 @@ def test_a_method_that_never_trains_is_worse_without_any_number() -> None:
 
 def test_open_pairs_are_said() -> None:
     found = one(BETTER, {20: [-0.5, -0.4, -0.6, "killed", None]})
-    assert found.comparison.open == 2
+    assert found.comparison.outcomes["open"] == 2
     assert "Pairs still open: 2." in found.note
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Collected:
     wide = collect(made, None, sources.load("records", runs, made))
     rows = [tuple(wide.cells[key].iloc[i] for key in FACTORS[:-1]) for i in range(len(cells))]
     wide.cells["row"], wide.cells["column"] = rows, [()] * len(cells)
-    return Collected(made, None, wide.cells, wide.history, wide.events, FACTORS[:-1], ())
+    return dataclasses.replace(wide, row_keys=FACTORS[:-1], column_keys=())
 
 
 def drawn(figure: Figure, panel: int) -> list[str]:

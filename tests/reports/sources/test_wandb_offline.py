@@ -53,7 +53,7 @@ def test_every_value_is_that_of_the_packages_own_reader(made: Path) -> None:
         mine = {key: value for key, value in fragment.summary.items() if key != "_wandb"}
         assert plain(mine) == {key: value for key, value in summary.items() if not key.startswith("_wandb")}
         assert fragment.config == run["config"]["update"]
-        assert fragment.identity == run["run_id"]
+        assert fragment.about["run_id"] == run["run_id"]
         names = ("entity", "project", "display_name", "run_group", "job_type", "tags")
         assert {name: fragment.about[name] or None for name in names} == {
             name: run.get(name) for name in names
