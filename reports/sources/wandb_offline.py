@@ -29,6 +29,7 @@ HEADER = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
 BLOCK = 32768
 CHUNK = struct.Struct("<IHB")
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+CACHE = ".wandb-offline.npz"
 
 
 @dataclass
@@ -183,7 +184,7 @@ def _parse(folder: Path) -> ParsedRun:
 
 def load(where: str, manifest: Manifest | None) -> Frames:
     """Runs, histories and events of the `.wandb` files below a runs folder; ConfigError if it is none."""
-    runs = runs_in_folder(where, manifest, ".wandb-offline.npz", files, _parse)
+    runs = runs_in_folder(where, manifest, CACHE, files, _parse)
     if not runs and manifest is None:
         raise ConfigError(f"runs={where} holds no W&B files (RUN/wandb/*/run-*.wandb); use --source records")
     return frames(Path(where), runs)
