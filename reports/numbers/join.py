@@ -240,9 +240,7 @@ def axes(
     else:
         rows, columns = varying[:1], varying[1:2]
         rows = rows or [key for key in ("model.depth", "seed") if key in cells][:1]
-    for key in varying:
-        if key in rows or key in columns:
-            continue
+    for key in (key for key in varying if key not in (*rows, *columns)):
         places = cells[[*rows, *columns, key]].map(repr)
         if (places.groupby([*rows, *columns])[key].nunique() > 1).any():
             rows.append(key)

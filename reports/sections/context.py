@@ -93,9 +93,8 @@ def _cells_table(c: Collected) -> Table:
         numbers = (error, cell["epoch"], cell["seconds"] / length)
         known = [None if math.isnan(value) else value for value in numbers]
         identity = f"[{cell['identity']}]({cell['url']})" if cell["url"] else cell["identity"]
-        row = [cell["name"], identity, cell["state"], *known, cell["checksum"] or None]
-        row += [cell["job"] or None] * jobs
-        rows.append(row)
+        rows.append([cell["name"], identity, cell["state"], *known, cell["checksum"] or None])
+        rows[-1] += [cell["job"] or None] * jobs
     return Table("cells", "Every cell, its state and its record.", columns, rows)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,18 +100,18 @@ def scaling_points(c: Collected) -> list[ScalingPoint]:
         for batch in sorted(set(group.loc[group["processes"] == fewest, BATCH])):
             same = group[BATCH] == batch
             alike = group[BATCH] * fewest == batch * group["processes"]
-            base = _by_seed(group[same & (group["processes"] == fewest)])
             for kind, share, chosen in (
                 ("strong", batch, group[same]), ("weak", batch // fewest, group[alike])
             ):  # fmt: skip
                 if chosen["processes"].nunique() > 1:
-                    points += _points(ScalingLine(level_text(rest, others), kind, share), chosen, base)
+                    points += _points(ScalingLine(level_text(rest, others), kind, share), chosen)
     return points
 
 
-def _points(line: ScalingLine, cells: pd.DataFrame, base: Mapping[int, float]) -> list[ScalingPoint]:
-    """A point per number of processes and nodes. base: seed -> images/s on the fewest."""
+def _points(line: ScalingLine, cells: pd.DataFrame) -> list[ScalingPoint]:
+    """A point per number of processes and nodes."""
     fewest = cells["processes"].min()
+    base = _by_seed(cells[cells["processes"] == fewest])
     points = []
     places: Any = cells.groupby(["processes", NODES])
     for (processes, nodes), part in places:

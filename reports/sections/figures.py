@@ -6,21 +6,12 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
-import numpy as np
 import pandas as pd
 
 from reports.numbers.join import TEST_ERROR, TRAIN_ERROR, Collected, Level, Place, last_responses
 from reports.numbers.statistics import Estimate
 from reports.pages.document import Figure
-from reports.pages.svg import (
-    SERIES,
-    Panel,
-    linear,
-    logarithmic,
-    range_of,
-    room_for_keys,
-    swatch,
-)
+from reports.pages.svg import SERIES, Panel, linear, logarithmic, range_of, room_for_keys, swatch
 from reports.words import MILLION, capital, heading, level_text, metric_text, number, unit
 
 Item = TypeVar("Item")
@@ -66,11 +57,9 @@ def mean_curves(c: Collected, metrics: Iterable[str]) -> pd.DataFrame:
     for index, place in enumerate(c.places):
         cells = place.finished if len(place.finished) else place.cells
         number_of.update(dict.fromkeys(cells["identity"], index))
-    identity = c.history["identity"].astype("category")
-    of_category = np.array([number_of.get(name, -1) for name in identity.cat.categories], dtype=int)
-    place_of = of_category[identity.cat.codes.to_numpy()] if len(of_category) else np.empty(0, dtype=int)
+    place_of = c.history["identity"].map(number_of).astype(float)  # NaN, which groups drop: not shown
     logged = [metric for metric in metrics if metric in c.history.columns]
-    kept = c.history[["epoch", "step", *logged]].assign(place=place_of)[place_of >= 0]
+    kept = c.history[["epoch", "step", *logged]].assign(place=place_of)
     return kept.groupby(["place", "epoch"]).mean().reset_index()
 
 

@@ -13,11 +13,12 @@ from reports.sources import Frames
 from reports.sources._cache import runs_in_folder
 from reports.sources._frames import ParsedRun, frames
 
+CACHE = ".records.npz"
+
 
 def load(where: str, manifest: Manifest | None) -> Frames:
     """Runs, histories and events of a runs folder; ConfigError if it is not a folder that one can read."""
-    runs = runs_in_folder(where, manifest, ".records.npz", lambda folder: [folder / record.FILE], _parse)
-    return frames(Path(where), runs)
+    return frames(Path(where), runs_in_folder(where, manifest, CACHE, lambda f: [f / record.FILE], _parse))
 
 
 def _parse(folder: Path) -> ParsedRun:

@@ -29,6 +29,7 @@ HEADER = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
 BLOCK = 32768
 CHUNK = struct.Struct("<IHB")
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+CACHE = ".wandb-offline.npz"
 
 
 @dataclass
@@ -58,10 +59,7 @@ class Damage(Exception):
 def log_records(data: bytes) -> Iterator[bytes]:
     """The records of a LevelDB log with W&B's header; Damage where they end too early."""
     if data[: len(HEADER)] != HEADER:
-        raise Damage(
-            "is empty" if not data else "is not a .wandb file of a known version",
-            cut=not data,
-        )
+        raise Damage("is not a .wandb file of a known version" if data else "is empty", cut=not data)
     position, parts = len(HEADER), b""
     while position < len(data):
         left = BLOCK - position % BLOCK
@@ -135,12 +133,10 @@ def _value(item: Any) -> Any:
     """The value of a history item: JSON, or one of the typed fields of wandb 0.31."""
     if item.value_json:
         return json.loads(item.value_json)
-    kind = next(
-        (name for name in ("boolean", "integer", "number", "text", "json") if item.HasField(name)),
-        None,
-    )
-    value = getattr(item, kind) if kind else None
-    return json.loads(str(value)) if kind == "json" else value
+    for kind in ("boolean", "integer", "number", "text"):
+        if item.HasField(kind):
+            return getattr(item, kind)
+    return json.loads(item.json) if item.HasField("json") else None
 
 
 def _update(tree: dict[str, Any], change: Any) -> None:
@@ -171,9 +167,7 @@ def files(folder: Path) -> list[Path]:
 
 def _parse(folder: Path) -> ParsedRun:
     run = read_files(files(folder))
-    damage = run.damage
-    if not run.config and not damage:
-        damage = f"{files(folder)[-1].name} holds no configuration"
+    damage = run.damage or ("" if run.config else f"{files(folder)[-1].name} holds no configuration")
     ended = run.summary.get("status") in record.FINAL  # then a later attempt made good what was damaged
     counts = not ended and not (run.cut and run.config)
     return parsed_run(
@@ -183,7 +177,7 @@ def _parse(folder: Path) -> ParsedRun:
 
 def load(where: str, manifest: Manifest | None) -> Frames:
     """Runs, histories and events of the `.wandb` files below a runs folder; ConfigError if it is none."""
-    runs = runs_in_folder(where, manifest, ".wandb-offline.npz", files, _parse)
+    runs = runs_in_folder(where, manifest, CACHE, files, _parse)
     if not runs and manifest is None:
         raise ConfigError(f"runs={where} holds no W&B files (RUN/wandb/*/run-*.wandb); use --source records")
     return frames(Path(where), runs)
