@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads of one process starve another's
-# Ctrl-C before training, which has its own way to stop (interruption.py), also within the imports below.
-signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+# Ctrl-C before training, which has its own way to stop (interruption.py), also within the imports below: there an
+# exception can be swallowed, and nothing that would have to be put away has been begun.
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main`, which says them in one sentence
 
 import hydra

@@ -60,7 +60,7 @@ def job_state(
     if known.state in record.FINAL:
         return known.state, ""
     if known.state in ("failed", "damaged"):
-        return "failed", str(known.status.get("error", known.damage))
+        return known.state, str(known.status.get("error", known.damage))
     if known.state == "running":
         return "running", "by a process outside of SLURM"
     if cancelled or (job and job.state == "CANCELLED"):

@@ -210,6 +210,29 @@ def test_ctrl_c_while_it_starts_is_quiet(tmp_path, library):
     assert not list(tmp_path.glob("runs/*/record.jsonl"))
 
 
+def test_ctrl_c_ends_it_although_a_library_swallows_every_exception(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import contextlib, os, signal, sys, time\n"
+        "class Swallows:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'omegaconf':\n"
+        "            with contextlib.suppress(BaseException):\n"
+        "                os.kill(os.getpid(), signal.SIGINT)\n"
+        "                time.sleep(1)\n"
+        "sys.meta_path.insert(0, Swallows())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *SMALL],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, sent):
     command = [sys.executable, str(ROOT / "run.py"), *SMALL, "recipe.steps=2000"]

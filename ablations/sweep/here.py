@@ -55,7 +55,8 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     dead = [cell for cell in sweep.cells if records[cell.identity].state not in (*record.FINAL, "running")]
     if dead:
         for cell in dead if jobs > 1 else []:
-            print(f"{cell.name} has no result; its output:  {sweep.runs / cell.identity / 'output.log'}")
+            if (log := sweep.runs / cell.identity / "output.log").exists():
+                print(f"{cell.name} has no result; its output:  {log}")
         raise SystemExit(1)
     return [records[cell.identity] for cell in sweep.cells]
 
@@ -92,7 +93,7 @@ def check_machine(cells: Sequence[Cell]) -> None:
 
 def _print_counts(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) -> None:
     """How much there is to do, and what is left out or left alone."""
-    done = sum(known.state in ("finished", "diverged") for known in records.values())
+    done = sum(known.state in record.FINAL for known in records.values())
     excluded = sweep.manifest.excluded
     cells = "1 cell" if len(sweep.cells) == 1 else f"{len(sweep.cells)} cells"
     print(

@@ -13,7 +13,7 @@ from pathlib import Path
 from lightning_module.cell.record import Record
 from lightning_module.support.text import aligned
 
-ORDER = ("running", "queued", "failed", "killed", "cancelled", "planned", "diverged", "finished")
+ORDER = ("running", "queued", "failed", "damaged", "killed", "cancelled", "planned", "diverged", "finished")
 """States as the table shows them: what moves first, what is done last."""
 
 
@@ -57,7 +57,7 @@ def table(cells: Sequence[CellStatus]) -> str:
         "",
         f"{len(cells)} cell{'s' * (len(cells) != 1)}: {summary}",
     ]
-    for cell in [cell for cell in cells if cell.state == "failed"][:1]:
+    for cell in [cell for cell in cells if cell.state in ("failed", "damaged")][:1]:
         where = f" (log: {cell.log})" if cell.log else ""
         reason = str(cell.record.status.get("traceback") or cell.reason)
         text += ["", f"First failure, {cell.name}{where}:"]

@@ -19,7 +19,7 @@ from reports.sources import RUN_COLUMNS, Frames, is_metric, last_event
 from reports.sources._frames import config_columns, frozen
 from reports.words import distinct_texts, heading, level_text
 
-OPEN = ("planned", "queued", "running", "killed", "failed", "damaged")
+PENDING = ("planned", "queued", "running", "killed", "failed", "damaged")
 """States in which a number is still to come."""
 
 TEST_ERROR, TRAIN_ERROR, SPEED = "test/error", "train/error", "images_per_second"
@@ -138,13 +138,13 @@ class Collected:
     @property
     def is_open(self) -> bool:
         """Whether any declared cell has no final state yet."""
-        return bool(self.cells["state"].isin(OPEN).any())
+        return bool(self.cells["state"].isin(PENDING).any())
 
     @property
     def status(self) -> str:
         """How far the cells are: "43 of 45 cells finished, 1 diverged, 1 failed"."""
         count = Counter(self.cells["state"])
-        rest = [f"{count[state]} {state}" for state in ("diverged", *OPEN) if count[state]]
+        rest = [f"{count[state]} {state}" for state in ("diverged", *PENDING) if count[state]]
         return ", ".join([f"{count['finished']} of {len(self.cells)} cells finished", *rest])
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.numbers import statistics
 from reports.numbers.deviations import changes, confounds
-from reports.numbers.join import OPEN, SPEED, TEST_ERROR, Collected, ordered, varies
+from reports.numbers.join import PENDING, SPEED, TEST_ERROR, Collected, ordered, varies
 from reports.pages.document import Block, Column, Commands, Items, Section, Table, Text, text_columns
 from reports.sections.speed import speed_threats
 from reports.sections.tables import place_columns
@@ -43,7 +43,7 @@ def open_cells(c: Collected) -> Section:
         rows.append([cell["name"], cell["state"], reason, epoch, cell["identity"]])
     head = [*text_columns("cell", "state", "reason"), Column("epoch"), *text_columns("identity")]
     blocks: list[Block] = [Table("open_cells", "Cells without a number.", head, rows)] if rows else []
-    todo = c.cells.loc[c.cells["state"].isin(set(OPEN) - {"running", "queued"}), "command"].tolist()
+    todo = c.cells.loc[c.cells["state"].isin(set(PENDING) - {"running", "queued"}), "command"].tolist()
     if todo:
         blocks += [Text("What is left of it, in one command:"), Commands((c.manifest.command,))]
         if todo != [c.manifest.command]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from reports.numbers.join import OPEN, TRAIN_ERROR, Collected, Place
+from reports.numbers.join import PENDING, TRAIN_ERROR, Collected, Place
 from reports.numbers.statistics import NOTHING, Estimate
 from reports.pages.document import Column, Table
 from reports.words import HOLE, MILLION, capital, heading, interval, metric_text, time_unit
@@ -12,7 +12,7 @@ from reports.words import HOLE, MILLION, capital, heading, interval, metric_text
 
 def state_text(place: Place) -> str:
     """What to print where a place has no number: "– running", or "– " alone if no cell of it is open."""
-    states = [state for state in OPEN if (place.cells["state"] == state).any()]
+    states = [state for state in PENDING if (place.cells["state"] == state).any()]
     return f"{HOLE} {states[0]}" if states else HOLE
 
 

@@ -33,6 +33,8 @@ def job(word: str, reason: str = "None") -> Job:
         (record("finished"), job("FAILED"), True, ("finished", "")),
         (record("diverged"), None, True, ("diverged", "")),
         (record("failed", status={"error": "KeyError: x"}), job("FAILED"), True, ("failed", "KeyError: x")),
+        # Not retried: a job of it could only fail.
+        (record("damaged", damage="line 3"), job("FAILED"), True, ("damaged", "line 3")),
         (record("killed"), job("CANCELLED"), True, ("cancelled", "by scancel")),
         (record("killed"), job("TIMEOUT"), True, ("killed", "time limit; run the command again to go on")),
         (record("killed"), job("PREEMPTED"), True, ("killed", "preempted")),
