@@ -49,14 +49,14 @@ def run_in_processes(
 def _tell_first_error(cell: Cell, folder: Path) -> None:
     """Record the error of another rank if it came before rank 0's, which then only lost the connection."""
     errors = sorted(folder.glob("error-*.txt"), key=lambda file: file.stat().st_mtime)
-    last = record.read(folder)
-    if last.state not in ("running", "killed", "failed") or not errors:  # running: START_LOCK is ours
+    known = record.read(folder)
+    if known.state not in ("running", "killed", "failed") or not errors:  # running: START_LOCK is ours
         return
-    if errors[0].stat().st_mtime < last.status.get("time", math.inf):
+    if errors[0].stat().st_mtime < known.status.get("time", math.inf):
         text = errors[0].read_text()
         with Lock(folder):
             writer = record.Writer(folder, cell)
-            step = last.last.get("step", 0)
+            step = known.last.get("step", 0)
             writer.finish("failed", step, error=text.strip().splitlines()[-1], traceback=text)
             writer.close()
 

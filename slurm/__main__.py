@@ -100,9 +100,11 @@ def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
 
 def _cancel(runs: Path, wanted: Sequence[str]) -> None:
     """Cancel jobs, with all cells that share them; finished cells stay finished."""
-    active = (row.job_id for row in status.survey(runs, wanted) if row.job and row.job.active)
+    named, _ = status.choose(runs, wanted)
+    every = status.survey(runs)
+    active = (row.job_id for row in every if row.job and row.job.active and row.identity in named)
     ids = list(dict.fromkeys(active))
-    rows = [row for row in status.survey(runs) if row.state in status.OPEN and row.job_id in ids]
+    rows = [row for row in every if row.state in status.OPEN and row.job_id in ids]
     for row in rows:
         if row.array:
             # Before it happens: a job that is about to queue itself again looks here.

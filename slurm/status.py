@@ -72,10 +72,11 @@ def job_state(
     return "killed", "SLURM does not know its job any more"
 
 
-def survey(runs: Path, wanted: Sequence[str] = ()) -> list[SubmittedCell]:
-    """Every cell that was submitted from a runs folder, or those that `wanted` names; two scheduler calls.
+def choose(runs: Path, wanted: Sequence[str]) -> tuple[dict[str, str], dict[str, tuple[store.Array, int]]]:
+    """Names of the cells that `wanted` means, of all that were submitted for none, and places of all, by identity.
 
-    A name is a study or another sweep, a cell's identity (or its beginning) or the cell's name.
+    A word is a study or another sweep, a cell's identity (or its beginning) or the cell's name. ConfigError if one is
+    nothing of these.
     """
     places: dict[str, tuple[store.Array, int]] = {}
     names: dict[str, str] = {}
@@ -100,6 +101,12 @@ def survey(runs: Path, wanted: Sequence[str] = ()) -> list[SubmittedCell]:
             )
         names |= hits
         chosen |= hits
+    return chosen, places
+
+
+def survey(runs: Path, wanted: Sequence[str] = ()) -> list[SubmittedCell]:
+    """Every cell that was submitted from a runs folder, or those that `wanted` names; two scheduler calls."""
+    chosen, places = choose(runs, wanted)
     jobs = cluster.jobs(sorted({places[identity][0].name for identity in chosen if identity in places}))
     return [_status(runs, identity, name, places.get(identity), jobs) for identity, name in chosen.items()]
 

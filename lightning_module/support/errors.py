@@ -18,7 +18,12 @@ def nearest(value: object, allowed: Iterable[object]) -> str:
     return f"allowed are {', '.join(names)}" + (f"; did you mean {close[0]}?" if close else "")
 
 
+def one_line(error: BaseException) -> str:
+    """The text of an error without its line breaks; its kind if it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def tell(error: Exception) -> int:
     """Say an error in one line on stderr; the exit code that belongs to it."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr)
     return 2

@@ -21,12 +21,11 @@ PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "wandb", "numpy")
 @functools.cache
 def provenance(device: str) -> dict[str, Any]:
     """commit, dirty, versions, hardware, host and scheduler job of this process; `device` is "cpu" or "cuda"."""
-    commit = os.environ.get("RESIDUAL_COMMIT") or _git(ROOT, "rev-parse", "HEAD") or "unknown"
+    commit = os.environ.get("RESIDUAL_COMMIT") or _git("rev-parse", "HEAD") or "unknown"
     versions = {name: metadata.version(name) for name in PACKAGES}
     return {
         "commit": commit.removesuffix("-dirty"),
-        "dirty": commit.endswith("-dirty")
-        or bool(_git(ROOT, "status", "--porcelain", "--untracked-files=no")),
+        "dirty": commit.endswith("-dirty") or bool(_git("status", "--porcelain", "--untracked-files=no")),
         "versions": {"python": platform.python_version(), **versions},
         "hardware": _hardware(device),
         "host": socket.gethostname(),
@@ -34,10 +33,10 @@ def provenance(device: str) -> dict[str, Any]:
     }
 
 
-def _git(root: Path, *arguments: str) -> str:
+def _git(*arguments: str) -> str:
     try:
         return subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10, check=True
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

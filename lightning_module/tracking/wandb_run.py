@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell, canonical, nested
+from lightning_module.support.errors import one_line
 
 if TYPE_CHECKING:
     import wandb
@@ -56,11 +57,6 @@ def tags(cell: Cell, study: str | None) -> list[str]:
     shortcut = flat.get("model.shortcut")
     kind = "plain" if shortcut == "none" else f"shortcut {shortcut}" if shortcut else None
     return [str(tag) for tag in (study, flat.get("data.name"), flat.get("model.block"), kind) if tag]
-
-
-def one_line(error: BaseException) -> str:
-    """The text of an error without its line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 class Tracker:

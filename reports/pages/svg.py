@@ -7,6 +7,7 @@ carry classes only (s0 ... s6 for series); colours, light and dark, are in templ
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -85,7 +86,7 @@ def range_of(values: Sequence[float]) -> tuple[float, float]:
 
 
 @dataclass
-class _Plot:
+class _Plot(ABC):
     """A plot under construction: marks stand at a place, in px along one axis, and show a value on the other."""
 
     title: str
@@ -147,8 +148,9 @@ class _Plot:
         name = f'<text class="t mid" x="{middle:.1f}" y="{self.height - 8}">{escape(self.x.label)}</text>'
         return "\n".join([title, *self._grid(), axis, name, *self._inside()])
 
+    @abstractmethod
     def _grid(self) -> Iterator[str]:
-        raise NotImplementedError
+        """Ticks, their texts and the lines that marks are read by."""
 
     def _inside(self) -> list[str]:
         return self.marks

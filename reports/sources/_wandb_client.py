@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from wandb.apis.public.service_api import ServiceApi
@@ -68,7 +68,7 @@ class Client:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return one_line(error)[:300]
 
 
 def connect(entity: str, project: str) -> Client:
