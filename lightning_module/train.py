@@ -33,7 +33,7 @@ from lightning_module.networks.resnet import build
 from lightning_module.networks.responses import layer_responses
 from lightning_module.networks.unit import Unit
 from lightning_module.processes import run_in_processes
-from lightning_module.support.disk import Lock
+from lightning_module.support.disk import Busy, Lock
 from lightning_module.tracking.reporter import Reporter
 from lightning_module.training import checkpoint
 from lightning_module.training.classifier import Classifier
@@ -45,6 +45,7 @@ from lightning_module.training.device_memory import (
 )
 from lightning_module.training.interruption import Interruption, leave_with_parent
 from lightning_module.training.realised import realised
+from lightning_module.training.resume import choose
 from lightning_module.training.sync_batch_norm import synchronise_batch_norm
 
 MULTIPLY_ADDS_PER_THREAD = 5e7
@@ -70,6 +71,8 @@ def run(cell: Cell, interruption: Interruption) -> record.Record:
         load(config.data)
         with Lock(folder, record.START_LOCK):
             with Lock(folder):
+                if (known := record.read(folder)).state in record.FINAL:
+                    return known
                 record.Writer(folder, cell).close()
             threads = cpu_threads(config, cell.multiply_adds)
             run_in_processes(cell, folder, config.trainer.devices, threads, interruption)
@@ -79,12 +82,17 @@ def run(cell: Cell, interruption: Interruption) -> record.Record:
 def fit(cell: Cell, interruption: Interruption, environment: ClusterEnvironment | None = None) -> None:
     """Train in this process, which is one of `trainer.devices` x `trainer.nodes`.
 
-    Rank 0 holds the lock and writes the record; a failure of the cell ends up there, not in the caller.
+    Rank 0 holds the lock and writes the record; a failure of the cell ends up there, not in the caller. A cell that
+    has its result, which may have come while nobody held the lock, is left as it is; Busy if other ranks wait for it.
     """
     folder = run_folder(cell)
     rank = int(environment.global_rank() if environment else os.environ.get("RANK", 0))
     if rank == 0:
         with Lock(folder):
+            if record.read(folder).state in record.FINAL:
+                if parse_config(cell.config).trainer.processes > 1:
+                    raise Busy(f"{folder.name} was trained by another process meanwhile")
+                return
             writer = record.Writer(folder, cell)
             try:
                 _fit(cell, folder, interruption, environment, writer)
@@ -111,8 +119,6 @@ def _fit(
     data = load(config.data)
     reporter = Reporter(cell, config, folder, writer)
     try:
-        state = checkpoint.load(folder)
-        reporter.step = state["step"] if state else 0
         _set_up_torch(config, cell)
         training = _Training(config, folder, interruption, reporter)
         network = _network(config, data.classes)
@@ -120,15 +126,20 @@ def _fit(
         kind = Benchmark if config.mode == "benchmark" else Classifier
         module = kind(config, network, data, training.on_epoch, training.on_call)
         training.module = module
-        if state:
-            module.restore(state, 0 if writer else 1)
         trainer = _trainer(config, training, environment)
+        if config.trainer.processes > 1:
+            trainer.strategy.setup_environment()  # the ranks agree on where they go on before anything else
+        state, set_aside = choose(folder, cell.identity, config.recipe, network)
+        if state:
+            reporter.step = state["step"]
+            module.restore(state, 0 if writer else 1)
         reporter.start(trainer.strategy.root_device.type, about)
+        reporter.set_aside(set_aside)
         if reporter.step < config.recipe.steps:
             trainer.fit(module)
-            if dist.is_initialized():
-                # Its threads let go of tensors, for which Python must still be there.
-                dist.destroy_process_group()
+        if dist.is_initialized():
+            # Its threads let go of tensors, for which Python must still be there.
+            dist.destroy_process_group()
         if module.interrupted:
             reporter.end(None)
             return
@@ -189,8 +200,8 @@ class _Training(Callback):
     def save(self) -> None:
         """Checkpoint, on every rank because sums are taken over processes; rank 0 writes."""
         state = self.module.state()
-        if self.reporter.writer:
-            checkpoint.save(self.folder, state)
+        if writer := self.reporter.writer:
+            checkpoint.save(self.folder, self.reporter.cell.identity, writer.attempt, writer.epochs, state)
 
     def _asked_to_stop(self) -> bool:
         if self.module.trainer.world_size == 1:

@@ -5,25 +5,29 @@ Its lines, in order:
     {"event": "attempt", "attempt": 1, "step": 0, "time", "commit", "dirty", "versions", "hardware", ...}
     {"event": "epoch", "epoch": 1, "step": 391, "train/loss", "train/error", "test/error", ..., "seconds"}
     {"event": "status", "status": "finished" | "diverged" | "failed", "step", "time", ...}
-A run that was interrupted has no status after its last attempt; the next attempt starts at the step of a
-checkpoint, and epochs beyond that step are superseded by those that it writes. Errors are in percent,
-times in seconds (UNIX time for "time"), steps are optimizer steps. This module needs no torch.
+A run is finished only with every epoch, in order, the last one at the last step of its recipe. One that was
+interrupted has no status after its last attempt; the next attempt starts at the step of a checkpoint, and epochs
+beyond that step are superseded by those that it writes. Errors are in percent, times in seconds (UNIX time for
+"time"), steps are optimizer steps. What a line may hold, and its checksum: record_lines.py. Needs no torch.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import time
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning_module.cell.identity import Cell
+from lightning_module.cell.record_lines import SCHEMA as SCHEMA
+from lightning_module.cell.record_lines import RecordError as RecordError
+from lightning_module.cell.record_lines import damaged, is_newer, read_lines, sealed
 from lightning_module.support.disk import DiskCache, is_held
 
-SCHEMA = 1
 FILE = "record.jsonl"
 START_LOCK = "start.lock"
 """Held, besides the lock of rank 0, by the process that starts several ranks: from before they start to their end."""
@@ -31,25 +35,6 @@ State = Literal["planned", "running", "killed", "finished", "diverged", "failed"
 
 FINAL: tuple[State, ...] = ("finished", "diverged")
 """States that are results: never run again."""
-_REQUIRED: Mapping[str, tuple[str, ...]] = {
-    "cell": ("schema", "identity", "name", "overrides", "config", "parameters", "multiply_adds"),
-    "attempt": ("step",),
-    "epoch": ("epoch", "step", "seconds"),
-    "status": ("status", "step"),
-}
-"""Keys that a line of each event must have, because readers count on them."""
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("identity", "name", "event", "status", "error"), (str,)),
-    **dict.fromkeys(("schema", "attempt", "epoch", "step", "parameters", "multiply_adds"), (int,)),
-    **dict.fromkeys(("time", "seconds"), (int, float)),
-    "overrides": (list,),
-    "config": (dict,),
-}
-"""Types of values, wherever a line has them."""
-
-
-class RecordError(Exception):
-    """A record that cannot be read or written; its text is one sentence that names the file and what to do."""
 
 
 @dataclass(frozen=True)
@@ -73,70 +58,7 @@ class Record:
     @property
     def newer(self) -> bool:
         """Whether a later version of this program wrote it, so that this one can do nothing with it."""
-        return _is_newer(self.cell)
-
-
-def _is_newer(head: Mapping[str, Any]) -> bool:
-    schema = head.get("schema")
-    return isinstance(schema, int) and schema > SCHEMA
-
-
-def _wrong(line: Mapping[str, Any], first: bool) -> str:
-    """What is wrong with a line that is JSON, as the end of a sentence; "" if nothing is."""
-    event = line.get("event")
-    if first != (event == "cell"):
-        return "a record starts with its cell" if first else "only its first line is its cell"
-    if not isinstance(event, str):
-        return "it names no event"
-    for key in _REQUIRED.get(event, ()):
-        if key not in line:
-            return f"its {key} is missing"
-    others = (int, float) if event == "epoch" else ()  # its metrics
-    for key, value in line.items():
-        kinds = _KINDS.get(key, others)
-        if kinds and type(value) not in kinds:  # by `type`, since True is an int
-            return f"its {key} is {json.dumps(value)}"
-    if event == "status" and line["status"] not in ("finished", "diverged", "failed"):
-        return f"its status is {json.dumps(line['status'])}"
-    return ""
-
-
-def _decoded(row: bytes) -> Any:
-    """A line of JSON; None if it is cut short or was never one."""
-    try:
-        return json.loads(row) if row.endswith(b"\n") else None
-    except ValueError:
-        return None
-
-
-def _parse(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Lines of a record and how many bytes they take; a last line that was cut short is left out.
-
-    Raises RecordError when a line is damaged in another way. Of a newer record only the first line is looked at.
-    """
-    try:
-        rows = path.read_bytes().splitlines(keepends=True)
-    except (FileNotFoundError, NotADirectoryError):
-        return [], 0
-    except OSError as error:
-        raise RecordError(f"{path} cannot be read ({error.strerror})") from error
-    lines: list[dict[str, Any]] = []
-    length = 0
-    for number, row in enumerate(rows, start=1):
-        line = _decoded(row)
-        if line is None and number == len(rows):
-            break
-        wrong = _wrong(line, number == 1) if isinstance(line, dict) else "it is not one of JSON"
-        if number == 1 and isinstance(line, dict) and _is_newer(line):
-            return [line], len(row)
-        if wrong:
-            raise RecordError(
-                f"{path} is damaged in line {number} ({wrong}); nothing was changed: "
-                "repair the line or move the folder away"
-            )
-        lines.append(line)
-        length += len(row)
-    return lines, length
+        return is_newer(self.cell)
 
 
 def read(folder: Path) -> Record:
@@ -146,39 +68,89 @@ def read(folder: Path) -> Record:
     """
     path = folder / FILE
     try:
-        lines, _ = _parse(path)
+        lines, _, _ = read_lines(path)
+        if lines and is_newer(lines[0]):
+            schema = lines[0]["schema"]
+            damage = f"{path} has schema {schema}, newer than this program's {SCHEMA}: update the program"
+            return Record(folder, lines[0], state="damaged", damage=damage)
+        if lines and lines[0]["identity"] != folder.name:
+            raise RecordError(f"{path} is the record of cell {lines[0]['identity']}: move it away")
+        return _record(folder, lines)
     except RecordError as error:
         return Record(folder, {}, state="damaged", damage=str(error))
+
+
+def _record(folder: Path, lines: Sequence[dict[str, Any]]) -> Record:
+    """What the lines of a record say together; RecordError if one is not where it can stand."""
     if not lines:
         return Record(folder, {})
-    head = lines[0]
-    if _is_newer(head):
-        damage = f"{path} has schema {head['schema']}, newer than this program's {SCHEMA}: update the program"
-        return Record(folder, head, state="damaged", damage=damage)
-    if head["identity"] != folder.name:
-        damage = f"{path} is the record of cell {head['identity']}: move it away"
-        return Record(folder, {}, state="damaged", damage=damage)
     attempts: list[dict[str, Any]] = []
     epochs: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
     status: dict[str, Any] = {}
-    for line in lines[1:]:
-        event = line["event"]
+    for number, line in enumerate(lines[1:], start=2):
+        event, wrong = line["event"], ""
         if event == "attempt":
             attempts.append(line)
             epochs = [epoch for epoch in epochs if epoch["step"] <= line["step"]]
             events = [other for other in events if other.get("step", 0) <= line["step"]]
             status = {}
         elif event == "epoch":
-            while epochs and epochs[-1]["epoch"] >= line["epoch"]:
-                epochs.pop()
+            wrong = _misplaced(line, epochs, status)
             epochs.append(line)
         elif event == "status":
+            wrong = _premature(line, lines[0]["config"], epochs, status)
             status = line
         else:
             events.append(line)
+        if wrong:
+            raise damaged(folder / FILE, number, wrong)
     state: State = status["status"] if status else ("running" if is_locked(folder) else "killed")
-    return Record(folder, head, tuple(attempts), tuple(epochs), tuple(events), status, state)
+    return Record(folder, lines[0], tuple(attempts), tuple(epochs), tuple(events), status, state)
+
+
+def _misplaced(
+    epoch: Mapping[str, Any], before: Sequence[Mapping[str, Any]], status: Mapping[str, Any]
+) -> str:
+    """Why an epoch cannot follow on these; "" if it can."""
+    if status:
+        return "an epoch after the status of its attempt"
+    every_step = (
+        epoch["step"] == (before[-1]["step"] if before else 0) + 1
+    )  # a batch of more images than there are
+    if epoch["epoch"] <= len(before) or (epoch["epoch"] > len(before) + 1 and not every_step):
+        return f"epoch {epoch['epoch']} where epoch {len(before) + 1} is due"
+    if before and epoch["step"] <= before[-1]["step"]:
+        return f"its step is {epoch['step']}, not after {before[-1]['step']}, that of the epoch before"
+    return ""
+
+
+def _premature(
+    status: Mapping[str, Any],
+    config: Mapping[str, Any],
+    epochs: Sequence[Mapping[str, Any]],
+    before: Mapping[str, Any],
+) -> str:
+    """Why a run with these epochs cannot have ended so; "" if it can.
+
+    A failure may be told twice: by the process itself, and by what started it, which knows more.
+    """
+    state, step = status["status"], epochs[-1]["step"] if epochs else 0
+    if before and (before["status"], state) != ("failed", "failed"):
+        return f"it is {state} after it was {before['status']}, without an attempt between"
+    if state == "diverged" and not epochs:
+        return "it is diverged without an epoch"
+    if state != "finished":
+        return ""
+    if not epochs or step != status["step"]:
+        return f"it is finished at step {status['step']}, but its epochs end at {step}"
+    if config.get("mode") == "benchmark":  # steps as many as could be measured, told as one epoch
+        return "" if "step_ms" in epochs[0] and len(epochs) == 1 else "it is finished without a measurement"
+    if step != config.get("recipe.steps", step):
+        return f"it is finished at step {step} of {config['recipe.steps']}"
+    if not all(math.isfinite(epoch.get("train/loss", 0)) for epoch in epochs):
+        return "it is finished, but its training loss is no number"
+    return ""
 
 
 def read_all(runs: Path) -> dict[str, Record]:
@@ -191,7 +163,7 @@ def read_states(runs: Path, identities: Iterable[str]) -> dict[str, State]:
 
     That a cell has its result is kept in the runs folder, for as long as size and time of its record stay the same.
     """
-    cache = DiskCache(".results", [Path(__file__)], runs)
+    cache = DiskCache(".results", Path(__file__).parent.glob("record*.py"), runs)
     before = cache.get("results") or {}
     states: dict[str, State] = {}
     results = {}
@@ -220,6 +192,7 @@ class Writer:
     """Appends to a record. Every line is written and synced at once, so a kill loses at most that line.
 
     RecordError when the disk does not take a line; the record then ends with the line before.
+    attempt: the number of the one that is written. epochs: how many the record holds that count.
     """
 
     def __init__(self, folder: Path, cell: Cell) -> None:
@@ -230,14 +203,16 @@ class Writer:
         before = read(folder)
         if before.damage:
             raise RecordError(before.damage)
-        self.attempt = len(before.attempts) + 1
+        self.attempt, self.epochs = len(before.attempts) + 1, 0
+        self._before = before.epochs
+        _, length, self._checksum = read_lines(folder / FILE)
         self._file = open(folder / FILE, "ab", buffering=0)  # noqa: SIM115 (open for as long as the run)
-        self._file.truncate(_parse(folder / FILE)[1])
+        self._file.truncate(length)
         if not before.cell:
             self._append({"event": "cell", "schema": SCHEMA, **cell.to_json()})
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        rest = json.dumps(line, default=float).encode() + b"\n"
+        rest = row = sealed(line, self._checksum)
         before = os.fstat(self._file.fileno()).st_size
         try:
             while rest:  # a disk that is nearly full takes a part and says so only the next time
@@ -249,15 +224,18 @@ class Writer:
                 f"{self._file.name} cannot be written ({error.strerror}); what it holds is whole, "
                 "and the same command goes on from there"
             ) from error
+        self._checksum = zlib.crc32(row, self._checksum)
 
     def start(self, step: int, provenance: Mapping[str, Any]) -> None:
         """A new attempt, from this step on."""
+        self.epochs = sum(epoch["step"] <= step for epoch in self._before)
         line = {"event": "attempt", "attempt": self.attempt, "step": step, "time": time.time()}
         self._append({**line, **provenance})
 
     def epoch(self, epoch: int, step: int, metrics: Mapping[str, float]) -> None:
         """Metrics at the end of an epoch (1, 2, ...)."""
         self._append({"event": "epoch", "epoch": epoch, "step": step, **metrics})
+        self.epochs += 1
 
     def event(self, kind: str, **content: Any) -> None:
         """A fact about the run, such as its layer responses."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +49,12 @@ class Reporter:
             self.event("wandb", url=self.tracker.url)
         recipe = self.config.recipe
         self.progress = Progress(self.cell.name, self.step, recipe.steps, recipe.batch_size, trainer.progress)
+
+    def set_aside(self, sentence: str) -> None:
+        """Say that a checkpoint was set aside, and why; "" if none was."""
+        if self.writer and sentence:
+            print(sentence, file=sys.stderr, flush=True)
+            self.event("set_aside", attempt=self.writer.attempt, reason=sentence)
 
     def call(self, step: int) -> None:
         """Remember the optimizer step that was reached, and show it."""

@@ -1,23 +1,38 @@
-"""Checkpoints: written whole or not at all, read as data only."""
+"""Checkpoints: written whole or not at all, read as data only, with a checksum. Which one is trusted: resume.py.
+
+A checkpoint is a mapping: "schema", "identity" of its cell, "step", "attempt" and "epochs" (lines that the record had
+then), "versions", the state of the training (see Classifier.state), and "crc", a checksum of all of it by content.
+"""
 
 from __future__ import annotations
 
+import io
+import platform
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lightning_module.support.disk import whole_file
+from lightning_module.support.errors import one_line
 
 FILE = "last.ckpt"
+SCHEMA = 1
+"""Raise it when the state of the training has other keys: those of before are then set aside."""
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be used; its text is one sentence."""
+    """A checkpoint that cannot be used; its text is the end of a sentence that begins with the file."""
 
 
-def save(folder: Path, content: dict[str, Any]) -> None:
+def save(folder: Path, identity: str, attempt: int, epochs: int, state: Mapping[str, Any]) -> None:
     """Replace the checkpoint of a run folder atomically: a kill leaves the old one or the new one."""
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    head = {"schema": SCHEMA, "identity": identity, "attempt": attempt, "epochs": epochs}
+    content = {**head, "versions": versions, **state}
+    content["crc"] = checksum(content)
     with whole_file(folder / FILE, durable=True) as file:
         torch.save(content, file)
 
@@ -25,18 +40,45 @@ def save(folder: Path, content: dict[str, Any]) -> None:
 def load(folder: Path) -> dict[str, Any] | None:
     """The checkpoint of a run folder on the CPU, None if there is none.
 
-    Only tensors and plain values are read, so a tampered file cannot run code. Raises CheckpointError.
+    Only tensors and plain values are read, so a tampered file cannot run code. Raises CheckpointError for a file that
+    is none, or damaged, or does not say whose it is, and OSError where the disk does not give it.
     """
-    path = folder / FILE
-    for stray in folder.glob(f"{FILE}.*.tmp"):  # of an attempt that was killed while it wrote
-        stray.unlink(missing_ok=True)
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return content
+        data = (folder / FILE).read_bytes()
     except FileNotFoundError:
         return None
+    except IsADirectoryError:
+        raise CheckpointError("is a folder") from None
+    try:
+        content: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes the reader do
-        reason = str(error).split("\n")[0]
+        raise CheckpointError(f"cannot be read as a checkpoint ({_first_sentence(error)})") from error
+    if not isinstance(content, dict) or "identity" not in content:
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint ({reason}); delete it to train this cell from the start"
-        ) from error
+            "does not say which cell it is of, as those of an older version of this program"
+        )
+    if content.get("schema") != SCHEMA:
+        raise CheckpointError(f"has schema {content.get('schema')!r}, and this program's is {SCHEMA}")
+    if content.pop("crc", None) != checksum(content):
+        raise CheckpointError("is damaged (its checksum does not fit)")
+    return content
+
+
+def _first_sentence(error: Exception) -> str:
+    return one_line(error).split(". ")[0][:200]
+
+
+def checksum(value: Any, before: int = 0) -> int:
+    """CRC-32 of nested plain data and tensors: of what they hold, wherever it lies."""
+    if isinstance(value, torch.Tensor):
+        before = zlib.crc32(f"{value.dtype} {list(value.shape)}".encode(), before)
+        return zlib.crc32(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data, before)
+    if isinstance(value, Mapping):
+        before = zlib.crc32(repr(list(value)).encode(), before)
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        before = zlib.crc32(f"{len(value)} values".encode(), before)
+        for each in value:
+            before = checksum(each, before)
+        return before
+    return zlib.crc32(repr(value).encode(), before)
