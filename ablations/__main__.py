@@ -68,7 +68,7 @@ def list_studies(runs: Path | None, device: str) -> int:
     folder = runs or Path("runs")
     speed = estimate.of_device(estimate.measured(folder), device)
     lines = [("study", "cells", "done", f"{speed.kind.upper()} time", "question")]
-    wrong = []
+    wrong, damages = [], dict[str, None]()
     for name in studies.names():
         try:
             study = checked(name)
@@ -76,12 +76,15 @@ def list_studies(runs: Path | None, device: str) -> int:
         except ConfigError as error:
             wrong.append(str(error))
             continue
+        damages |= dict.fromkeys(cell.damage for cell in planned if cell.damage)
         done = sum(cell.action == "done" for cell in planned)
         total = show.hours(sum(cell.hours for cell in planned))
         lines.append((name, str(len(planned)), str(done), total, study.question))
     print("\n".join(aligned(lines, right={1, 2, 3})))
     print(f"\n{speed.kind.upper()} time: {speed.source}.")
     print("One of them:  python -m ablations plan STUDY      Run it:  python run.py -m ablation=STUDY")
+    for sentence in damages:
+        print(sentence, file=sys.stderr)
     for sentence in wrong:
         print(f"error: {sentence}", file=sys.stderr)
     return 2 if wrong else 0
@@ -116,6 +119,8 @@ def why(cells: Sequence[str], runs: Path | None) -> str:
         )
     folder = runs or Path("runs")
     records = record.read_all(folder)
+    for damage in (one.damage for one in records.values() if one.damage):
+        print(damage, file=sys.stderr)
     named = [_cell(text, records) for text in cells]
     if len(named) == 2:
         return show.difference_text(*named)
@@ -139,6 +144,8 @@ def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[st
         cell = make_cell(compose(text.split()), tuple(text.split()))
         return f"{cell.name} {cell.identity}", cell.canonical
     hits = [name for name, one in records.items() if name.startswith(text) and one.cell]
+    if len(hits) == 0 and (found := [one for name, one in records.items() if name.startswith(text)]):
+        raise ConfigError(found[0].damage)
     if len(hits) != 1:
         known = (
             f"it begins {len(hits)} identities"

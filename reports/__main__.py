@@ -19,6 +19,7 @@ from reports.pages.markdown import markdown
 from reports.publish import publish
 from reports.sections.index import index
 from reports.sections.report import build_report
+from reports.sources import Frames
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,11 +66,13 @@ def single(options: argparse.Namespace) -> int:
     study = choose.study(manifest.study)
     if choice:
         print(choice)
-    collected = collect(manifest, study, sources.load(options.source, options.runs, manifest))
+    frames = sources.load(options.source, options.runs, manifest)
+    collected = collect(manifest, study, frames)
     report = build_report(collected, command(options, manifest.name))
     target = options.out / manifest.name
     code = write_or_check(target, folder.report_files(report), options.check)
     print(report.status)
+    say_damage(frames, options.runs)
     if not options.check:
         print(f"{target / 'report.md'}\n{target / 'report.html'}")
     if options.publish:
@@ -100,9 +103,17 @@ def every(options: argparse.Namespace) -> int:
     report = index(reported, waiting, [str(error) for error in broken.values()], command(options, "--all"))
     codes.append(write_or_check(options.out, folder.page_files(report, "index"), options.check))
     print(report.status)
+    say_damage(frames, options.runs)
     if not options.check:
         print(f"{options.out / 'index.md'}\n{options.out / 'index.html'}")
     return max(codes)
+
+
+def say_damage(frames: Frames, runs: Path) -> None:
+    """Name on stderr what cannot be read; its cells are in the report, without a number."""
+    damaged = frames.runs[frames.runs["state"] == "damaged"]
+    for name, reason in zip(damaged["name"], damaged["reason"], strict=True):
+        print(f"{name} in {runs}: {reason}", file=sys.stderr)
 
 
 def write_or_check(target: Path, contents: dict[str, str], check: bool) -> int:

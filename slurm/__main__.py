@@ -94,7 +94,9 @@ def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
             row = status.survey(runs, [wanted])[0]
         else:
             time.sleep(0.5)
-    if not offset:
+    if row.record.damage:
+        print(f"{row.name}: {row.record.damage}", file=sys.stderr)
+    elif not offset:
         print(f"{row.name} is {row.state}: it has written nothing yet", file=sys.stderr)
 
 

@@ -60,7 +60,7 @@ def _settle_cell(
     lines = [line for line in history if (line["job"], line["restart"]) == (attempt.job, attempt.restart)]
     # A failure from before this attempt says nothing of it.
     starts = [line["time"] for line in lines if line["event"] == "start"]
-    ours = known.state != "failed" or (starts and known.status["time"] >= starts[-1])
+    ours = known.state != "failed" or (starts and known.status.get("time", 0) >= starts[-1])
     state = known.state if ours else "killed"
     if state == "failed":
         errors[0] = str(known.status.get("traceback") or known.status.get("error", ""))

@@ -46,7 +46,10 @@ def seconds_left(record: Record) -> float | None:
 
 
 def table(cells: Sequence[CellStatus]) -> str:
-    """A line per cell, one with the counts, and the traceback of the first failure; columns without a value go."""
+    """A line per cell, one with the counts, what is damaged, and the traceback of the first failure.
+
+    Columns without a value go.
+    """
     cells = sorted(cells, key=lambda cell: (ORDER.index(cell.state) if cell.state in ORDER else 0, cell.name))
     lines = [("cell", "state", "epoch", "error", "left", "job", "node", ""), *map(_line, cells)]
     used = [column for column in zip(*lines, strict=True) if any(column[1:])]
@@ -57,7 +60,8 @@ def table(cells: Sequence[CellStatus]) -> str:
         "",
         f"{len(cells)} cell{'s' * (len(cells) != 1)}: {summary}",
     ]
-    for cell in [cell for cell in cells if cell.state in ("failed", "damaged")][:1]:
+    text += [f"{cell.name}: {cell.record.damage}" for cell in cells if cell.record.damage]
+    for cell in [cell for cell in cells if cell.state == "failed"][:1]:
         where = f" (log: {cell.log})" if cell.log else ""
         reason = str(cell.record.status.get("traceback") or cell.reason)
         text += ["", f"First failure, {cell.name}{where}:"]

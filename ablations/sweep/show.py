@@ -25,7 +25,8 @@ TO_RUN = ("run", "resume", "retry")
 class PlannedCell:
     """One cell of a plan. memory: bytes of activations per device; hours: of devices, from start to end.
 
-    action: see ACTIONS of plan.py. measured: whether the hours come from runs of this very network.
+    action: see ACTIONS of plan.py. measured: whether the hours come from runs of this very network. damage: of its
+    record, a sentence that names file and line.
     """
 
     cell: Cell
@@ -34,6 +35,7 @@ class PlannedCell:
     memory: int
     hours: float
     measured: bool
+    damage: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The cell as an entry of the JSON plan; times in hours, memory in bytes."""
@@ -43,6 +45,7 @@ class PlannedCell:
             "activation_bytes": self.memory,
             "expected_device_hours": self.hours,
             "expected_from": "this network, measured" if self.measured else "scaled or assumed",
+            "damage": self.damage,
         }
 
 
@@ -55,7 +58,8 @@ def planned_cells(sweep: Sweep, speed: estimate.Speed) -> list[PlannedCell]:
         devices = config.trainer.processes
         memory = price.of(config).activation_bytes * config.recipe.batch_size // devices
         hours, measured = speed.hours(told, devices), speed.is_measured(told, devices)
-        planned.append(PlannedCell(cell, state, ACTIONS[state], memory, hours, measured))
+        damage = record.read(sweep.runs / cell.identity).damage if state == "damaged" else ""
+        planned.append(PlannedCell(cell, state, ACTIONS[state], memory, hours, measured, damage))
     return planned
 
 
@@ -112,6 +116,7 @@ def plan_text(sweep: Sweep, plan: Sequence[PlannedCell], speed: estimate.Speed, 
         text.append(f"A part of the study: {' '.join(manifest.narrowed)}")
     text += departures(manifest)
     text += _excluded(manifest)
+    text += [f"{row.cell.name}: {row.damage}" for row in plan if row.damage]
     return "\n".join(text)
 
 

@@ -73,8 +73,6 @@ def read(folder: Path) -> Record:
             schema = lines[0]["schema"]
             damage = f"{path} has schema {schema}, newer than this program's {SCHEMA}: update the program"
             return Record(folder, lines[0], state="damaged", damage=damage)
-        if lines and lines[0]["identity"] != folder.name:
-            raise RecordError(f"{path} is the record of cell {lines[0]['identity']}: move it away")
         return _record(folder, lines)
     except RecordError as error:
         return Record(folder, {}, state="damaged", damage=str(error))

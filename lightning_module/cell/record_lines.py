@@ -27,6 +27,9 @@ DEEPEST = 8
 """Levels of lists and mappings within each other that a line may have."""
 
 
+Check = Callable[[Any], bool]
+
+
 class RecordError(Exception):
     """A record that cannot be read or written; its text is one sentence that names the file and what to do."""
 
@@ -55,16 +58,15 @@ def _loss(value: Any) -> bool:
     return type(value) is float or _number(value) or value in NOT_FINITE
 
 
-def _text(value: Any) -> bool:
-    return type(value) is str
+def _of(kind: type) -> Check:
+    return lambda value: type(value) is kind
+
+
+_text, _mapping = _of(str), _of(dict)
 
 
 def _texts(value: Any) -> bool:
     return type(value) is list and all(map(_text, value))
-
-
-def _mapping(value: Any) -> bool:
-    return type(value) is dict
 
 
 def _words(value: Any) -> bool:
@@ -86,12 +88,8 @@ def _plain_value(value: Any) -> bool:
     return value is None or type(value) in (str, bool) or _number(value)
 
 
-def _flag_or_none(value: Any) -> bool:
-    return value is None or type(value) is bool
-
-
-def _count_or_none(value: Any) -> bool:
-    return value is None or _count(value)
+def _or_none(check: Check) -> Check:
+    return lambda value: value is None or check(value)
 
 
 _REQUIRED: Mapping[str, tuple[str, ...]] = {
@@ -101,7 +99,7 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "status": ("status", "step"),
 }
 """Keys that a line of each event must have, because readers count on them."""
-_KINDS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
+_KINDS: Mapping[str, Mapping[str, Check]] = {
     "cell": {
         **dict.fromkeys(("schema", "parameters", "multiply_adds"), _count),
         **dict.fromkeys(("identity", "name"), _text),
@@ -112,18 +110,19 @@ _KINDS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
         **dict.fromkeys(("attempt", "devices"), _positive),
         **dict.fromkeys(("commit", "job", "host", "url"), _text),
         **dict.fromkeys(("versions", "hardware"), _words),
-        "dirty": _flag_or_none,
+        "dirty": _of(bool),
         "realised": _mapping,
     },
     "epoch": {"epoch": _positive, "step": _positive, "seconds": _seconds},
     "status": {**dict.fromkeys(("status", "error", "reason", "traceback"), _text), "rank": _count},
     "layer_responses": {"responses": _responses},
-    "benchmark": {"floor_seconds": _floors, "steady": _flag_or_none},
-    "warm_up": {"ended": _count_or_none},
+    "benchmark": {"floor_seconds": _floors, "steady": _or_none(_of(bool))},
+    "warm_up": {"ended": _or_none(_count)},
     "wandb": {"url": _text},
+    "set_aside": {"attempt": _positive, "reason": _text},
 }
 """Types of the values that somebody reads, by event."""
-_EVERYWHERE: Mapping[str, Callable[[Any], bool]] = {"step": _count, "time": _number}
+_EVERYWHERE: Mapping[str, Check] = {"step": _count, "time": _number}
 _NUMBERS = ("model.depth", "recipe.steps", "recipe.batch_size", "seed")
 """Keys of a configuration that readers count with."""
 
@@ -131,8 +130,8 @@ _NUMBERS = ("model.depth", "recipe.steps", "recipe.batch_size", "seed")
 def read_lines(path: Path) -> tuple[list[dict[str, Any]], int, int]:
     """Lines of a record without their checksums, how many bytes they take, and the CRC-32 of these.
 
-    A last line that was cut short is left out. Raises RecordError for any other damage. Of a newer record only the
-    first line is looked at.
+    A last line that was cut short is left out. Raises RecordError for any other damage, and for the record of another
+    cell than the folder's. Of a newer record only the first line is looked at.
     """
     try:
         rows = path.read_bytes().splitlines(keepends=True)
@@ -148,7 +147,12 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int, int]:
         line, wrong = _decoded(row)
         if number == 1 and is_newer(line):
             return [line], len(row), 0
-        wrong = wrong or _wrong(line, number == 1) or _unsealed(line, row, checksum)
+        wrong = wrong or _wrong(line, number == 1)
+        if not wrong and number == 1:
+            if line["identity"] != path.parent.name:
+                raise RecordError(f"{path} is the record of cell {line['identity']}: move it away")
+            wrong = _wrong_config(line["config"], line["identity"])
+        wrong = wrong or _unsealed(line, row, checksum)
         if wrong:
             raise damaged(path, number, wrong)
         lines.append(line)
@@ -243,7 +247,7 @@ def _check_unread(value: Any, left: int) -> None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _check(event: str, key: str) -> Callable[[Any], bool] | None:
+def _check(event: str, key: str) -> Check | None:
     """What the value of a key must be; None where nobody reads it."""
     known = _KINDS.get(event, {}).get(key) or _EVERYWHERE.get(key)
     if known or event != "epoch" or key in ("event", "crc"):
@@ -272,8 +276,6 @@ def _wrong(line: dict[str, Any], first: bool) -> str:
             )
         if check is _loss and type(value) is not float:
             line[key] = float(value)
-    if event == "cell":
-        return _wrong_config(line["config"], line["identity"])
     if event == "layer_responses":
         line["responses"] = [[name, float(value)] for name, value in line.get("responses", ())]
     if event == "status" and line["status"] not in ("finished", "diverged", "failed"):
@@ -291,7 +293,7 @@ def _wrong_config(config: Mapping[str, Any], identity: str) -> str:
         if not flat or (key in _NUMBERS and not _count(value)):
             return f"its config has {key}={_shown(value)}"
     if digest(config) != identity:
-        return f"its config is not that of cell {_shown(identity)}"
+        return f"its config is not that of cell {identity}"
     return ""
 
 
