@@ -1,0 +1,180 @@
+"""What a line of a record may hold: the types and ranges of every value that somebody reads."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lightning_module.cell.identity import digest
+
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+LARGEST, LONGEST = sys.float_info.max, 1e9
+"""A number, and the seconds of an epoch: 30 years."""
+
+Check = Callable[[Any], bool]
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 53  # by `type`, since True is an int
+
+
+def _identity(value: Any) -> bool:
+    return _text(value) and re.fullmatch("[0-9a-f]{12}", value) is not None
+
+
+def _positive(value: Any) -> bool:
+    return _count(value) and value > 0
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and -LARGEST <= value <= LARGEST
+
+
+def _seconds(value: Any) -> bool:
+    return _number(value) and 0 <= value < LONGEST
+
+
+def _percentage(value: Any) -> bool:
+    return _number(value) and 0 <= value <= 100
+
+
+def _loss(value: Any) -> bool:
+    return type(value) is float or value in NOT_FINITE or _number(value)
+
+
+def _of(kind: type) -> Check:
+    return lambda value: type(value) is kind
+
+
+_text, _mapping = _of(str), _of(dict)
+
+
+def _texts(value: Any) -> bool:
+    return type(value) is list and all(map(_text, value))
+
+
+def _words(value: Any) -> bool:
+    """A text, or a mapping to plain values: versions, hardware."""
+    return _text(value) or (_mapping(value) and all(map(_plain_value, value.values())))
+
+
+def _floors(value: Any) -> bool:
+    return _mapping(value) and all(floor is None or _number(floor) for floor in value.values())
+
+
+def _responses(value: Any) -> bool:
+    return type(value) is list and all(
+        type(pair) is list and len(pair) == 2 and _text(pair[0]) and _loss(pair[1]) for pair in value
+    )
+
+
+def _plain_value(value: Any) -> bool:
+    return value is None or type(value) in (str, bool) or _number(value)
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+_REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "cell": ("schema", "identity", "name", "overrides", "config", "parameters", "multiply_adds"),
+    "attempt": ("step",),
+    "epoch": ("epoch", "step", "seconds"),
+    "status": ("status", "step"),
+}
+"""Keys that a line of each event must have, because readers count on them."""
+_KINDS: Mapping[str, Mapping[str, Check]] = {
+    "cell": {
+        **dict.fromkeys(("schema", "parameters", "multiply_adds"), _count),
+        "identity": _identity,
+        "name": _text,
+        "overrides": _texts,
+        "config": _mapping,
+    },
+    "attempt": {
+        **dict.fromkeys(("attempt", "devices"), _positive),
+        **dict.fromkeys(("commit", "job", "host", "url"), _text),
+        **dict.fromkeys(("versions", "hardware"), _words),
+        "dirty": _of(bool),
+        "realised": _mapping,
+    },
+    "epoch": {"epoch": _positive, "step": _positive, "seconds": _seconds},
+    "status": {**dict.fromkeys(("status", "error", "reason", "traceback"), _text), "rank": _count},
+    "layer_responses": {"responses": _responses},
+    "benchmark": {"floor_seconds": _floors, "steady": _or_none(_of(bool))},
+    "warm_up": {"ended": _or_none(_count)},
+    "wandb": {"url": _text},
+    "set_aside": {"attempt": _positive, "reason": _text},
+}
+"""Types of the values that somebody reads, by event."""
+_EVERYWHERE: Mapping[str, Check] = {"step": _count, "time": _number}
+_NUMBERS = ("model.depth", "recipe.steps", "recipe.batch_size", "seed")
+"""Keys of a configuration that readers count with."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _checks(event: str, keys: tuple[str, ...]) -> list[tuple[str, Check]]:
+    """What the values of these keys must be; a key that nobody reads is left out."""
+    kinds = dict(_EVERYWHERE)
+    if event == "epoch":
+        kinds |= {
+            key: _percentage if key.endswith("error") else _loss if key.endswith("loss") else _number
+            for key in keys
+            if key not in ("event", "crc")
+        }
+    kinds |= _KINDS.get(event, {})
+    return [(key, kinds[key]) for key in keys if key in kinds]
+
+
+def wrong(line: dict[str, Any], first: bool) -> str:
+    """What is wrong with a line that is JSON, as the end of a sentence; "" if nothing is.
+
+    Numbers that are not finite become ones on the way, where they are allowed.
+    """
+    event = line.get("event")
+    if first != (event == "cell"):
+        return "a record starts with its cell" if first else "only its first line is its cell"
+    if not isinstance(event, str):
+        return "it names no event"
+    for key in _REQUIRED.get(event, ()):
+        if key not in line:
+            return f"its {key} is missing"
+    for key, check in _checks(event, tuple(line)):
+        value = line[key]
+        if not check(value):
+            return f"its {key} is {_shown(value)}" + (
+                ", which is no percentage" if check is _percentage and _number(value) else ""
+            )
+        if check is _loss and type(value) is str:
+            line[key] = float(value)
+    if event == "layer_responses":
+        line["responses"] = [[name, float(value)] for name, value in line.get("responses", ())]
+    if event == "status" and line["status"] not in ("finished", "diverged", "failed"):
+        return f"its status is {_shown(line['status'])}"
+    return ""
+
+
+def wrong_config(config: Mapping[str, Any], identity: str) -> str:
+    """A configuration is flat, and it is what its identity says: see cell/identity.py.
+
+    Its keys, choices and ranges are not those of today's program: it may be older, or name a user's block.
+    """
+    for key, value in config.items():
+        flat = _plain_value(value) or (type(value) is list and all(map(_plain_value, value)))
+        if not flat or (key in _NUMBERS and not _count(value)):
+            return f"its config has {key}={_shown(value)}"
+    if digest(config) != identity:
+        return f"its config is not that of cell {identity}"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    """A value for a sentence, shortened."""
+    if isinstance(value, dict | list) and value:
+        return "a mapping" if isinstance(value, dict) else "a list"
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
