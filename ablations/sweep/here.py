@@ -21,7 +21,7 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     """Run what is left of a sweep, `jobs` cells at a time, and return the records of all its cells.
 
     A cell that fails does not stop the others. Ends with SystemExit 1 if a cell has no result and is not being
-    run by another process, and with 130 after Ctrl-C, which saves a checkpoint first.
+    run by another process, and with 128 + its number after a signal to stop, which saves a checkpoint first.
     """
     records = {cell.identity: record.read(sweep.runs / cell.identity) for cell in sweep.cells}
     check_records(records.values())
@@ -50,7 +50,7 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     _print_results(sweep, records)
     if interruption:
         print(f"Interrupted; the same command goes on from there:  {sweep.manifest.command}")
-        raise SystemExit(130)
+        raise SystemExit(interruption.exit_code)
     print(f"Report:  python -m reports {sweep.manifest.name}")
     dead = [cell for cell in sweep.cells if records[cell.identity].state not in (*record.FINAL, "running")]
     if dead:

@@ -18,6 +18,7 @@ from ablations.sweep import live
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import ROOT, Busy
+from lightning_module.support.program import start_program
 from lightning_module.training.interruption import Interruption, leave_with_parent
 
 REFRESH = 1.0
@@ -136,11 +137,13 @@ def train_one(cell: Cell, interruption: Interruption) -> None:
 
 def main(path: str, cpus: str, parent: str) -> None:
     """In the process of a cell: train the cell in this file on these cores."""
+    start_program()
     interruption = Interruption()
     interruption.install()
     leave_with_parent(int(parent))  # this cell saves; the same command then goes on from there
     os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
     train_one(Cell.read(Path(path)), interruption)
+    sys.exit(interruption.exit_code)
 
 
 if __name__ == "__main__":
