@@ -70,6 +70,11 @@ def main() -> None:
     if several and not flags:
         sys.argv.insert(1, "-m")
     with one_sentence():
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            raise ConfigError(
+                "torchrun would start this program several times, which starts its processes itself: "
+                "use python run.py ... trainer.devices=N"
+            )
         leave_foreign_ranks()
         if flags <= {"-m", "--multirun"}:  # others, such as --cfg, only show something
             check(sys.argv[1:])

@@ -14,7 +14,6 @@ from pathlib import Path
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import Lock
-from lightning_module.support.errors import ConfigError
 from lightning_module.support.program import start_program
 from lightning_module.training.interruption import Interruption, leave_with_parent
 
@@ -26,19 +25,15 @@ RANK_VARIABLES = re.compile(
 nobody typed (PL_TRAINER_FAST_DEV_RUN, PET_NNODES)."""
 
 
-def leave_foreign_ranks() -> None:
+def leave_foreign_ranks(launcher: str = "none") -> None:
     """Forget what the environment says of ranks, here and for what is started from here.
 
-    Containers and schedulers set such variables for programs of others; ours starts its ranks itself. ConfigError
-    below torchrun, each process of which would train the same cell.
+    Containers and schedulers set such variables for programs of others; ours starts its ranks itself. launcher: how
+    the names of those begin that count, because we know who set them.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ and "LOCAL_RANK" in os.environ:
-        raise ConfigError(
-            "torchrun starts this program several times, but it starts its processes itself: "
-            "use `python run.py ... trainer.devices=N`"
-        )
     for name in filter(RANK_VARIABLES.fullmatch, list(os.environ)):
-        del os.environ[name]
+        if not name.startswith(launcher):
+            del os.environ[name]
 
 
 def run_in_processes(

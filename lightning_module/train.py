@@ -133,6 +133,8 @@ def _fit(
         if module.interrupted:
             reporter.end(None)
             return
+        if config.mode == "train":
+            reporter.learning_rates(module.step, module.warm_up_ends)
         if module.diverged:  # a result, not a fault
             reporter.end("diverged", error=module.diverged)
             return
