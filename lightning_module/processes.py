@@ -77,7 +77,7 @@ def _tell_first_error(cell: Cell, folder: Path) -> None:
     if known.state not in ("running", "killed", "failed") or not errors:  # running: START_LOCK is ours
         return
     if errors[0].stat().st_mtime < known.status.get("time", math.inf):
-        text = errors[0].read_text()
+        text = errors[0].read_text(encoding="utf-8", errors="replace")
         with Lock(folder):
             writer = record.Writer(folder, cell)
             step = known.last.get("step", 0)

@@ -95,7 +95,7 @@ def fit(cell: Cell, interruption: Interruption, environment: ClusterEnvironment 
     try:
         _fit(cell, folder, interruption, environment, None)
     except Exception:
-        (folder / f"error-{rank}.txt").write_text(traceback.format_exc())
+        (folder / f"error-{rank}.txt").write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
         raise
 
 

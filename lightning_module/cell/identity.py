@@ -162,5 +162,5 @@ class Cell:
     @classmethod
     def read(cls, path: Path) -> Cell:
         """The cell that `write` kept."""
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         return cls(**{**data, "overrides": tuple(data["overrides"])})

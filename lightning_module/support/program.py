@@ -7,14 +7,17 @@ import errno
 import io
 import logging
 import os
+import re
 import select
 import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from lightning_module.support.errors import log
+from lightning_module.support.errors import ConfigError, log, tell
 
+SURROGATE = re.compile("[\\ud800-\\udfff]")
+"""What Python makes of bytes that are no text in the locale's encoding."""
 WARNING = "warning: "
 """How a line begins that warns the user."""
 
@@ -94,6 +97,21 @@ def start_program() -> Output:
     return outputs[0]
 
 
+def _read_arguments() -> None:
+    """Start again in Python's UTF-8 mode where the locale cannot read the arguments (POSIX, without a coercion).
+
+    They would be surrogates, which no file in UTF-8 can hold. ConfigError for what is no text in UTF-8 either.
+    """
+    strange = [text for text in sys.argv[1:] if SURROGATE.search(text)]
+    if strange and sys.getfilesystemencoding() != "utf-8":
+        shown = os.environ.get("PYTHONIOENCODING") or sys.stdout.encoding
+        modes = {"PYTHONUTF8": "1", "PYTHONIOENCODING": shown}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **modes})
+    for text in strange:
+        bytes_shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise ConfigError(f"{bytes_shown} is not text in UTF-8; type it, or name the file, in UTF-8")
+
+
 @contextlib.contextmanager
 def program() -> Iterator[None]:
     """Around the whole of a program. Ctrl-C ends it with 130, without a traceback.
@@ -103,7 +121,10 @@ def program() -> Iterator[None]:
     """
     output = start_program()
     try:
+        _read_arguments()
         yield
+    except ConfigError as error:
+        sys.exit(tell(error))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except SystemExit as end:
