@@ -134,7 +134,8 @@ def push(files: Iterable[Path], entity: str, project: str) -> None:
                 cwd=scratch,
                 env=environment,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 check=False,
             )
             if done.returncode:

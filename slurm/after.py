@@ -56,7 +56,10 @@ def _settle_cell(
     attempt, known, history = Attempt.here(), record.read(run_folder), store.history(run_folder)
     if store.settled(history, attempt.job):
         return Decision("fail", "it failed before the job was started again for another cell")
-    errors = {int(path.stem.split("-")[1]): path.read_text() for path in run_folder.glob("error-*.txt")}
+    errors = {
+        int(path.stem.split("-")[1]): path.read_text(encoding="utf-8", errors="replace")
+        for path in run_folder.glob("error-*.txt")
+    }
     lines = [line for line in history if (line["job"], line["restart"]) == (attempt.job, attempt.restart)]
     # A failure from before this attempt says nothing of it.
     starts = [line["time"] for line in lines if line["event"] == "start"]
@@ -90,7 +93,7 @@ def _settle_cell(
     said = f"slurm: {cell.name}: {decision.action}: {decision.why}"
     print(said, flush=True)
     if log and array.element(index)[1]:  # what is printed here goes to the log of the first task alone
-        with log.open("a") as file:
+        with log.open("a", encoding="utf-8", errors="replace") as file:
             file.write(said + "\n")
     told = {"unfit": decision.unfit} if decision.unfit else {}
     store.note(run_folder, "end", attempt, action=decision.action, why=decision.why, code=exit_code, **told)

@@ -63,7 +63,7 @@ def user() -> str:
 def call(*command: str) -> str:
     """Standard output of a SLURM command; SlurmError if it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=120)
     except FileNotFoundError:
         raise NoProgramError(f"{command[0]} {NOT_HERE}") from None
     except subprocess.TimeoutExpired:

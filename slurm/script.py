@@ -55,7 +55,7 @@ class Executor(submitit.SlurmExecutor):
 
     def test(self) -> None:
         """Ask SLURM whether it would take the batch script; ConfigError if not."""
-        with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
+        with tempfile.NamedTemporaryFile("w", suffix=".sh", encoding="utf-8") as script:
             script.write(self._make_submission_file_text(self.command, "test"))
             script.flush()
             try:
@@ -74,7 +74,9 @@ def commit() -> str:
     """The commit of the checkout, with "-dirty" if files differ; "" without git."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     done = (
-        subprocess.run(command, capture_output=True, text=True, check=False) if shutil.which("git") else None
+        subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        if shutil.which("git")
+        else None
     )
     return done.stdout.strip() if done and not done.returncode else ""
 

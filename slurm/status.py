@@ -131,7 +131,7 @@ def _status(
     # A job may go on for another cell that shares it.
     over = array.cells_per_job > 1 and known.state in record.FINAL
     note = folder / "stopped.json"
-    stopped = str(json.loads(note.read_text())["why"]) if note.exists() else ""
+    stopped = str(json.loads(note.read_text(encoding="utf-8"))["why"]) if note.exists() else ""
     submitted = (folder / "job.json").exists()
     word, reason = job_state(known, None if over else job, stopped, submitted, cancelled)
     return SubmittedCell(

@@ -69,7 +69,7 @@ def arrays(runs: Path) -> list[Array]:
 
 def read_array(folder: Path) -> Array:
     """The array whose folder this is."""
-    data = json.loads((folder / "array.json").read_text())
+    data = json.loads((folder / "array.json").read_text(encoding="utf-8"))
     return Array(**{**data, "cells": tuple(data["cells"])})
 
 
@@ -104,7 +104,7 @@ class Attempt:
 def owner(run: Path) -> Attempt | None:
     """The attempt that a run folder belongs to."""
     try:
-        return Attempt(**json.loads((run / "owner.json").read_text()))
+        return Attempt(**json.loads((run / "owner.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -117,7 +117,7 @@ def write_owner(run: Path, attempt: Attempt) -> None:
 def note(run: Path, event: str, attempt: Attempt, **content: Any) -> None:
     """Append to the history of a cell's jobs."""
     line = {"event": event, "job": attempt.job, "restart": attempt.restart, "time": time.time(), **content}
-    with open(run / "jobs.jsonl", "a") as file:
+    with open(run / "jobs.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
@@ -142,7 +142,7 @@ def history(run: Path) -> list[dict[str, Any]]:
     """The history of a cell's jobs; a line that was cut short is left out."""
     lines = []
     with contextlib.suppress(OSError):
-        for row in (run / "jobs.jsonl").read_text().splitlines():
+        for row in (run / "jobs.jsonl").read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(ValueError):
                 lines.append(json.loads(row))
     return lines

@@ -50,6 +50,39 @@ def test_every_other_import_is_one_that_the_contracts_see():
         assert not named & calls, path
 
 
+def text_without_encoding(path: Path) -> list[int]:
+    """Lines of a file that read or write text in whatever encoding the locale has."""
+    lines = []
+    for call in (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)):
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        keywords = {keyword.arg: getattr(keyword.value, "value", None) for keyword in call.keywords}
+        words = [str(word.value) for word in call.args if isinstance(word, ast.Constant)]
+        modes = [
+            word
+            for word in [*words, str(keywords.get("mode", ""))]
+            if word and not set(word) - set("rwaxbt+")
+        ]
+        as_text = (
+            (name == "read_text" and not call.args)
+            or name == "write_text"
+            or (name in ("open", "NamedTemporaryFile", "TemporaryFile") and modes and "b" not in modes[0])
+            or (
+                name == "open"
+                and not modes
+                and (isinstance(call.func, ast.Name) or not call.args + call.keywords)
+            )
+            or bool(keywords.get("text") or keywords.get("universal_newlines"))
+        )
+        if as_text and "encoding" not in keywords:
+            lines.append(call.lineno)
+    return lines
+
+
+def test_text_files_have_an_encoding_and_not_that_of_the_locale():
+    found = {str(path): lines for path in product() if (lines := text_without_encoding(path))}
+    assert not found
+
+
 def test_a_module_is_no_longer_than_300_lines():
     long = {str(path): count for path in product() if (count := len(path.read_text().splitlines())) > 300}
     assert not long

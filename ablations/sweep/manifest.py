@@ -73,7 +73,7 @@ def write(runs: Path, manifest: Manifest) -> Path:
 def read(path: Path) -> Manifest:
     """The manifest in a file; ConfigError if it is not one."""
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         fields: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
         }

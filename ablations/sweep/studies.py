@@ -20,7 +20,7 @@ def names() -> tuple[str, ...]:
     return tuple(
         path.stem
         for path in sorted(FOLDER.glob("[!_]*.py"))
-        if re.search(r"^STUDY\b.*=", path.read_text(), re.MULTILINE)
+        if re.search(r"^STUDY\b.*=", path.read_text(encoding="utf-8"), re.MULTILINE)
     )
 
 

@@ -141,7 +141,7 @@ class DiskCache:
     @cached_property
     def _known(self) -> dict[str, Any]:
         try:
-            known = json.loads(self._path.read_text())
+            known = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return known if isinstance(known, dict) else {}

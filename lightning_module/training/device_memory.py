@@ -46,7 +46,7 @@ def reset_peak_memory(gpu: bool) -> None:
     if gpu:
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):  # Linux alone can
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def peak_memory(device: torch.device) -> float:
@@ -54,7 +54,7 @@ def peak_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     with contextlib.suppress(OSError):
-        if peak := re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text()):
+        if peak := re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8")):
             return 1024.0 * int(peak[1])
     unit = 1 if sys.platform == "darwin" else 1024
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
