@@ -6,6 +6,8 @@ import difflib
 import sys
 from collections.abc import Iterable
 
+from lightning_module.support.text import visible
+
 
 class ConfigError(ValueError):
     """Bad input. Its text is one sentence: key, value, what is allowed, the nearest valid choice."""
@@ -19,8 +21,8 @@ def nearest(value: object, allowed: Iterable[object]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The text of an error without its line breaks; its kind if it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The text of an error on one line, every character of it visible; its kind if it has none."""
+    return visible(" ".join(str(error).split())) or type(error).__name__
 
 
 def tell(error: Exception) -> int:

@@ -31,11 +31,8 @@ def report_files(report: Report) -> dict[str, str]:
 
 
 def page_files(report: Report, name: str) -> dict[str, str]:
-    """Its two pages alone; in each, links to other reports lead to the same kind of page (report.PAGE)."""
-    return {
-        f"{name}.md": markdown(report).replace("report.PAGE", "report.md"),
-        f"{name}.html": html(report).replace("report.PAGE", "report.html"),
-    }
+    """Its two pages alone."""
+    return {f"{name}.md": markdown(report), f"{name}.html": html(report)}
 
 
 def write(folder: Path, contents: Mapping[str, str]) -> None:
