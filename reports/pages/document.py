@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import quote
 
 from reports.numbers.statistics import Estimate
@@ -183,4 +183,4 @@ def cell(value: Any, column: Column) -> Inline:
         return spread(value, 2 if column.decimals is None else column.decimals)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return number(value, column.decimals)
-    return value if isinstance(value, str | Code | Strong | Link | ReportLink | tuple) else str(value)
+    return cast(Inline, value)

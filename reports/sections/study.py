@@ -63,8 +63,8 @@ def reservations(c: Collected) -> list[Text]:
 
 def answer(c: Collected, verdicts: Sequence[Verdict]) -> Text:
     """The answer in two sentences: the verdicts, and the best place."""
-    verdict = (_verdict_sentence(c, verdicts), " ") if verdicts else ""
-    return Text((verdict, _best_sentence(c)), "lead")
+    best = _best_sentence(c)
+    return Text((_verdict_sentence(c, verdicts), " ", best) if verdicts else best, "lead")
 
 
 def _verdict_sentence(c: Collected, verdicts: Sequence[Verdict]) -> Inline:
