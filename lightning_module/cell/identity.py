@@ -94,10 +94,11 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def identity(config: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits that name the run of this resolved configuration."""
-    return _digest(canonical(config))
+    return digest(canonical(config))
 
 
-def _digest(canonical_config: Mapping[str, Any]) -> str:
+def digest(canonical_config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits of a canonical configuration."""
     text = json.dumps([SCHEMA, canonical_config], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -131,7 +132,7 @@ class Cell:
     @cached_property
     def identity(self) -> str:
         """Name of the run folder, of the W&B run and of the job."""
-        return _digest(self.canonical)
+        return digest(self.canonical)
 
     def to_json(self) -> dict[str, Any]:
         """The cell as a line of a sweep manifest or of a record."""
