@@ -52,6 +52,9 @@ LONGEST = 80
 NAME = re.compile(r"(?!index\.)[\w+-][\w.+-]*")
 """A name that is a folder of its own on every file system, beside the index of reports."""
 
+KEY = re.compile(r"seed|mode|[\w-]+(\.[\w-]+)+")
+"""A key of a configuration, as `canonical` has it."""
+
 NOT_ONE = "{path} is not a sweep manifest ({why}); run the sweep's command again, or move the file away"
 
 
@@ -75,7 +78,7 @@ TEXTS, VALUES = ["a text"], ["a value of a configuration"]
 CELL = {
     **dict.fromkeys(("identity", "name"), "a text"),
     "overrides": TEXTS,
-    "config": {"": VALUES[0]},
+    "config": {"seed": "a number", "": VALUES[0]},
     **dict.fromkeys(("parameters", "multiply_adds"), "a number"),
     "": None,
 }
@@ -123,8 +126,7 @@ def read(path: Path) -> Manifest:
         raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(NOT_ONE.format(path=path, why=f"it is no JSON: {error}")) from error
-    why = _wrong(data, SHAPE, "") or _foreign(data["cells"])
-    if why:
+    if why := _wrong(data, SHAPE, "") or _foreign(data["cells"]):
         raise ConfigError(NOT_ONE.format(path=path, why=why))
     if data["name"] != path.stem:
         raise ConfigError(
@@ -147,6 +149,8 @@ def _foreign(cells: Sequence[Mapping[str, Any]]) -> str:
     for index, cell in enumerate(cells):
         if digest(cell["config"]) != cell["identity"]:
             return f"the identity of its cells[{index}] is not that of its configuration"
+        if not all(map(KEY.fullmatch, cell["config"])):
+            return f"its cells[{index}].config has a key that no configuration has"
     if len({cell["identity"] for cell in cells}) < len(cells):
         return "a cell stands in it twice"
     return "" if cells else "it has no cells"

@@ -63,7 +63,9 @@ def inline(text: Inline) -> str:
 
 
 def _words(text: str, marks: re.Pattern[str] = MARKS) -> str:
-    return marks.sub(lambda mark: {"<": "&lt;", "&": "&amp;"}.get(mark[0], "\\" + mark[0]), visible(text))
+    return marks.sub(
+        lambda mark: {"<": "&lt;", "&": "&amp;", "`": "&#96;"}.get(mark[0], "\\" + mark[0]), visible(text)
+    )
 
 
 def _code(text: str) -> str:
