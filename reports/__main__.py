@@ -14,7 +14,7 @@ from pathlib import Path
 from lightning_module.support.errors import ConfigError, tell
 from lightning_module.support.program import program
 from reports import audit, choose, sources, sync
-from reports.numbers.join import collect
+from reports.numbers.join import Collected, collect
 from reports.pages import folder
 from reports.pages.markdown import markdown
 from reports.publish import publish
@@ -32,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return commands[words[0]](words[1:])
         options = parser().parse_args(words)
         if options.list:
-            print("\n".join(choose.listing(options.runs)))
-            return 0
+            asked, damaged = choose.readable(options.runs)
+            print("\n".join(choose.listing(asked) or [choose.no_sweep(options.runs)]))
+            return max([0, *map(tell, damaged)])
         return every(options) if options.all else single(options)
     except ConfigError as error:
         return tell(error)
@@ -56,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--publish", metavar="wandb:ENTITY/PROJECT", help="put the report into W&B Reports as well"
     )
-    p.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    p.add_argument("--runs", type=Path, default=choose.RUNS, metavar="FOLDER", help="default: runs")
     p.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER", help="default: results")
     return p
 
@@ -68,7 +69,7 @@ def single(options: argparse.Namespace) -> int:
     if choice:
         print(choice)
     frames = sources.load(options.source, options.runs, manifest)
-    collected = collect(manifest, study, frames)
+    collected = collect(choose.at(manifest, options.runs), study, frames)
     report = build_report(collected, command(options, manifest.name))
     target = options.out / manifest.name
     code = write_or_check(target, folder.report_files(report), options.check)
@@ -84,24 +85,33 @@ def single(options: argparse.Namespace) -> int:
 def every(options: argparse.Namespace) -> int:
     """Make (or check) the reports of all sweeps, and the index of them and of the studies not started.
 
-    A study whose file has a mistake has no report: a sentence says why, and the exit code is 2.
+    A study whose file has a mistake and a manifest that is damaged have no report: a sentence says why, and the exit
+    code is 2.
     """
     if options.name or options.publish:
         raise ConfigError("--all takes neither a name nor --publish; leave out one of them")
     known, broken = choose.every_study()
-    codes = [tell(error) for error in broken.values()]
-    manifests = choose.every(options.runs)
+    asked, damaged = choose.readable(options.runs)
+    codes = [tell(error) for error in (*broken.values(), *damaged)]
     frames = sources.load(options.source, options.runs, None)
-    reported = []
-    for manifest in manifests:
-        if manifest.study not in broken:
-            reported.append(collect(manifest, known.get(manifest.study or ""), frames))
-            report = build_report(reported[-1], command(options, manifest.name))
-            target = options.out / manifest.name
-            codes.append(write_or_check(target, folder.report_files(report), options.check))
-    started = {manifest.study for manifest in manifests}
+    reported: dict[Path, Collected] = {}
+    for manifest in choose.by_study(asked):
+        target = options.out / manifest.name
+        if manifest.study in broken:
+            continue
+        if twin := next((path for path in reported if target.exists() and path.samefile(target)), None):
+            codes.append(
+                tell(ConfigError(f"{target} is the folder of {twin} too: one of them has no report"))
+            )
+            continue
+        study = known.get(manifest.study or "")
+        reported[target] = collect(choose.at(manifest, options.runs), study, frames)
+        report = build_report(reported[target], command(options, manifest.name))
+        codes.append(write_or_check(target, folder.report_files(report), options.check))
+    started = {manifest.study for manifest in asked}
     waiting = {name: study for name, study in known.items() if name not in started}
-    report = index(reported, waiting, [str(error) for error in broken.values()], command(options, "--all"))
+    mistakes = [str(error).removeprefix(f"{options.runs}/") for error in (*broken.values(), *damaged)]
+    report = index([*reported.values()], waiting, mistakes, command(options, "--all"))
     codes.append(write_or_check(options.out, folder.page_files(report, "index"), options.check))
     print(report.status)
     say_damage(frames, options.runs)
@@ -119,13 +129,10 @@ def say_damage(frames: Frames, runs: Path) -> None:
 
 def write_or_check(target: Path, contents: dict[str, str], check: bool) -> int:
     """Write a folder; or say on stderr what is out of date in it: exit code 1 if anything is."""
-    if not check:
-        folder.write(target, contents)
-        return 0
-    differing = folder.differing(target, contents)
-    for line in differing:
+    said = folder.differing(target, contents) if check else folder.write(target, contents)
+    for line in said:
         print(line, file=sys.stderr)
-    return int(bool(differing))
+    return int(check and bool(said))
 
 
 def command(options: argparse.Namespace, what: str) -> str:
@@ -133,7 +140,7 @@ def command(options: argparse.Namespace, what: str) -> str:
     words = ["python", "-m", "reports", what]
     for key in ("runs", "out"):
         path = getattr(options, key)
-        if path != parser().get_default(key) and not path.is_absolute():
+        if path != parser().get_default(key) and not path.is_absolute():  # see choose.at
             words += [f"--{key}", str(path)]
     if options.source != "records":
         words += ["--source", options.source]

@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from lightning_module.support.text import visible
+from reports.choose import with_runs
 from reports.sources import RUN_COLUMNS, Frames, is_config, records, wandb_api, wandb_offline
 
 Kind = Literal["missing", "not synced", "stale", "different", "extra", "duplicate", "added", "damaged"]
@@ -34,7 +36,7 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.kind:<11}{self.identity}  {self.name}: {self.text}"
+        return visible(f"{self.kind:<11}{self.identity}  {self.name}: {self.text}")
 
 
 def compare(local: Frames, other: Frames, offline: frozenset[str] = frozenset()) -> list[Finding]:
@@ -144,7 +146,7 @@ def _twins(frames: Frames) -> dict[str, str]:
 
 def mend(finding: Finding, where: str, runs: Path) -> str:
     """The command that mends a finding; where: ENTITY/PROJECT, "" for the files in the runs folder."""
-    folder = "" if runs == Path("runs") else f" --runs {runs}"
+    folder = with_runs(runs)
     if finding.kind in MENDED_BY_SYNC:
         return f"python -m reports sync {where or 'ENTITY/PROJECT'}{folder}"
     path = f"{where}/{finding.identity}"

@@ -3,24 +3,77 @@
 from __future__ import annotations
 
 import difflib
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ablations.study import Study
 from ablations.sweep import manifest as manifests
 from ablations.sweep import studies
 from ablations.sweep.manifest import Manifest
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, tell
 from lightning_module.support.text import aligned
 from reports.numbers.deviations import departed
 
-NO_SWEEP = "{runs} holds no sweep; start one, such as: python run.py -m model.depth=20,56,110"
+RUNS = Path("runs")
+"""The runs folder that commands have when none is named."""
 
 
-def listing(runs: Path) -> list[str]:
-    """One line per sweep, newest first."""
-    asked = [manifests.read(path) for path in manifests.newest_first(runs)]
-    lines = [[m.name, f"{len(m.cells):6,} cells", f"study {m.study}" if m.study else ""] for m in asked]
-    return aligned(lines) or [NO_SWEEP.format(runs=runs)]
+def readable(runs: Path) -> tuple[list[Manifest], list[ConfigError]]:
+    """The sweeps of a runs folder, newest first; and what is wrong with the manifests that cannot be read."""
+    asked, damaged = [], []
+    for path in manifests.newest_first(runs):
+        try:
+            asked.append(manifests.read(path))
+        except ConfigError as error:
+            damaged.append(error)
+    return asked, damaged
+
+
+def listing(asked: Sequence[Manifest]) -> list[str]:
+    """One line per sweep."""
+    return aligned(
+        [[m.name, f"{len(m.cells):6,} cells", f"study {m.study}" if m.study else ""] for m in asked]
+    )
+
+
+def with_runs(runs: Path) -> str:
+    """What a command of this room needs at its end to find this runs folder."""
+    return "" if runs == RUNS else f" --runs {shlex.quote(str(runs))}"
+
+
+def no_sweep(runs: Path) -> str:
+    """What to say of a runs folder in which nobody asked for anything."""
+    where = "" if runs == RUNS else " " + shlex.quote(_override(runs))
+    return f"{runs} holds no sweep; start one, such as: python run.py -m model.depth=20,56,110{where}"
+
+
+def _override(runs: Path) -> str:
+    """The override of Hydra that names this folder."""
+    text = str(runs)
+    return "runs=" + (
+        text if re.fullmatch(r"[\w./+-]+", text, re.ASCII) else "'" + text.replace("'", r"\'") + "'"
+    )
+
+
+def at(manifest: Manifest, runs: Path) -> Manifest:
+    """The same with commands that run its cells in this folder, unless it is an absolute one: a report has none of
+    its own, so that it is the same wherever the records lie.
+    """
+    if runs == RUNS or runs.is_absolute():
+        return manifest
+
+    def there(words: Iterable[str]) -> list[str]:
+        return [word for word in words if not word.startswith("runs=")] + [_override(runs)]
+
+    try:
+        command = shlex.join(there(shlex.split(manifest.command)))
+    except ValueError:  # no command of a shell: somebody wrote it by hand
+        command = manifest.command
+    cells = tuple({**cell, "overrides": there(cell["overrides"])} for cell in manifest.cells)
+    return replace(manifest, command=command, cells=cells)
 
 
 def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
@@ -32,15 +85,18 @@ def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
     paths = manifests.newest_first(runs)
     if name is None:
         if not paths:
-            raise ConfigError(NO_SWEEP.format(runs=runs))
+            raise ConfigError(no_sweep(runs))
         newest = manifests.read(paths[0])
-        others = len(paths) - 1
-        hint = f" ({others} older: python -m reports --list, then python -m reports NAME)" if others else ""
+        others, where = len(paths) - 1, with_runs(runs)
+        hint = f" ({others} older: python -m reports --list{where}, then python -m reports NAME{where})"
+        hint *= others > 0
         return newest, f"Newest sweep: {newest.name}{hint}"
     for path in paths:
         if path.stem == name:
             return manifests.read(path), ""
-    asked = [manifests.read(path) for path in paths]
+    asked, damaged = readable(runs)
+    for error in damaged:  # which of them is the newest of a study is not known for certain
+        tell(error)
     for sweep in asked:
         if sweep.study == name:
             return sweep, f"Newest sweep of study {name}: {sweep.name}"
@@ -54,9 +110,8 @@ def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
     raise ConfigError(f"{name} is neither a sweep in {runs} nor a study; there are: {shown}{nearest}")
 
 
-def every(runs: Path) -> list[Manifest]:
-    """What `--all` reports: every sweep, by study, and of a study what is nearest to its own protocol first."""
-    asked = [manifests.read(path) for path in manifests.newest_first(runs)]
+def by_study(asked: Iterable[Manifest]) -> list[Manifest]:
+    """Sweeps by study, and of a study what is nearest to its own protocol first."""
     return sorted(
         asked, key=lambda m: (m.study or m.name, bool(departed(m)), bool(m.narrowed), -len(m.cells))
     )

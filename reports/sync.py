@@ -22,8 +22,10 @@ from pathlib import Path
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.errors import ConfigError
+from lightning_module.support.text import visible
 from lightning_module.tracking.wandb_run import Tracker
 from reports import audit
+from reports.choose import with_runs
 from reports.sources import Frames, records, wandb_api, wandb_offline
 from reports.sources._wandb_client import NotThere, place
 
@@ -54,7 +56,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{running} still running: left for later")
     damaged = len(findings) - len(to_push)
     if damaged:
-        print(f"{damaged} damaged: cannot be pushed, `python -m reports audit` says what to do")
+        print(
+            f"{damaged} damaged: cannot be pushed, `python -m reports audit{with_runs(runs)}` says what to do"
+        )
     if options.dry_run or not to_push:
         print(
             f"{len(to_push)} of {len(local.runs)} runs to push" if to_push else f"wandb:{where} has all of it"
@@ -63,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     push(_files(local, runs, to_push), entity, project)
     left = _not_arrived(local, where, set(to_push))
     for finding in left:
-        print(f"did not arrive: {finding.identity}  {finding.name}: {finding.text}")
+        print(visible(f"did not arrive: {finding.identity}  {finding.name}: {finding.text}"))
     print(f"{len(to_push) - len(left)} of {len(to_push)} runs pushed to wandb:{where} and checked there")
     return 1 if left or damaged else 0
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from itertools import zip_longest
+from typing import Any, TypeVar
 
 from ablations.study import METRICS
 from reports.numbers.statistics import Estimate
+
+Item = TypeVar("Item")
 
 HOUR = 3600
 MILLION = 1e6
@@ -17,10 +20,16 @@ HOLE = "–"
 """Stands where there is no value."""
 
 
+def series(items: Iterable[Item]) -> list[Item | str]:
+    """The items with what stands between them: a, ", ", b, " and ", c."""
+    every = list(items)
+    marks = [", "] * (len(every) - 2) + [" and "] * (len(every) > 1)
+    return [part for item, mark in zip_longest(every, marks, fillvalue="") for part in (item, mark) if part]
+
+
 def listed(texts: Iterable[str]) -> str:
     """ "a, b and c"; "" for none."""
-    *most, last = list(texts) or [""]
-    return f"{', '.join(most)} and {last}" if most else last
+    return "".join(series(texts))
 
 
 def key_text(key: str) -> str:

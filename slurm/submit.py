@@ -20,6 +20,7 @@ from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import ROOT, Lock, write_json
 from lightning_module.support.errors import ConfigError
+from lightning_module.support.text import visible
 from slurm import cluster, script, store
 from slurm.options import Options
 from slurm.resources import Resources, arrays, kind, resources, throttles
@@ -136,7 +137,7 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
         if ACTIONS[known.state] in ("run", "resume", "retry"):
             todo.append(for_cluster(cell, limits.gpus > 0))
         elif known.damage:
-            print(f"  {cell.name}: {known.damage}")
+            print(visible(f"  {cell.name}: {known.damage}"))
         else:
             done += known.state in record.FINAL
     check_data(todo)  # also downloads what is missing: compute nodes are often offline

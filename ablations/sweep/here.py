@@ -13,7 +13,7 @@ from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import Cell
 from lightning_module.cell.record import Record
 from lightning_module.support.errors import ConfigError
-from lightning_module.support.text import aligned
+from lightning_module.support.text import aligned, visible
 from lightning_module.training.interruption import Interruption
 
 
@@ -107,7 +107,7 @@ def _print_counts(sweep: Sweep, records: dict[str, Record], todo: list[Cell]) ->
         if known.state == "running":
             print(f"  {cell.name}: another process is training it; left to it")
         if known.damage:
-            print(f"  {cell.name}: {known.damage}")
+            print(visible(f"  {cell.name}: {known.damage}"))
 
 
 def _print_results(sweep: Sweep, records: dict[str, Record]) -> None:
@@ -128,7 +128,7 @@ def _print_results(sweep: Sweep, records: dict[str, Record]) -> None:
     print("", *aligned(rows), sep="\n")
     for cell in sweep.cells:
         if reason := records[cell.identity].status.get("error"):
-            print(f"{cell.name}: {reason}")
+            print(visible(f"{cell.name}: {reason}"))
         if said := _departure(records[cell.identity]):
             print(f"* {cell.name}: {said}")
     print()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_module.cell.record import Record
-from lightning_module.support.text import aligned
+from lightning_module.support.text import aligned, visible_lines
 
 ORDER = ("running", "queued", "failed", "damaged", "killed", "cancelled", "planned", "diverged", "finished")
 """States as the table shows them: what moves first, what is done last."""
@@ -66,7 +66,7 @@ def table(cells: Sequence[CellStatus]) -> str:
         reason = str(cell.record.status.get("traceback") or cell.reason)
         text += ["", f"First failure, {cell.name}{where}:"]
         text += ["    " + line for line in reason.strip().splitlines()]
-    return "\n".join(text)
+    return visible_lines("\n".join(text))
 
 
 def _line(cell: CellStatus) -> tuple[str, ...]:

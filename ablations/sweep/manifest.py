@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_module.cell.identity import digest
 from lightning_module.support.disk import write_json
 from lightning_module.support.errors import ConfigError
 
@@ -48,6 +49,53 @@ class Manifest:
 LONGEST = 80
 """Characters of a name."""
 
+NAME = re.compile(r"(?!index\.)[\w+-][\w.+-]*")
+"""A name that is a folder of its own on every file system, beside the index of reports."""
+
+KEY = re.compile(r"seed|mode|[\w-]+(\.[\w-]+)+")
+"""A key of a configuration, as `canonical` has it."""
+
+NOT_ONE = "{path} is not a sweep manifest ({why}); run the sweep's command again, or move the file away"
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e18  # not NaN, and a float holds it
+
+
+def _is_value(value: Any) -> bool:
+    return value is None or type(value) in (bool, str) or _is_number(value)
+
+
+KINDS: Mapping[str, Callable[[Any], bool]] = {
+    "a text": lambda value: isinstance(value, str),
+    "a text or null": lambda value: value is None or isinstance(value, str),
+    "a number": _is_number,
+    "a value of a configuration": lambda value: (
+        all(map(_is_value, value)) if isinstance(value, list) else _is_value(value)
+    ),
+}
+TEXTS, VALUES = ["a text"], ["a value of a configuration"]
+CELL = {
+    **dict.fromkeys(("identity", "name"), "a text"),
+    "overrides": TEXTS,
+    "config": {"seed": "a number", "": VALUES[0]},
+    **dict.fromkeys(("parameters", "multiply_adds"), "a number"),
+    "": None,
+}
+SHAPE = {
+    **dict.fromkeys(("name", "command", "expected_from"), "a text"),
+    "study": "a text or null",
+    **dict.fromkeys(("overrides", "factors", "narrowed"), TEXTS),
+    "cells": [CELL],
+    "excluded": [{"overrides": TEXTS, "reason": "a text"}],
+    "departures": [{"key": "a text", "study": VALUES, "here": VALUES}],
+    "expected": {"": "a number"},
+}
+"""What a manifest holds."""
+
+OPTIONAL = ("", "narrowed", "departures", "expected", "expected_from")
+"""Keys that manifests did not always have."""
+
 
 def slug(overrides: Sequence[str]) -> str:
     """Overrides -> a folder name: ["model.depth=20,56"] -> "depth_20_56"; the group prefix goes.
@@ -71,19 +119,77 @@ def write(runs: Path, manifest: Manifest) -> Path:
 
 
 def read(path: Path) -> Manifest:
-    """The manifest in a file; ConfigError if it is not one."""
+    """The manifest in a file that has its name; ConfigError if it is not one."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-        }
-        return Manifest(**fields)
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(NOT_ONE.format(path=path, why=f"it is no JSON: {error}")) from error
+    if why := _wrong(data, SHAPE, "") or _foreign(data["cells"]):
+        raise ConfigError(NOT_ONE.format(path=path, why=why))
+    if data["name"] != path.stem:
         raise ConfigError(
-            f"{path} is not a sweep manifest ({error}); run the sweep's command again"
-        ) from error
+            f"{path} holds the manifest of sweep {data['name'][:LONGEST]!r}, and a manifest has the name of its sweep; "
+            "move it away, or run the sweep's command again"
+        )
+    if not NAME.fullmatch(path.stem):
+        raise ConfigError(
+            f"{path} is no name of a sweep: it has letters, digits and _ . + - alone, and does not begin with a dot; "
+            "move it away"
+        )
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+    }
+    return Manifest(**fields)
+
+
+def _foreign(cells: Sequence[Mapping[str, Any]]) -> str:
+    """What is wrong with the identities of cells, "" if nothing is."""
+    for index, cell in enumerate(cells):
+        if digest(cell["config"]) != cell["identity"]:
+            return f"the identity of its cells[{index}] is not that of its configuration"
+        if not all(map(KEY.fullmatch, cell["config"])):
+            return f"its cells[{index}].config has a key that no configuration has"
+    if len({cell["identity"] for cell in cells}) < len(cells):
+        return "a cell stands in it twice"
+    return "" if cells else "it has no cells"
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
+
+
+def _wrong(value: Any, shape: Any, where: str) -> str:
+    """What is wrong with a value of a manifest, "" if nothing is.
+
+    shape: {key: shape} of a mapping, with "" for all its other keys; [shape] of the items of a list; a text, a kind
+    of value; None, whatever it is.
+    """
+    if isinstance(shape, Mapping):
+        if not isinstance(value, dict):
+            return f"{where or 'it'} is not a mapping"
+        missing = [key for key in shape if key not in value and key not in OPTIONAL]
+        foreign = [key for key in value if key not in shape and "" not in shape]
+        if missing or foreign:
+            told = (
+                f"has no {missing[0]}"
+                if missing
+                else f"has an unknown key, {json.dumps(foreign[0])[:LONGEST]}"
+            )
+            return f"{where or 'it'} {told}"
+        parts = [
+            (value[key], shape.get(key, shape.get("")), f"{where}.{key}" if where else f"its {key}")
+            for key in value
+        ]
+    elif isinstance(shape, list):
+        if not isinstance(value, list):
+            return f"{where} is not a list"
+        parts = [(item, shape[0], f"{where}[{index}]") for index, item in enumerate(value)]
+    else:
+        fits = shape is None or KINDS[shape](value)
+        return "" if fits else f"{where} is {json.dumps(value)[:LONGEST]}, not {shape}"
+    return next(filter(None, (_wrong(*part) for part in parts)), "")
 
 
 def earlier(runs: Path, name: str) -> Manifest | None:
@@ -96,4 +202,11 @@ def earlier(runs: Path, name: str) -> Manifest | None:
 
 def newest_first(runs: Path) -> list[Path]:
     """Manifests of a runs folder, the one asked for last first."""
-    return sorted((runs / "sweeps").glob("*.json"), key=lambda path: (-path.stat().st_mtime_ns, path.name))
+    return sorted((runs / "sweeps").glob("*.json"), key=lambda path: (-_time(path), path.name))
+
+
+def _time(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # a link to nowhere, or it was deleted just now; reading it will say so
+        return 0

@@ -7,6 +7,8 @@ import logging
 import sys
 from collections.abc import Iterable
 
+from lightning_module.support.text import visible
+
 log = logging.getLogger("residual_ablations")
 """`log.warning` reaches the user of every program of ours: see program.py."""
 
@@ -23,8 +25,8 @@ def nearest(value: object, allowed: Iterable[object]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The text of an error without its line breaks; its kind if it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The text of an error on one line, every character of it visible; its kind if it has none."""
+    return visible(" ".join(str(error).split())) or type(error).__name__
 
 
 def tell(error: Exception) -> int:

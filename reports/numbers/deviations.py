@@ -21,8 +21,8 @@ def departed(manifest: Manifest) -> list[str]:
     return [key for key in dict.fromkeys(keys) if key != "seed"]
 
 
-def changes(c: Collected) -> list[str]:
-    """How what was run is not the study's own, key by key: "`data.name` digits instead of cifar10".
+def changes(c: Collected) -> list[tuple[str, str]]:
+    """How what was run is not the study's own, key by key: ("data.name", "digits instead of cifar10").
 
     From the resolved configurations, not from what was typed, whose effect may be none or a different one.
     Names come first, then the recipe: they say most.
@@ -33,7 +33,7 @@ def changes(c: Collected) -> list[str]:
 
     said = {d["key"]: f"{values(d['here'])} instead of {values(d['study'])}" for d in c.manifest.departures}
     keys = sorted(said, key=lambda key: (not key.endswith(".name"), not key.startswith("recipe.")))
-    return [f"`{key}` {said[key]}" for key in keys if key != "seed"]
+    return [(key, said[key]) for key in keys if key != "seed"]
 
 
 def more_seeds(c: Collected) -> list[int]:

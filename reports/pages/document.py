@@ -1,23 +1,95 @@
 """The model of a report: sections of text, tables and figures. Renderers turn it into files.
 
-Text may hold `code`, **bold** and [links](address), nothing else.
+Text is a string, which means itself whatever stands in it; code, emphasis and links are spans of their own. Each
+renderer has one function, `inline`, that spells them in its format; nothing is ever parsed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
+from urllib.parse import quote
 
 from reports.numbers.statistics import Estimate
 from reports.words import HOLE, number, spread
 
 
 @dataclass(frozen=True)
+class Code:
+    """What is typed, in the letters of a typewriter."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Strong:
+    """A word or two that stand out."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A text that leads to a web address; the text alone where the address is none."""
+
+    text: str
+    url: str
+
+    @property
+    def address(self) -> str:
+        """The address in characters that mean nothing in any format but LaTeX; "" unless it is http(s)."""
+        if not re.match(r"https?://[^\s/]", self.url, re.IGNORECASE):
+            return ""
+        return quote(self.url, safe="%/:?#@!+,=&~[]", errors="replace")
+
+
+@dataclass(frozen=True)
+class ReportLink:
+    """Leads to another report: to its page of the same kind."""
+
+    text: str
+
+
+Span = str | Code | Strong | Link | ReportLink
+Inline = Span | tuple["Inline", ...]
+"""What stands in a line: spans after each other."""
+
+
+def spans(text: Inline) -> Iterator[Span]:
+    """The spans in order; strings that touch are one, so that a renderer sees all that a reader of it would."""
+    whole = ""
+    for span in _flat(text):
+        if isinstance(span, str):
+            whole += span
+            continue
+        if whole:
+            yield whole
+        whole = ""
+        yield span
+    if whole:
+        yield whole
+
+
+def _flat(text: Inline) -> Iterator[Span]:
+    if isinstance(text, tuple):
+        for part in text:
+            yield from _flat(part)
+    else:
+        yield text
+
+
+def plain(text: Inline) -> str:
+    """The words alone."""
+    return "".join(span if isinstance(span, str) else span.text for span in _flat(text))
+
+
+@dataclass(frozen=True)
 class Text:
     """A paragraph. kind: "lead" is the answer, "warning" is boxed, "note" is small."""
 
-    text: str
+    text: Inline
     kind: Literal["", "lead", "warning", "note"] = ""
 
 
@@ -51,7 +123,7 @@ def text_columns(*labels: str) -> list[Column]:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. Values in rows are None (a hole), text, numbers or Estimates; `name` names its files."""
+    """A table. Values in rows are None (a hole), Inlines, numbers or Estimates; `name` names its files."""
 
     name: str
     caption: str
@@ -103,7 +175,7 @@ class Report:
         return [block for section in self.sections for block in section.blocks]
 
 
-def cell(value: Any, column: Column) -> str:
+def cell(value: Any, column: Column) -> Inline:
     """A value as it is printed in its column."""
     if value is None:
         return HOLE
@@ -111,4 +183,4 @@ def cell(value: Any, column: Column) -> str:
         return spread(value, 2 if column.decimals is None else column.decimals)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return number(value, column.decimals)
-    return str(value)
+    return cast(Inline, value)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from html import escape
 from pathlib import Path
 
 from reports.pages.document import Figure
-from reports.pages.svg import HEIGHT, WIDTH, text_width
+from reports.pages.svg import HEIGHT, WIDTH, escaped, text_width
 
 
 @cache
@@ -26,7 +25,7 @@ def figure_svg(figure: Figure) -> str:
     height = top + -(-len(figure.panels) // across) * panel_height
     parts = [
         f'<g transform="translate({50 + x:.1f} {8 + 20 * line})">{key}'
-        f'<text class="t" x="32" y="11">{escape(text)}</text></g>'
+        f'<text class="t" x="32" y="11">{escaped(text)}</text></g>'
         for line, row in enumerate(legend)
         for x, text, key in row
     ]
@@ -35,7 +34,7 @@ def figure_svg(figure: Figure) -> str:
         parts.append(f'<g transform="translate({x} {y})">{panel}</g>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" role="img">\n<title>{escape(figure.caption)}</title>\n'
+        f'height="{height}" role="img">\n<title>{escaped(figure.caption)}</title>\n'
         f"<style>{template('colours.css')}\n{template('figure.css')}</style>\n"
         '<rect width="100%" height="100%" fill="var(--paper)"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )

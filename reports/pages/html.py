@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import re
-from html import escape
 
-from reports.pages.document import Block, Commands, Figure, Items, Report, Section, Table, Text
+from lightning_module.support.text import visible_lines
+from reports.pages.document import (
+    Block,
+    Code,
+    Commands,
+    Figure,
+    Inline,
+    Items,
+    Link,
+    Report,
+    Section,
+    Strong,
+    Table,
+    Text,
+    plain,
+    spans,
+)
 from reports.pages.figure import template
 from reports.pages.printed import printed_caption, printed_rows
-from reports.pages.svg import HEIGHT, WIDTH
+from reports.pages.svg import HEIGHT, WIDTH, escaped
 
 
 def html(report: Report) -> str:
@@ -19,18 +34,32 @@ def html(report: Report) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
-        f"<title>{escape(report.title)}</title>\n<style>\n{styles}\n</style></head>\n<body><main>\n"
+        f"<title>{escaped(report.title)}</title>\n<style>\n{styles}\n</style></head>\n<body><main>\n"
         f'{banner}<h1>{inline(report.title)}</h1>\n<p class="status">{inline(report.status)}.</p>\n{body}\n'
         f"</main>\n<script>\n{template('page.js')}\n</script>\n</body></html>\n"
     )
 
 
-def inline(text: str) -> str:
-    """`code`, **bold** and [links](address) of a text as HTML; no line breaks before a unit."""
-    out = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", escape(text, quote=False))
-    out = re.sub(r"`([^`]+)`", r"<code>\1</code>", out)
-    out = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", out)
-    return re.sub(r"\[([^\]]+)\]\((https?://[^)\s]+|[\w./-]+)\)", r'<a href="\2">\1</a>', out)
+def inline(text: Inline) -> str:
+    """Spans as HTML."""
+    parts = []
+    for span in spans(text):
+        if isinstance(span, str):
+            parts.append(_words(span))
+        elif isinstance(span, Code):
+            parts.append(f"<code>{escaped(span.text, quote=False)}</code>")
+        elif isinstance(span, Strong):
+            parts.append(f"<strong>{_words(span.text)}</strong>")
+        else:
+            to = span.address if isinstance(span, Link) else f"{span.text}/report.html"
+            words = _words(span.text)
+            parts.append(f'<a href="{escaped(to)}">{words}</a>' if to else words)
+    return "".join(parts)
+
+
+def _words(text: str) -> str:
+    """Text, without line breaks before a unit."""
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", escaped(text, quote=False))
 
 
 def _section(section: Section) -> str:
@@ -47,7 +76,9 @@ def _block(block: Block) -> str:
     if isinstance(block, Items):
         return "<ul>" + "\n".join(f"<li>{inline(text)}</li>" for text in block.texts) + "</ul>"
     if isinstance(block, Commands):
-        return "<pre>" + escape("\n".join(block.lines)) + "</pre>"
+        return (
+            "<pre>" + "\n".join(map(escaped, visible_lines("\n".join(block.lines)).splitlines())) + "</pre>"
+        )
     return _figure(block) if isinstance(block, Figure) else _table(block)
 
 
@@ -57,10 +88,10 @@ def _class(names: str) -> str:
 
 def _figure(figure: Figure) -> str:
     frame = '<svg viewBox="0 0 26 14" width="26" height="14" aria-hidden="true">'
-    keys = "".join(f"<span>{frame}{key}</svg>{escape(text)}</span>" for text, key in figure.legend)
+    keys = "".join(f"<span>{frame}{key}</svg>{escaped(text)}</span>" for text, key in figure.legend)
     box = f'viewBox="0 0 {WIDTH} {figure.height or HEIGHT}"'
     panels = "\n".join(
-        f'<svg {box} role="img" aria-label="{escape(figure.caption)}">{panel}</svg>'
+        f'<svg {box} role="img" aria-label="{escaped(figure.caption)}">{panel}</svg>'
         for panel in figure.panels
     )
     legend = f'<div class="legend">{keys}</div>' if keys else ""
@@ -73,7 +104,7 @@ def _table(table: Table) -> str:
         return ""
     left = [column.left for column in table.columns]
     head = "".join(
-        f"<th{_class('left' * column.left)}>{inline(_unit_held(column.label))}</th>"
+        f"<th{_class('left' * column.left)}>{_unit_held(inline(column.label))}</th>"
         for column in table.columns
     )
     rows = ("".join(map(_cell, texts, left)) for texts in printed_rows(table))
@@ -89,9 +120,9 @@ def _unit_held(label: str) -> str:
     return re.sub(r"(?<=,) | (?=%)|(?<=Δ) ", "\N{NO-BREAK SPACE}", label)
 
 
-def _cell(text: str, left: bool) -> str:
+def _cell(text: Inline, left: bool) -> str:
     """A dagger hangs into the margin, so that digits stay below digits; only long texts wrap."""
     out = re.sub("([†‡§]+)$", r'<span class="mark">\1</span>', inline(text))
-    seen = re.sub(r"\]\([^)]*\)", "", text)  # an address takes no room
-    style = "left long" if left and len(seen) > 32 else "left" * left
+    limit = 32 if isinstance(text, str) else 30  # code and links are wider
+    style = "left long" if left and len(plain(text)) > limit else "left" * left
     return f"<td{_class(style)}>{out}</td>"

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
-from reports.pages.document import Table
+from lightning_module.support.text import visible
+from reports.pages.document import Inline, Table, plain
 from reports.pages.printed import printed_caption, printed_rows
 
-ESCAPES = str.maketrans(
-    {character: "\\" + character for character in "&%$#_{}"}
-    | {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "–": "--",
-        "−": "$-$",
-        "±": r"$\pm$",
-        "†": r"$^\dagger$",
-        "‡": r"$^\ddagger$",
-        "×": r"$\times$",
-        "Δ": r"$\Delta$",
-        "≤": r"$\le$",
-        "≥": r"$\ge$",
-    }
-)
+SPELLED = {character: "\\" + character for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "`": r"\textasciigrave{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "-": "-{}",  # before another one, where two would be a dash
+    "–": "--",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
+    "×": r"$\times$",
+    "Δ": r"$\Delta$",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+}
+MARKS = re.compile(r"[&%$#_{}\\~^`<>|–−±†‡×Δ≤≥]|-(?=-)|[^\x00-\u017f\u2010-\u2027]")
+"""What LaTeX would take for something else, and letters that pdfLaTeX does not know: those are named by number."""
 
 
-def latex(text: str) -> str:
-    """Text for LaTeX, without the marks of `code` and **bold**."""
-    return text.replace("`", "").replace("**", "").translate(ESCAPES)
+def latex(text: Inline) -> str:
+    """Text for LaTeX, in the letters around it; links are their texts, so that no paper needs hyperref."""
+    return MARKS.sub(lambda mark: SPELLED.get(mark[0]) or f"[U+{ord(mark[0]):04X}]", visible(plain(text)))
 
 
 def latex_table(table: Table) -> str:
@@ -52,5 +58,6 @@ def latex_table(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(texts: Iterable[str]) -> str:
-    return "  " + " & ".join(map(latex, texts)) + r" \\"
+def _row(texts: Iterable[Inline]) -> str:
+    cells = " & ".join(map(latex, texts))
+    return "  " + re.sub(r"^\s*[\[*]", r"{\g<0>}", cells) + r" \\"  # no argument of the \\ before it

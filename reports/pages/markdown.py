@@ -2,37 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Sequence
 
-from reports.pages.document import Block, Commands, Figure, Items, Report, Text
+from lightning_module.support.text import visible, visible_lines
+from reports.pages.document import (
+    Block,
+    Code,
+    Commands,
+    Figure,
+    Inline,
+    Items,
+    Link,
+    Report,
+    Strong,
+    Text,
+    spans,
+)
 from reports.pages.printed import printed_caption, printed_rows
+
+MARKS = re.compile(
+    r"[\\`*~$#]"  # code, emphasis, mathematics, headings
+    r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis, unless it stands inside a word
+    r"|<(?=[A-Za-z/!?])|&(?=#?\w+;)"  # HTML
+    r"|(?<=\])[(\[:]|!(?=\[|$)"  # links and images
+)
+"""What means something else than itself, where it does."""
+
+IN_LABEL = re.compile(MARKS.pattern + r"|[\[\]]")
+"""The same between square brackets."""
+
+FIRST = re.compile(r"^(\d*)([-+>]|(?<=\d)[.)])")
+"""What begins a list or a quotation at the start of a line."""
 
 
 def markdown(report: Report) -> str:
     """The whole report; its figures are files in figures/ beside it."""
-    parts = [f"# {report.title}", f"**{'DRAFT: ' if report.draft else ''}{report.status}.**"]
+    status = f"{'DRAFT: ' if report.draft else ''}{report.status}."
+    parts = [f"# {inline(report.title)}", inline(Strong(status))]
     for section in report.sections:
-        parts.append(f"## {section.title}" if section.title else "")
+        parts.append(f"## {inline(section.title)}" if section.title else "")
         parts += [_block(block) for block in section.blocks]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def inline(text: Inline) -> str:
+    """Spans on one line, where a word says what it says."""
+    parts = []
+    for span in spans(text):
+        if isinstance(span, str):
+            parts.append(_words(span))
+        elif isinstance(span, Code):
+            parts.append(_code(span.text))
+        elif isinstance(span, Strong):
+            parts.append(f"**{_words(span.text)}**")
+        else:
+            to = span.address if isinstance(span, Link) else f"{span.text}/report.md"
+            parts.append(f"[{_words(span.text, IN_LABEL)}]({to})" if to else _words(span.text))
+    return "".join(parts)
+
+
+def _words(text: str, marks: re.Pattern[str] = MARKS) -> str:
+    return marks.sub(
+        lambda mark: {"<": "&lt;", "&": "&amp;", "`": "&#96;"}.get(mark[0], "\\" + mark[0]), visible(text)
+    )
+
+
+def _code(text: str) -> str:
+    shown = visible(text)
+    if not shown.strip():
+        return _words(shown)
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    air = " " if re.match(r"^`|^ .* $|.*`$", shown) else ""
+    return f"{fence}{air}{shown}{air}{fence}"
+
+
+def _line(text: Inline) -> str:
+    """A line of its own."""
+    return FIRST.sub(r"\1\\\2", inline(text).lstrip())
+
+
 def _block(block: Block) -> str:
     if isinstance(block, Text):
-        return f"> [!WARNING]\n> {block.text}" if block.kind == "warning" else block.text
+        return f"> [!WARNING]\n> {_line(block.text)}" if block.kind == "warning" else _line(block.text)
     if isinstance(block, Items):
-        return "\n".join(f"- {text}" for text in block.texts)
+        return "\n".join(f"- {_line(text)}" for text in block.texts)
     if isinstance(block, Commands):
-        return "\n".join(["```sh", *block.lines, "```"])
+        lines = visible_lines("\n".join(block.lines))
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", lines)), default=0))
+        return f"{fence}sh\n{lines}\n{fence}"
     if isinstance(block, Figure):
-        return f"![{block.caption}](figures/{block.name}.svg)\n\n*{block.caption}*"
+        return f"![{_words(block.caption, IN_LABEL)}](figures/{block.name}.svg)\n\n*{inline(block.caption)}*"
     if not block.rows:
         return ""
     sides = "|" + "|".join(":--" if column.left else "--:" for column in block.columns) + "|"
-    lines = [_row(column.label for column in block.columns), sides, *map(_row, printed_rows(block))]
+    rows = [_row([column.label for column in block.columns]), sides, *map(_row, printed_rows(block))]
     caption = printed_caption(block)
-    return "\n".join(lines) + (f"\n\n*{caption}*" if caption else "")
+    return "\n".join(rows) + (f"\n\n*{inline(caption)}*" if caption else "")
 
 
-def _row(texts: Iterable[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|").replace("\n", " ") for text in texts) + " |"
+def _row(texts: Sequence[Inline]) -> str:
+    return "| " + " | ".join(map(_cell, texts)) + " |"
+
+
+def _cell(text: Inline) -> str:
+    r"""A table cuts its lines at every | that has no \ before it, in code too, where \| would stay as it is."""
+    held = tuple(span.text if isinstance(span, Code) and r"\|" in span.text else span for span in spans(text))
+    return inline(held).replace("|", r"\|")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from reports.pages.document import Table, cell
+from reports.pages.document import Inline, Table, cell
 
 SHOWN = 200
 """Rows of a table that are printed; the CSV file has all."""
 
 
-def printed_rows(table: Table) -> list[list[str]]:
-    """The cells of the rows that are printed, as text."""
+def printed_rows(table: Table) -> list[list[Inline]]:
+    """The cells of the rows that are printed."""
     return [
         [cell(value, column) for value, column in zip(row, table.columns, strict=True)]
         for row in table.rows[:SHOWN]

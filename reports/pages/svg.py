@@ -6,13 +6,15 @@ carry classes only (s0 ... s6 for series); colours, light and dark, are in templ
 
 from __future__ import annotations
 
+import html
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from html import escape
 from textwrap import wrap
 from typing import ClassVar
+
+from lightning_module.support.text import visible
 
 SERIES = 7
 """Series that can be told apart: by colour (Okabe and Ito's, safe for the colour-blind) and by shape."""
@@ -28,6 +30,11 @@ _KEY = 13
 def room_for_keys(top: float, lines: int) -> float:
     """The upper end of an axis from zero that leaves room above `top` for such a legend."""
     return top / (1 - _KEY * lines / (HEIGHT - _TOP - _BOTTOM))
+
+
+def escaped(text: str, quote: bool = True) -> str:
+    """Text for SVG and HTML, where a tag is not meant; quote: in an attribute it may stand too."""
+    return html.escape(visible(text), quote)
 
 
 def text_width(text: str) -> float:
@@ -143,9 +150,9 @@ class _Plot(ABC):
     def svg(self) -> str:
         """The plot as SVG content, WIDTH × height."""
         left, middle = f"{self.left:.1f}" if self.across else f"{self.left}", (self.left + _EDGE) / 2
-        title = f'<text class="t title" x="{left}" y="17">{escape(self.title)}</text>'
+        title = f'<text class="t title" x="{left}" y="17">{escaped(self.title)}</text>'
         axis = f'<path class="axis" d="M{left} {self.bottom}H{_EDGE}"/>'
-        name = f'<text class="t mid" x="{middle:.1f}" y="{self.height - 8}">{escape(self.x.label)}</text>'
+        name = f'<text class="t mid" x="{middle:.1f}" y="{self.height - 8}">{escaped(self.x.label)}</text>'
         return "\n".join([title, *self._grid(), axis, name, *self._inside()])
 
     @abstractmethod
@@ -170,7 +177,7 @@ class Panel(_Plot):
     def label(self, x: float, value: float, text: str) -> None:
         """A word above a mark at `x` px."""
         y = self.scale(value) - 8
-        self.marks.append(f'<text class="t small mid" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>')
+        self.marks.append(f'<text class="t small mid" x="{x:.1f}" y="{y:.1f}">{escaped(text)}</text>')
 
     def line(self, points: Sequence[tuple[float, float]], series: int, tip: str, style: str = "") -> None:
         """A curve through (x, value) with its name; style: "dashed" or none."""
@@ -191,7 +198,7 @@ class Panel(_Plot):
         """A vertical rule at an x value, with a word at its top."""
         at = self.px(x)
         self.marks.append(f'<path class="rule" d="M{at:.1f} {_TOP}V{self.bottom}"/>')
-        self.marks.append(f'<text class="t small" x="{at + 3:.1f}" y="{_TOP + 10}">{escape(text)}</text>')
+        self.marks.append(f'<text class="t small" x="{at + 3:.1f}" y="{_TOP + 10}">{escaped(text)}</text>')
 
     def key(self, series: int, text: str) -> None:
         """A line of a legend of its own, in the upper right corner, where curves that fall leave room."""
@@ -199,21 +206,21 @@ class Panel(_Plot):
         line = f'<path class="l s{series % SERIES}" d="M{end - 18} {y - 3}h18"/>'
         halo = 'style="paint-order:stroke;stroke:var(--paper);stroke-width:3px"'
         self.marks.append(
-            f'{line}<text class="t small end" {halo} x="{end - 24}" y="{y}">{escape(text)}</text>'
+            f'{line}<text class="t small end" {halo} x="{end - 24}" y="{y}">{escaped(text)}</text>'
         )
 
     def _grid(self) -> Iterator[str]:
         for value, text in self.y.ticks:
             y = self.scale(value)
             yield f'<path class="grid" d="M{_LEFT} {y:.1f}H{_EDGE}"/>'
-            yield f'<text class="t end" x="{_LEFT - 7}" y="{y + 4:.1f}">{escape(text)}</text>'
+            yield f'<text class="t end" x="{_LEFT - 7}" y="{y + 4:.1f}">{escaped(text)}</text>'
         reach = -math.inf
         for value, text in self.x.ticks:
             x, half = self.px(value), text_width(text) / 2
             yield f'<path class="axis" d="M{x:.1f} {self.bottom}v4"/>'
             if x - half > reach:
                 reach = x + half + 5
-                yield f'<text class="t mid" x="{x:.1f}" y="{self.bottom + 18}">{escape(text)}</text>'
+                yield f'<text class="t mid" x="{x:.1f}" y="{self.bottom + 18}">{escaped(text)}</text>'
 
     def _inside(self) -> list[str]:
         """The marks, cut off at the axes; the data attributes let the page turn px back into values."""
@@ -221,8 +228,8 @@ class Panel(_Plot):
         turn = f'transform="translate(12 {y:.1f}) rotate(-90)"'
         box = f'x="{_LEFT}" y="{_TOP}" width="{width}" height="{height}"'
         scale = f'data-x="{self.x.low:g} {self.x.high:g}" data-y="{self.y.low:g} {self.y.high:g}"'
-        names = f'data-names="{escape(self.x.label)}|{escape(self.y.label)}"'
-        name = f'<text class="t mid" {turn}>{escape(self.y.label)}</text>'
+        names = f'data-names="{escaped(self.x.label)}|{escaped(self.y.label)}"'
+        name = f'<text class="t mid" {turn}>{escaped(self.y.label)}</text>'
         view = f'<svg {box} viewBox="{_LEFT} {_TOP} {width} {height}" {scale} {names}>'
         return [name, view, *self.marks, "</svg>"]
 
@@ -251,11 +258,11 @@ class RowPanel(_Plot):
             yield f'<path class="grid" d="M{self.left:.1f} {middle:.1f}H{_EDGE}"/>'
             for number, line in enumerate(lines):
                 y = middle + 4 + 14 * (number - (len(lines) - 1) / 2)
-                yield f'<text class="t end" x="{self.left - 8:.1f}" y="{y:.1f}">{escape(line)}</text>'
+                yield f'<text class="t end" x="{self.left - 8:.1f}" y="{y:.1f}">{escaped(line)}</text>'
         for value, text in self.x.ticks:
             x = self.px(value)
             yield f'<path class="grid" d="M{x:.1f} {_TOP}V{self.bottom}"/>'
-            yield f'<text class="t mid" x="{x:.1f}" y="{self.bottom + 18}">{escape(text)}</text>'
+            yield f'<text class="t mid" x="{x:.1f}" y="{self.bottom + 18}">{escaped(text)}</text>'
 
 
 def shape(x: float, y: float, series: int, r: float) -> str:
@@ -286,6 +293,6 @@ def swatch(series: int, kind: str = "marker") -> str:
 
 
 def _titled(mark: str, style: str, tip: str, curve: bool = False) -> str:
-    title = f"<title>{escape(tip)}</title>" if tip else ""
+    title = f"<title>{escaped(tip)}</title>" if tip else ""
     data = ' data-curve=""' if curve else ""
     return f'<g class="{style}"{data}>{mark}{title}</g>'

@@ -11,11 +11,22 @@ import pandas as pd
 from reports.numbers import statistics
 from reports.numbers.deviations import changes, confounds
 from reports.numbers.join import PENDING, SPEED, TEST_ERROR, Collected, ordered, varies
-from reports.pages.document import Block, Column, Commands, Items, Section, Table, Text, text_columns
+from reports.pages.document import (
+    Block,
+    Code,
+    Column,
+    Commands,
+    Items,
+    Link,
+    Section,
+    Table,
+    Text,
+    text_columns,
+)
 from reports.sections.speed import speed_threats
 from reports.sections.tables import place_columns
 from reports.sources import is_config
-from reports.words import GIB, HOUR, listed, metric_text, time_unit, value_text
+from reports.words import GIB, HOUR, metric_text, series, time_unit, value_text
 
 COMMANDS_SHOWN = 20
 FEW = 3
@@ -92,7 +103,7 @@ def _cells_table(c: Collected) -> Table:
         error = cell[c.metric] if cell["state"] == "finished" else math.nan
         numbers = (error, cell["epoch"], cell["seconds"] / length)
         known = [None if math.isnan(value) else value for value in numbers]
-        identity = f"[{cell['identity']}]({cell['url']})" if cell["url"] else cell["identity"]
+        identity = Link(cell["identity"], cell["url"])
         rows.append([cell["name"], identity, cell["state"], *known, cell["checksum"] or None])
         rows[-1] += [cell["job"] or None] * jobs
     return Table("cells", "Every cell, its state and its record.", columns, rows)
@@ -122,12 +133,13 @@ def checksum(cells: pd.DataFrame) -> str:
 def protocol(c: Collected) -> Section:
     """What every cell has in common, and what departs from the study."""
     same = [key for key in c.cells.columns if is_config(key) and not varies(c.cells, key)]
-    rows = [[f"`{key}`", value_text(c.cells[key].iloc[0])] for key in same]
+    rows = [[Code(key), value_text(c.cells[key].iloc[0])] for key in same]
     blocks: list[Block] = []
     if c.study:
-        base = " ".join(f"`{text}`" for text in c.study.base)
-        blocks.append(Text(f"Source: {c.study.source}. Base: {base}."))
-        blocks.append(Text(f"Deviations from the study: {listed(changes(c)) or 'none'}."))
+        base = [part for text in c.study.base for part in (Code(text), " ")][:-1]
+        blocks.append(Text((f"Source: {c.study.source}. Base: ", *base, ".")))
+        deviations = series((Code(key), f" {said}") for key, said in changes(c)) or ["none"]
+        blocks.append(Text(("Deviations from the study: ", *deviations, ".")))
         differs = dict.fromkeys(published.differs for published in c.study.published if published.differs)
         blocks += [Text(f"The paper's protocol differs: {text}.") for text in differs]
     blocks.append(Table("protocol", "What all cells have in common.", text_columns("key", "value"), rows))
@@ -182,7 +194,7 @@ def confounded(c: Collected) -> Section:
     rows = []
     for key, value, places in confounds(c):
         shown = "; ".join(places[:6]) + (f"; {len(places) - 6} more" if len(places) > 6 else "")
-        rows.append([f"`{key}`", value_text(value), shown])
+        rows.append([Code(key), value_text(value), shown])
     if not rows:
         return Section("", ())
     text = (

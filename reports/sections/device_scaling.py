@@ -10,10 +10,10 @@ import pandas as pd
 
 from reports.numbers.join import SPEED, Collected, varies
 from reports.numbers.statistics import Estimate, estimate
-from reports.pages.document import Column, Figure, Section, Table, Text, text_columns
+from reports.pages.document import Column, Figure, Inline, Section, Strong, Table, Text, text_columns
 from reports.pages.svg import SERIES, Axis, Panel, linear, range_of, swatch
 from reports.sections.speed import measured
-from reports.words import HOLE, interval, level_text, listed, number
+from reports.words import HOLE, interval, level_text, number, series
 
 DEVICES, NODES, BATCH = "trainer.devices", "trainer.nodes", "recipe.batch_size"
 
@@ -69,17 +69,17 @@ def scaling_lead(c: Collected) -> Text | None:
     if len(counts) < 2:
         return None
     fewest, most = counts[0], counts[-1]
-    told = []
+    told: list[Inline] = []
     for point in points:
         if point.processes == most:
             of = f" of {point.line.rest}" if point.line.rest else ""
             bounds = interval(point.efficiency, 0)
             known = "" if bounds == HOLE else f" (95 % interval {bounds})"
-            kept = f"**{number(point.efficiency.mean, 0)} %**{known}"
-            told.append(f"{point.line.kind} scaling{point.layout}{of} keeps {kept}")
+            kept = Strong(f"{number(point.efficiency.mean, 0)} %")
+            told.append((f"{point.line.kind} scaling{point.layout}{of} keeps ", kept, known))
     one = "one" if fewest == 1 else str(fewest)
     ideal = f"the ideal, {most / fewest:g} times the speed of {one}"
-    return Text(f"On {most} devices, of {ideal}, {listed(told)}.", "lead")
+    return Text((f"On {most} devices, of {ideal}, ", *series(told), "."), "lead")
 
 
 def scaling_points(c: Collected) -> list[ScalingPoint]:

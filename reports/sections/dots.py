@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from reports.numbers.join import TRAIN_ERROR, Collected, Level, Place
@@ -37,7 +38,7 @@ def by_row(c: Collected) -> Figure:
         (len(c.rows), len(rows), "rows"), (len(c.columns), len(columns), "columns")
     )
     name = "error" if len(metrics) > 1 else c.metric.replace("/", "_")
-    name += "_by_" + key_text(c.row_keys[0]).replace(" ", "_")
+    name += "_by_" + re.sub(r"\W", "_", key_text(c.row_keys[0]), flags=re.ASCII)[:80]
     return Figure(name, caption, tuple(panel.svg() for panel in panels), tuple(legend), panels[0].height)
 
 

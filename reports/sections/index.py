@@ -9,7 +9,18 @@ from ablations.study import Study
 from reports.numbers.deviations import departed
 from reports.numbers.join import Collected
 from reports.numbers.verdicts import WORDS, judge_claims
-from reports.pages.document import Column, Report, Section, Table, Text, text_columns
+from reports.pages.document import (
+    Code,
+    Column,
+    Inline,
+    Report,
+    ReportLink,
+    Section,
+    Strong,
+    Table,
+    Text,
+    text_columns,
+)
 from reports.words import HOUR, listed
 
 
@@ -28,9 +39,15 @@ def index(
     rows: list[list[object]] = []
     for c in reported:
         if c.study:
-            rows.append([_link(c), c.study.question, protocol(c), verdicts(c), *_progress(c)])
+            rows.append(
+                [ReportLink(c.manifest.name), c.study.question, protocol(c), verdicts(c), *_progress(c)]
+            )
     rows += [[name, study.question, "", "not started", None, None] for name, study in waiting.items()]
-    sweeps = [[_link(c), f"`{c.manifest.command}`", *_progress(c)] for c in reported if not c.study]
+    sweeps = [
+        [ReportLink(c.manifest.name), Code(c.manifest.command), *_progress(c)]
+        for c in reported
+        if not c.study
+    ]
     for title, head, lines in (
         ("Studies", ("study", "question", "protocol", "verdicts"), rows),
         ("Sweeps", ("sweep", "command"), sweeps),
@@ -38,18 +55,18 @@ def index(
         if lines:
             table = Table(title.lower(), "", [*text_columns(*head), *progress], lines)
             sections.append(Section(title, (table,)))
-    sections.append(Section("", (Text(f"Made by `{command}`.", "note"),)))
+    sections.append(Section("", (Text(("Made by ", Code(command), "."), "note"),)))
     cells = sum(len(c.cells) for c in reported)
     finished = sum(int(c.cells["state"].eq("finished").sum()) for c in reported)
     status = f"{len(reported)} reports, {finished:,} of {cells:,} cells finished"
     return Report("index", "Reports", status, any(c.is_open for c in reported), tuple(sections))
 
 
-def protocol(c: Collected) -> str:
+def protocol(c: Collected) -> Inline:
     """Whether the cells are the study's own, in a few words: verdicts on other cells are not the study's."""
     part = " (a part)" if c.manifest.narrowed else ""
     if keys := departed(c.manifest):
-        return f"**not the study's:** other {listed(keys)}{part}"
+        return Strong("not the study's:"), f" other {listed(keys)}{part}"
     return f"the study's{part}"
 
 
@@ -58,10 +75,6 @@ def verdicts(c: Collected) -> str:
     words = Counter(verdict.word for verdict in judge_claims(c, c.study.claims if c.study else ()))
     text = ", ".join(f"{words[word]} {word}" for word in WORDS if words[word]) or "no claims"
     return text + (" (draft)" if c.is_open else "")
-
-
-def _link(c: Collected) -> str:
-    return f"[{c.manifest.name}]({c.manifest.name}/report.PAGE)"
 
 
 def _progress(c: Collected) -> list[object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.numbers.join import Collected
 from reports.numbers.verdicts import judge_claims
-from reports.pages.document import Block, Report, Section, Text
+from reports.pages.document import Block, Code, Report, Section, Text
 from reports.sections import context, dots, figures, tables
 from reports.sections import study as study_report
 from reports.sections.device_scaling import scaling_lead, scaling_section
@@ -27,7 +27,7 @@ def build_report(c: Collected, command: str) -> Report:
         sections = [study_report.claims(c, verdicts), results(c)]
         sections += [study_report.differences(c), study_report.against_paper(c)]
     else:
-        lead, sections = Text(f"`{c.manifest.command}`"), [results(c)]
+        lead, sections = Text(Code(c.manifest.command)), [results(c)]
     sections.insert(0, Section("", (*study_report.reservations(c), lead)))
     if not c.is_benchmark:
         for title, blocks in (

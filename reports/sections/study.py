@@ -10,7 +10,18 @@ from reports.numbers import statistics
 from reports.numbers.deviations import changes, more_seeds
 from reports.numbers.join import Collected, Place
 from reports.numbers.verdicts import WORDS, Verdict, place_difference, select
-from reports.pages.document import Block, Column, Items, Section, Table, Text, text_columns
+from reports.pages.document import (
+    Block,
+    Code,
+    Column,
+    Inline,
+    Items,
+    Section,
+    Strong,
+    Table,
+    Text,
+    text_columns,
+)
 from reports.sections.tables import place_columns
 from reports.words import (
     MILLION,
@@ -20,6 +31,7 @@ from reports.words import (
     metric_name,
     metric_text,
     number,
+    series,
     setting,
     spread,
     unit,
@@ -37,11 +49,13 @@ def reservations(c: Collected) -> list[Text]:
     texts: list[Text] = []
     if different := changes(c):
         rest = len(different) - FEW
-        shown = different[:FEW] + ([f"{rest} more, under “Protocol and deviations”"] if rest > 0 else [])
-        said = f"This is not the study's own protocol: {listed(shown)}. What stands below is true of "
-        texts.append(Text(said + "that, and says nothing about the paper's numbers.", "warning"))
-    if part := listed(f"`{text}`" for text in c.manifest.narrowed):
-        texts.append(Text(f"Only a part of the study's cells: {part}.", "note"))
+        shown: list[Inline] = [(Code(key), f" {said}") for key, said in different[:FEW]]
+        shown += [f"{rest} more, under “Protocol and deviations”"] * (rest > 0)
+        below = ". What stands below is true of that, and says nothing about the paper's numbers."
+        said = ("This is not the study's own protocol: ", *series(shown), below)
+        texts.append(Text(said, "warning"))
+    if part := series(map(Code, c.manifest.narrowed)):
+        texts.append(Text(("Only a part of the study's cells: ", *part, "."), "note"))
     if seeds := more_seeds(c):
         texts.append(Text(f"More seeds than the study's own: {listed(map(str, seeds))}.", "note"))
     return texts
@@ -49,22 +63,22 @@ def reservations(c: Collected) -> list[Text]:
 
 def answer(c: Collected, verdicts: Sequence[Verdict]) -> Text:
     """The answer in two sentences: the verdicts, and the best place."""
-    return Text(" ".join(filter(None, [_verdict_sentence(c, verdicts), _best_sentence(c)])), "lead")
+    best = _best_sentence(c)
+    return Text((_verdict_sentence(c, verdicts), " ", best) if verdicts else best, "lead")
 
 
-def _verdict_sentence(c: Collected, verdicts: Sequence[Verdict]) -> str:
-    if not verdicts:
-        return ""
-    parts = []
+def _verdict_sentence(c: Collected, verdicts: Sequence[Verdict]) -> Inline:
+    parts: list[Inline] = []
     for word in WORDS:
         claims = [f"“{verdict.claim.text}”" for verdict in verdicts if verdict.word == word]
         if claims:
             told = str(len(claims)) if len(verdicts) > FEW else listed(claims)
-            parts.append(f"{told} {'is' if len(claims) == 1 else 'are'} **{word}**")
+            parts.append((f"{told} {'is' if len(claims) == 1 else 'are'} ", Strong(word)))
     so_far = "So far, " if c.is_open else ""
     if len(verdicts) > FEW:
-        return f"{so_far}{'of' if so_far else 'Of'} {len(verdicts)} claims {listed(parts)}."
-    return so_far + "; ".join(parts) + "."
+        return f"{so_far}{'of' if so_far else 'Of'} {len(verdicts)} claims ", *series(parts), "."
+    all_of_them = [text for part in parts for text in (part, "; ")][:-1]
+    return so_far, *all_of_them, "."
 
 
 def _best_sentence(c: Collected) -> str:
@@ -118,7 +132,7 @@ def claims(c: Collected, verdicts: Sequence[Verdict]) -> Section:
     for verdict in verdicts:
         claim, difference, made = verdict.claim, verdict.difference, verdict.comparison
         mean = difference.mean if difference.n else None
-        rows.append([claim.text, f"**{verdict.word}**", mean, interval(difference, 2)])
+        rows.append([claim.text, Strong(verdict.word), mean, interval(difference, 2)])
         rows[-1] += [100 * difference.level, margin_text(claim), made.pooled.n]
         if verdict.note or claim.where:
             where = f" ({claim.where})" if claim.where and verdict.note else ""

@@ -18,6 +18,7 @@ from wandb_worker import make_cell
 from ablations.sweep.manifest import write
 from lightning_module.support.errors import ConfigError
 from reports import __main__ as door
+from reports.pages.folder import LIST
 from reports.sources import Frames, _wandb_client, load, records, wandb_api
 
 
@@ -66,6 +67,7 @@ def test_every_cell_of_every_table_is_that_of_the_report_from_records(
     for name, out in (("records", "a"), (source, "b")):
         assert door.main(["depth", "--runs", str(runs), "--out", str(tmp_path / out), "--source", name]) == 0
     files = {path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*")}
+    files.remove(Path("depth", LIST))  # checksums of the others
     compared = 0
     for file in files:
         one = shared((tmp_path / "a" / file).read_text(), load("records", runs, None))
