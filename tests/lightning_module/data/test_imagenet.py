@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from lightning_module.cell.config import parse_config
 from lightning_module.cell.record import Record, read
 from lightning_module.data import photographs
 from lightning_module.data.config import ImageNetConfig
-from lightning_module.data.imagenet import ImageError, ImageNet
+from lightning_module.data.decode import ImageError
+from lightning_module.data.imagenet import ImageNet
 from lightning_module.data.images import load
 from lightning_module.support.errors import ConfigError
 from lightning_module.train import run
@@ -171,7 +173,8 @@ def test_a_batch_is_the_cut_with_its_colours_normalised(folder):
     images, labels = train.batch(3)
     for image, label, (number, index) in zip(images, labels, train.places(3), strict=True):
         random = np.random.default_rng([7, 2, number])
-        pixels = photographs.train_view(data.train.open(index), data.config, random)
+        with data.train.open(index) as opened:
+            pixels = photographs.train_view(opened, data.config, random)
         change = photographs.colours(pixels.mean((1, 2)), data.config, random)
         changed = np.einsum("ck,kyx->cyx", change[:, :3], pixels) + change[:, 3, None, None]
         mean, deviation = (
@@ -238,11 +241,15 @@ def test_without_pillow_it_says_what_to_install(folder, monkeypatch):
 
 
 def test_a_class_folder_that_cannot_be_listed_is_one_sentence(folder, monkeypatch):
+    scandir = os.scandir
+
     def refuse(path):
-        raise PermissionError(13, "Permission denied")
+        if path.name in ("flower", "china"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
 
     data = config(folder, "data.pca=0.3")
-    monkeypatch.setattr("os.listdir", refuse)  # root, who may run this, may list everything
+    monkeypatch.setattr("os.scandir", refuse)  # root, who may run this, may list everything
     with pytest.raises(ConfigError, match=r"train/(flower|china) cannot be read .Permission denied") as error:
         load(data)
     assert "\n" not in str(error.value)
