@@ -140,7 +140,7 @@ def _install(release: _Release, root: Path, config: DataConfig) -> None:
         root.mkdir(parents=True, exist_ok=True)
         temporary = tempfile.TemporaryDirectory(dir=root, prefix=".download-")
     except OSError as error:
-        unpack = f"; unpack it where you can:  tar -xzf {shlex.quote(str(archive))} -C FOLDER  and say data.root=FOLDER"
+        unpack = f"; unpack it where you can: tar -xzf {shlex.quote(str(archive))} -C FOLDER and say data.root=FOLDER"
         raise ConfigError(
             f"data.root={config.root} is not a folder one can write to ({error.strerror})" + unpack * there
         ) from error
@@ -176,6 +176,8 @@ def _unpack(archive: Path, folder: Path, release: _Release, root: Path, config: 
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
+            while tar.fileobj and tar.fileobj.read(1 << 20):
+                pass  # gzip's checksum comes after what tar looks at
         os.replace(folder / release.folder, root / release.folder)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         if getattr(error, "errno", None) in (errno.ENOTEMPTY, errno.EEXIST):

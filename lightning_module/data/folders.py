@@ -57,8 +57,8 @@ class LeftOut:
         self.examples = {**other.examples, **self.examples}
 
     def __str__(self) -> str:
-        kinds = (f"{count:,} {kind}, such as {self.examples[kind]}" for kind, count in self.counts.items())
-        return "; ".join(kinds)
+        kinds = (f"{kind} ({count:,}, such as {self.examples[kind]})" for kind, count in self.counts.items())
+        return "left out are " + ", ".join(kinds)
 
 
 def class_names(folder: Path, root: str, left_out: LeftOut) -> list[str]:
@@ -92,7 +92,7 @@ def find(folder: Path, classes: list[str], root: str, left_out: LeftOut) -> File
             else:
                 other.add(f"files without one of the endings {' '.join(ENDINGS)}", entry.path)
         if not here:
-            only = f"; there are {other}" if other.counts else ""
+            only = f"; {other}" if other.counts else ""
             raise ConfigError(f"{folder / name} holds no images; known are {', '.join(ENDINGS)}{only}")
         left_out.update(other)
         paths += here

@@ -55,7 +55,7 @@ def load(config: ImageNetConfig) -> ImageNet:
             f"{odd} is in one only, {'train' if odd in train else 'val'}"
         )
     files = {part: find(root / part, train, config.root, left_out) for part in ("train", "val")}
-    remark = f"data.root={config.root}: not read are {left_out}" if left_out.counts else ""
+    remark = f"data.root={config.root}: {left_out}" if left_out.counts else ""
     return ImageNet(config, **files, remark=remark)
 
 

@@ -297,6 +297,35 @@ class AfterCalls(Interruption):
         return self.calls < 0
 
 
+@pytest.mark.parametrize(("part", "workers"), [("train", 1), ("val", 0)])
+def test_a_cell_that_meets_a_broken_image_fails_and_names_it(folder, tmp_path, part, workers):
+    overrides = broken(folder, tmp_path, "nothing")
+    damaged = tmp_path / "broken" / part / "china" / "1.png"
+    content = damaged.read_bytes()
+    damaged.unlink()
+    damaged.write_bytes(content[:-2000])
+    texts = ("model.width=8", "recipe.steps=2", "recipe.drops=[]", f"data.workers={workers}", *overrides)
+    failed = train(tmp_path / "runs", folder, *texts)
+    assert failed.state == "failed"
+    assert failed.status["error"].startswith(f"ImageError: {damaged} cannot be read as an image (")
+    damaged.write_bytes(content)
+    assert train(tmp_path / "runs", folder, *texts).state == "finished"
+
+
+def test_an_image_as_thin_as_a_thread_is_trained_on_and_refused_by_name_where_it_would_fill_memory(
+    tmp_path, folder
+):
+    overrides = broken(folder, tmp_path, "nothing")
+    for part in ("train", "val"):
+        Image.new("L", (60_000, 1)).save(tmp_path / "broken" / part / "china" / "1.png")
+    data = source(folder, *overrides, "data.test_scales=[640]")
+    assert stream(data).batch(0)[0].shape == (8, 3, 32, 32)
+    tests = data.tests(batch_size=1, rank=0, processes=1, device=CPU)
+    assert len(list(tests["test_ten_crop"])) == 2
+    with pytest.raises(ImageError, match=r"val/china/1.png cannot be .*38400000 x 640 pixels .* too many"):
+        list(tests["test_multi_scale"])
+
+
 def losses(record: Record) -> list[tuple[float, float]]:
     return [(epoch["train/loss"], epoch["test/loss"]) for epoch in record.epochs]
 
