@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads of one process starve another's
-# Ctrl-C before training, which has its own way to stop (interruption.py), also within the imports below: there an
+# Asked to stop before training, which has its own way to (interruption.py), also within the imports below: there an
 # exception can be swallowed, and nothing that would have to be put away has been begun.
-signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if _number != signal.SIGHUP or signal.getsignal(_number) != signal.SIG_IGN:  # ignored: by nohup
+        signal.signal(_number, lambda number, _: os._exit(128 + number))
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main`, which says them in one sentence
 
 import hydra
@@ -23,16 +25,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ablations.sweep.compose import check_choices, check_launcher, parse_overrides, register_studies
 from ablations.sweep.hydra_side import typed_sweep
+from lightning_module.processes import leave_foreign_ranks
 from lightning_module.support.errors import ConfigError, tell
+from lightning_module.support.program import program
 
 
 @contextmanager
 def one_sentence() -> Iterator[None]:
-    """Bad input ends the program with one sentence and exit code 2, a second Ctrl-C in training with 130."""
+    """Bad input ends the program with one sentence and exit code 2."""
     try:
         yield
-    except KeyboardInterrupt:
-        sys.exit(130)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         sys.exit(tell(error))
 
@@ -68,10 +70,17 @@ def main() -> None:
     if several and not flags:
         sys.argv.insert(1, "-m")
     with one_sentence():
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            raise ConfigError(
+                "torchrun would start this program several times, which starts its processes itself: "
+                "use python run.py ... trainer.devices=N"
+            )
+        leave_foreign_ranks()
         if flags <= {"-m", "--multirun"}:  # others, such as --cfg, only show something
             check(sys.argv[1:])
         door()
 
 
 if __name__ == "__main__":
-    main()
+    with program():
+        main()

@@ -19,6 +19,7 @@ from ablations.sweep.request import request
 from lightning_module.cell import record
 from lightning_module.cell.identity import difference
 from lightning_module.support.errors import ConfigError, nearest, tell
+from lightning_module.support.program import program
 from lightning_module.support.text import aligned
 
 
@@ -31,9 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(plan(options) if options.command == "plan" else why(options.cells, options.runs))
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         return tell(error)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
     return 0
 
 
@@ -151,4 +149,5 @@ def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[st
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with program():
+        sys.exit(main())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,7 +14,26 @@ from pathlib import Path
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import Lock
+from lightning_module.support.program import start_program
 from lightning_module.training.interruption import Interruption, leave_with_parent
+
+RANK_VARIABLES = re.compile(
+    r"(LOCAL_|GLOBAL_|NODE_|GROUP_|ROLE_)?RANK|((LOCAL|GROUP|ROLE)_)?WORLD_SIZE|ROLE_NAME|SLURM_(PROCID|LOCALID|NODEID)"
+    r"|JSM_NAMESPACE_(LOCAL_)?RANK|(TORCHELASTIC|TORCH_ELASTIC|PET|PL_TRAINER)_\w+"
+)
+"""What Lightning and torchrun take from the environment for which of several processes this is, and for options that
+nobody typed (PL_TRAINER_FAST_DEV_RUN, PET_NNODES)."""
+
+
+def leave_foreign_ranks(launcher: str = "none") -> None:
+    """Forget what the environment says of ranks, here and for what is started from here.
+
+    Containers and schedulers set such variables for programs of others; ours starts its ranks itself. launcher: how
+    the names of those begin that count, because we know who set them.
+    """
+    for name in filter(RANK_VARIABLES.fullmatch, list(os.environ)):
+        if not name.startswith(launcher):
+            del os.environ[name]
 
 
 def run_in_processes(
@@ -25,6 +46,7 @@ def run_in_processes(
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
+        "LOGLEVEL": "ERROR",  # torchrun's own, which would warn of every signal that it passes on
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
     for stale in folder.glob("error-*.txt"):
@@ -42,7 +64,9 @@ def run_in_processes(
     finally:
         if process.poll() is None:
             process.terminate()
-    if process.returncode:
+    if (
+        process.returncode and not interruption
+    ):  # else one rank was killed before it had left, and another missed it
         _tell_first_error(cell, folder)
 
 
@@ -63,10 +87,21 @@ def _tell_first_error(cell: Cell, folder: Path) -> None:
 
 def main(path: str, devices: str, parent: str) -> None:
     """torchrun, which leaves, and tells its ranks to, when the process that started it has ended."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
+    start_program()
     leave_with_parent(int(parent))
-    torchrun(["--standalone", f"--nproc-per-node={devices}", "-m", "lightning_module.train", path])
+    logging.getLogger("torch.distributed.elastic").setLevel(
+        logging.ERROR
+    )  # as LOGLEVEL, which not all of it heeds
+    try:
+        torchrun(["--standalone", f"--nproc-per-node={devices}", "-m", "lightning_module.train", path])
+    except SignalException as told:
+        sys.exit(128 + told.sigval)
+    except ChildFailedError:
+        sys.exit(1)  # each rank has said what happened to it
 
 
 if __name__ == "__main__":

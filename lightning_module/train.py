@@ -34,6 +34,7 @@ from lightning_module.networks.responses import layer_responses
 from lightning_module.networks.unit import Unit
 from lightning_module.processes import run_in_processes
 from lightning_module.support.disk import Lock
+from lightning_module.support.program import start_program
 from lightning_module.tracking.reporter import Reporter
 from lightning_module.training import checkpoint
 from lightning_module.training.classifier import Classifier
@@ -82,7 +83,7 @@ def fit(cell: Cell, interruption: Interruption, environment: ClusterEnvironment 
     Rank 0 holds the lock and writes the record; a failure of the cell ends up there, not in the caller.
     """
     folder = run_folder(cell)
-    rank = int(environment.global_rank() if environment else os.environ.get("RANK", 0))
+    rank = environment.global_rank() if environment else 0
     if rank == 0:
         with Lock(folder):
             writer = record.Writer(folder, cell)
@@ -132,6 +133,8 @@ def _fit(
         if module.interrupted:
             reporter.end(None)
             return
+        if config.mode == "train":
+            reporter.learning_rates(module.step, module.warm_up_ends)
         if module.diverged:  # a result, not a fault
             reporter.end("diverged", error=module.diverged)
             return
@@ -148,6 +151,11 @@ def _fit(
             reporter.event("layer_responses", responses=list(responses.items()))
         reporter.end("finished")
     except (Exception, SystemExit) as error:
+        if interruption and config.trainer.processes > 1:
+            # Told to stop, another rank was killed before it had left, and this one lost the connection: no fault.
+            traceback.print_exc()
+            reporter.end(None)
+            return
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
         reporter.end("failed", error=reason, traceback=traceback.format_exc())
         if not writer:
@@ -204,15 +212,16 @@ def cpu_threads(config: Config, multiply_adds: int) -> int:
     """Threads for one process on the CPU: as many as have work, since idle ones cost more than they bring.
 
     A function of the cell and its cores alone, because sums in another order differ in the last bit. The cores
-    are those that OMP_NUM_THREADS says this process has (the scheduler's word), or else its share of the machine's.
+    are those that OMP_NUM_THREADS says this process has (the scheduler's word), or else its share of the machine's;
+    what is no number above 0 says nothing, as for OpenMP.
     """
     if config.trainer.threads:
         return config.trainer.threads
     per_layer = (
         multiply_adds * config.recipe.batch_size / config.trainer.processes / config.model.weighted_layers
     )
-    there, told = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "")
-    cores = min(int(told), there) if told.isdigit() else there // config.trainer.devices
+    there, told = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    cores = min(int(told), there) if told.isdecimal() and int(told) else there // config.trainer.devices
     return max(1, min(cores, int(per_layer / MULTIPLY_ADDS_PER_THREAD)))
 
 
@@ -254,7 +263,7 @@ def _on_gpu(config: Config) -> bool:
 def _trainer(config: Config, training: _Training, environment: ClusterEnvironment | None) -> Trainer:
     several = config.trainer.processes > 1
     if environment is None:
-        environment = TorchElasticEnvironment() if several else LightningEnvironment()
+        environment = LightningEnvironment()
     return Trainer(
         accelerator="gpu" if _on_gpu(config) else "cpu",
         devices=config.trainer.devices,
@@ -274,10 +283,11 @@ def _trainer(config: Config, training: _Training, environment: ClusterEnvironmen
 
 def main(path: str) -> None:
     """One process of several, started by `run`."""
+    start_program()
     interruption = Interruption()
     interruption.install()
     leave_with_parent(os.getppid())
-    fit(Cell.read(Path(path)), interruption)
+    fit(Cell.read(Path(path)), interruption, TorchElasticEnvironment())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_module.support.errors import ConfigError, tell
+from lightning_module.support.program import program
 from reports import audit, choose, sources, sync
 from reports.numbers.join import collect
 from reports.pages import folder
@@ -129,4 +130,5 @@ def command(options: argparse.Namespace, what: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with program():
+        sys.exit(main())

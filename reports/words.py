@@ -97,13 +97,15 @@ def number(value: float, decimals: int | None) -> str:
 
 
 def spread(e: Estimate, decimals: int) -> str:
-    """Mean ± standard deviation; ‡ if more runs diverged, † if some are still to come."""
+    """Mean ± standard deviation; ‡ if more runs diverged, † if some are still to come, § if some departed from their
+    recipe."""
     if e.n == 0:
         return f"diverged ×{e.diverged}" if e.diverged else HOLE
     text = number(e.mean, decimals)
     if e.n > 1:
         text += f" ± {number(e.sd, decimals)}"
-    return text + ("‡" if e.diverged else "") + ("†" if e.planned > e.n + e.diverged else "")
+    text += ("‡" if e.diverged else "") + ("†" if e.planned > e.n + e.diverged else "")
+    return text + ("§" if e.departed else "")
 
 
 def interval(e: Estimate, decimals: int) -> str:

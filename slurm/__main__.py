@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from lightning_module.cell.identity import Cell
 from lightning_module.support.errors import ConfigError, tell
+from lightning_module.support.program import program
 from slurm import cluster, status, store
 from slurm.cluster import SlurmError
 from slurm.options import parse_options
@@ -50,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise ConfigError(
                 f"--runs {asked.runs} is not a folder; name the one that the cells were run with"
             )
+        if asked.command == "logs" or (asked.command == "status" and asked.watch):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # it only shows: it ends when nobody looks any more
         if asked.command == "status":
             if asked.watch:
                 status.follow(runs, asked.wanted)
@@ -65,8 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _retry(runs, asked.wanted, asked.set)
     except (ConfigError, SlurmError) as error:
         sys.exit(tell(error))
-    except (KeyboardInterrupt, BrokenPipeError):
-        sys.exit(130)
 
 
 def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
@@ -136,4 +138,5 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with program():
+        main()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
+from lightning_module.processes import leave_foreign_ranks
 from lightning_module.training.interruption import Interruption
 from slurm import store
 from slurm.store import Attempt
@@ -65,6 +66,7 @@ def main(arguments: list[str], received: list[int]) -> int:
 
 def environment(cell: Cell, shared: bool) -> None:
     """Variables that PyTorch, Lightning and their libraries read; addresses and interfaces set by the user stay."""
+    leave_foreign_ranks("SLURM_")
     # Whatever the login shell says: many sites set it to 1 there, and jobs inherit it.
     os.environ["OMP_NUM_THREADS"] = os.environ.get("SLURM_CPUS_PER_TASK", "1")
     if shared:

@@ -17,8 +17,10 @@ if __name__ == "__main__":
 
     # The snapshot that holds this file, not a checkout that happens to be installed.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    from lightning_module.support.program import start_program
     from slurm import job
 
+    start_program()
     status = job.main(sys.argv[1:], received)
     for _number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
         # Python gives handlers back before it has ended; a signal then would change the exit code.

@@ -21,7 +21,7 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     """Run what is left of a sweep, `jobs` cells at a time, and return the records of all its cells.
 
     A cell that fails does not stop the others. Ends with SystemExit 1 if a cell has no result and is not being
-    run by another process, and with 130 after Ctrl-C, which saves a checkpoint first.
+    run by another process, and with 128 + its number after a signal to stop, which saves a checkpoint first.
     """
     records = {cell.identity: record.read(sweep.runs / cell.identity) for cell in sweep.cells}
     check_records(records.values())
@@ -50,7 +50,7 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     _print_results(sweep, records)
     if interruption:
         print(f"Interrupted; the same command goes on from there:  {sweep.manifest.command}")
-        raise SystemExit(130)
+        raise SystemExit(interruption.exit_code)
     print(f"Report:  python -m reports {sweep.manifest.name}")
     dead = [cell for cell in sweep.cells if records[cell.identity].state not in (*record.FINAL, "running")]
     if dead:
@@ -123,9 +123,18 @@ def _print_results(sweep: Sweep, records: dict[str, Record]) -> None:
         values = [text.format(last[key]) if key in last else "–" for key, text in shown.values()]
         seconds = sum(epoch["seconds"] for epoch in known.epochs)
         took = time.strftime("%H:%M:%S", time.gmtime(seconds)) if known.epochs else "–"
-        rows.append((cell.name, known.state, *values, took, cell.identity))
+        state = known.state + " *" * bool(_departure(known))
+        rows.append((cell.name, state, *values, took, cell.identity))
     print("", *aligned(rows), sep="\n")
     for cell in sweep.cells:
         if reason := records[cell.identity].status.get("error"):
             print(f"{cell.name}: {reason}")
+        if said := _departure(records[cell.identity]):
+            print(f"* {cell.name}: {said}")
     print()
+
+
+def _departure(known: Record) -> str:
+    """How the learning rates of a run were not its recipe's; "" if they were."""
+    rates = [event for event in known.events if event["event"] == "learning_rates"]
+    return str(rates[-1].get("departure", "")) if rates else ""

@@ -89,12 +89,18 @@ class Live:
         self.terminal = sys.stdout.isatty()
         self._lines = 0
 
+    def clear(self) -> None:
+        """Take away what was shown, so that something else can stand there."""
+        if self._lines:
+            print(f"\x1b[{self._lines}A\x1b[J", end="", flush=True)
+        self._lines = 0
+
     def show(self, text: str) -> None:
         """Replace what was shown before; what does not fit on the screen is left out."""
         size = shutil.get_terminal_size()
         lines = text.splitlines()
         if len(lines) > size.lines - 1:
             lines = [*lines[: size.lines - 2], f"... {len(lines) - size.lines + 2} more lines"]
-        up = f"\x1b[{self._lines}A\x1b[J" if self._lines else ""
-        print(up + "\n".join(line[: size.columns] for line in lines), flush=True)
+        self.clear()
+        print("\n".join(line[: size.columns] for line in lines), flush=True)
         self._lines = len(lines)

@@ -6,6 +6,7 @@ parent tells it to, or when the parent dies.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -18,10 +19,13 @@ from ablations.sweep import live
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import ROOT, Busy
+from lightning_module.support.program import WARNING, start_program
 from lightning_module.training.interruption import Interruption, leave_with_parent
 
 REFRESH = 1.0
 """Seconds between two looks at the cells, where there is a terminal to show them on."""
+LOG = "output.log"
+"""What the process of a cell says, in its run folder."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def start(cell: Cell, run: Path, share: Share) -> subprocess.Popen[bytes]:
     if share.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
     command = [sys.executable, "-m", "ablations.sweep.pool"]
-    with (run / "output.log").open("ab") as log:
+    with (run / LOG).open("ab") as log:
         return subprocess.Popen(
             [*command, str(path), ",".join(map(str, share.cpus)), str(os.getpid())],
             env=environment,
@@ -90,19 +94,25 @@ def run_pool(
     parts = shares(jobs, devices, sorted(os.sched_getaffinity(0)), visible_gpus() if gpu else [])
     queue, running = list(todo), dict[int, tuple[Cell, subprocess.Popen[bytes]]]()
     over: dict[str, record.Record] = {}
+    warnings = _Warnings()
     screen, told = live.Live(), False
     while running or (queue and not interruption):
         for slot in range(jobs):
             if slot not in running and queue and not interruption:
                 cell = queue.pop(0)
+                warnings.follow(runs / cell.identity / LOG)
                 running[slot] = cell, start(cell, runs / cell.identity, parts[slot])
         if interruption and not told:
             told = True
             print("Stopping: the running cells save a checkpoint first.", flush=True)
             for _, process in running.values():
                 process.terminate()
-        for slot, (cell, process) in list(running.items()):
-            if process.poll() is not None:
+        ended = {slot for slot, (_, process) in running.items() if process.poll() is not None}
+        if said := warnings.new():
+            screen.clear()
+            print(*said, sep="\n", file=sys.stderr)
+        for slot, (cell, _) in list(running.items()):
+            if slot in ended:
                 del running[slot]
                 over[cell.identity] = record.read(runs / cell.identity)
                 if not screen.terminal:
@@ -114,10 +124,35 @@ def run_pool(
     return over
 
 
+class _Warnings:
+    """What the processes of cells warn of in their logs, for the terminal of the one who started them."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, int] = {}
+        self._told: set[str] = set()
+
+    def follow(self, log: Path) -> None:
+        """Look at what is added to this log from now on."""
+        self._read[log] = log.stat().st_size if log.exists() else 0
+
+    def new(self) -> list[str]:
+        """The lines that came since it was last asked; none twice, though several cells say it."""
+        lines: list[str] = []
+        for log, start in self._read.items():
+            with contextlib.suppress(OSError), log.open("rb") as file:  # somebody took the log away
+                file.seek(start)
+                whole, newline, _ = file.read().rpartition(b"\n")
+                self._read[log] = start + len(whole + newline)
+                lines += whole.decode("utf-8", "replace").splitlines()
+        fresh = [line for line in dict.fromkeys(lines) if line.startswith(WARNING) and line not in self._told]
+        self._told.update(fresh)
+        return fresh
+
+
 def _status(cell: Cell, runs: Path, going: set[str], ended: record.Record | None) -> live.CellStatus:
     known = ended or record.read(runs / cell.identity)
     state = str(known.state) if ended else "running" if cell.identity in going else "queued"
-    log = runs / cell.identity / "output.log" if state == "failed" else None
+    log = runs / cell.identity / LOG if state == "failed" else None
     return live.CellStatus(
         cell.identity, cell.name, state, str(known.status.get("error", "")), known, log=log
     )
@@ -136,11 +171,13 @@ def train_one(cell: Cell, interruption: Interruption) -> None:
 
 def main(path: str, cpus: str, parent: str) -> None:
     """In the process of a cell: train the cell in this file on these cores."""
+    start_program()
     interruption = Interruption()
     interruption.install()
     leave_with_parent(int(parent))  # this cell saves; the same command then goes on from there
     os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
     train_one(Cell.read(Path(path)), interruption)
+    sys.exit(interruption.exit_code)
 
 
 if __name__ == "__main__":

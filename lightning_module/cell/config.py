@@ -38,9 +38,10 @@ class RecipeConfig:
     warm_up_steps: int
     warm_up_error: float
     warm_up_from_depth: int
+    warm_up_limit: int | None = None
 
     def __post_init__(self) -> None:
-        at_least(self, "recipe", "batch_size", "steps")
+        at_least(self, "recipe", "batch_size", "steps", "warm_up_limit")
         at_least(self, "recipe", "learning_rate", "warm_up_learning_rate", minimum=0)
         at_least(self, "recipe", "weight_decay", "classifier_weight_decay", minimum=0)
         at_least(self, "recipe", "warm_up_steps", "warm_up_from_depth", minimum=0)

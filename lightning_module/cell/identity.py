@@ -27,6 +27,10 @@ NOT_RESULT_KEYS = frozenset({"data.root", "data.download", "data.workers"})
 """Exceptions below RESULT_KEYS."""
 
 
+NEUTRAL: Mapping[str, Any] = {"recipe.warm_up_limit": None}
+"""Keys that were added later, with the value at which all is as before: there they are left out, and records keep
+their names. These values are never changed, whatever the defaults in conf/ become."""
+
 NOT_SPEED_KEYS = frozenset({"progress", "checkpoint_every", "evaluation_batch_size"})
 """Choices of the trainer without effect on a benchmark."""
 
@@ -79,6 +83,7 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
             node = node.get(step, {}) if isinstance(node, Mapping) else {}
         kept.update(_leaves(node, part + ".") if isinstance(node, Mapping) else [(part, node)])
     kept = {key: plain(kept[key]) for key in sorted(kept.keys() - NOT_RESULT_KEYS)}
+    kept = {key: value for key, value in kept.items() if key not in NEUTRAL or value != NEUTRAL[key]}
     if "trainer.precision" in kept:  # a word, though Hydra reads 32 as a number
         kept["trainer.precision"] = str(kept["trainer.precision"])
     trainer = config.get("trainer", {})

@@ -1,10 +1,14 @@
-"""Bad input, said in one sentence."""
+"""Bad input, said in one sentence; and the one way to warn."""
 
 from __future__ import annotations
 
 import difflib
+import logging
 import sys
 from collections.abc import Iterable
+
+log = logging.getLogger("residual_ablations")
+"""`log.warning` reaches the user of every program of ours: see program.py."""
 
 
 class ConfigError(ValueError):

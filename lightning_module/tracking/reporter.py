@@ -10,9 +10,11 @@ from lightning_module.benchmark.measure import Benchmark
 from lightning_module.cell import record
 from lightning_module.cell.config import Config
 from lightning_module.cell.identity import Cell
+from lightning_module.support.errors import log
 from lightning_module.tracking.progress import Progress
 from lightning_module.tracking.provenance import provenance
 from lightning_module.tracking.wandb_run import Tracker
+from lightning_module.training.realised import departure, used
 
 
 class Reporter:
@@ -68,6 +70,14 @@ class Reporter:
         if self.writer:
             self.writer.event(kind, step=self.step, **content)
         self.tracker.event(kind, step=self.step, **content)
+
+    def learning_rates(self, steps: int, warm_up_ends: int | None) -> None:
+        """The rates of the steps that were made, and a warning where a whole run's were not those of its recipe."""
+        recipe = self.config.recipe
+        said = departure(recipe, self.config.model.depth, warm_up_ends) if steps == recipe.steps else ""
+        self.event("learning_rates", ranges=used(recipe, steps, warm_up_ends), departure=said)
+        if said and self.writer:
+            log.warning("%s: %s; see recipe.warm_up_limit", self.cell.name, said)
 
     def benchmark(self, module: Benchmark) -> None:
         """What was measured, as the only epoch of the run, and what goes with it."""

@@ -22,12 +22,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell, canonical, nested
-from lightning_module.support.errors import one_line
+from lightning_module.support.errors import log, one_line
 
 if TYPE_CHECKING:
     import wandb
-
-log = logging.getLogger(__name__)
 
 JOB_TYPE = "train"
 REACH_TIMEOUT = 10.0

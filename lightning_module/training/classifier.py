@@ -160,6 +160,9 @@ class Classifier(LightningModule):
 
     def prepare(self, step: int) -> None:
         """Learning rate and random numbers of a step; dropout is a function of it too, another in each process."""
+        limit = self.config.recipe.warm_up_limit
+        if self.warm_up_ends is None and limit is not None and step >= limit:
+            self.warm_up_ends = limit
         rate = recipe.learning_rate(self.config.recipe, step, self.warm_up_ends)
         if rate != self._rate:
             self._rate = rate

@@ -12,10 +12,12 @@ from lightning_module.training.recipe import learning_rate, warm_up_end
 
 Breakpoints = list[tuple[int | None, float]]
 """(first step, learning rate from there on); the step is None where only the training error can tell."""
+Ranges = list[tuple[int, int, float]]
+"""(first step, step after the last, learning rate) of each stretch with one rate."""
 
 
 def realised(config: Config, parameters: int, network: nn.Module) -> dict[str, Any]:
-    """Weight layers, parameters and learning rates of a run, for its record.
+    """Weight layers, parameters and learning rates of a run, for its record; of the rates those that are certain.
 
     Raises ValueError, in one sentence, if they are not what the configuration says: layers other than model.depth,
     other than the planned `parameters`, rates that are not the learning rate and then each drop of it.
@@ -27,7 +29,8 @@ def realised(config: Config, parameters: int, network: nn.Module) -> dict[str, A
         raise ValueError(f"the network has {learned} parameters, but {parameters} were planned")
     schedule = learning_rates(config.recipe, config.model.depth)
     _check_rates(config.recipe, schedule, config.model.depth)
-    return {"layers": layers, "parameters": learned, "learning_rates": schedule}
+    certain = schedule[:1] if warm_up_end(config.recipe, config.model.depth) is None else schedule
+    return {"layers": layers, "parameters": learned, "learning_rates": certain}
 
 
 def weight_layers(network: nn.Module) -> int:
@@ -39,19 +42,41 @@ def weight_layers(network: nn.Module) -> int:
 
 
 def learning_rates(recipe: RecipeConfig, depth: int) -> Breakpoints:
-    """Every change of the learning rate, found by asking for the rate at each step that the recipe names and
-    around it: of every step would take minutes for 10^9 of them."""
+    """Every change of the learning rate that the recipe means."""
     ends = warm_up_end(recipe, depth)
-    known = 0 if ends is None else ends
-    asked = {step + near for step in (0, known, *recipe.drops, recipe.steps - 1) for near in (-1, 0, 1)}
-    changes: Breakpoints = []
-    for step in sorted(step for step in asked if 0 <= step < recipe.steps):
-        rate = learning_rate(recipe, step, known)
-        if not changes or not math.isclose(rate, changes[-1][1]):
-            changes.append((step, rate))
-    if ends is None:
+    changes: Breakpoints = [(first, rate) for first, _, rate in used(recipe, recipe.steps, ends or 0)]
+    if ends is None and not math.isclose(recipe.warm_up_learning_rate, changes[0][1]):
         changes = [(0, recipe.warm_up_learning_rate), (None, changes[0][1]), *changes[1:]]
     return changes
+
+
+def used(recipe: RecipeConfig, steps: int, warm_up_ends: int | None) -> Ranges:
+    """The learning rates of the first `steps` steps; warm_up_ends: None if it has not.
+
+    Found by asking for the rate at each step that the recipe names and around it: of every step would take minutes
+    for 10^9 of them.
+    """
+    asked = {step + near for step in (0, warm_up_ends or 0, *recipe.drops, steps - 1) for near in (-1, 0, 1)}
+    ranges: Ranges = []
+    for step in sorted(step for step in asked if 0 <= step < steps):
+        rate = learning_rate(recipe, step, warm_up_ends)
+        if not ranges or not math.isclose(rate, ranges[-1][2]):
+            ranges = [(first, min(end, step), known) for first, end, known in ranges] + [(step, steps, rate)]
+    return ranges
+
+
+def departure(recipe: RecipeConfig, depth: int, warm_up_ends: int | None) -> str:
+    """How the learning rates of a whole run were not those that the recipe means, as a sentence; "" if they were."""
+    ranges = used(recipe, recipe.steps, warm_up_ends)
+    meant = [rate for _, rate in learning_rates(recipe, depth)]
+    if [rate for *_, rate in ranges] == meant:
+        return ""
+    when = "never ended" if warm_up_ends is None else f"ended only at step {warm_up_ends}"
+    were = ", ".join(f"{rate:g} to step {end}" for _, end, rate in ranges)
+    return (
+        f"the warm-up {when}, because the training error stayed at {recipe.warm_up_error:g} % or more: the learning "
+        f"rate was {were}, where the recipe means {_list(meant)}"
+    )
 
 
 def _check_rates(recipe: RecipeConfig, schedule: Breakpoints, depth: int) -> None:

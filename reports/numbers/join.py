@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -65,7 +66,8 @@ class Place:
             states = self.cells["state"].tolist()
             values = zip(states, self.cells[metric].tolist(), strict=True)
             known = [value for state, value in values if state == "finished" and not math.isnan(value)]
-            self._means[metric] = estimate(known, states.count("diverged"), len(states))
+            mean = estimate(known, states.count("diverged"), len(states))
+            self._means[metric] = replace(mean, departed=int(self.finished["departure"].ne("").sum()))
         return self._means[metric]
 
 
@@ -74,9 +76,9 @@ class Collected:
     """Everything that a report is made from.
 
     cells: one row per declared cell, in the manifest's order: RUN_COLUMNS, metrics of the last epoch (NaN
-    where there is none), `command` that runs it again, the configuration, and `row` and `column`: its place
-    in the tables. history: of these cells. studied: the factors, as in `factors`. row_keys, column_keys:
-    configuration keys that make the places.
+    where there is none), `command` that runs it again, `departure` (see rate_departure), the configuration,
+    and `row` and `column`: its place in the tables. history: of these cells. studied: the factors, as in
+    `factors`. row_keys, column_keys: configuration keys that make the places.
     """
 
     manifest: Manifest
@@ -190,6 +192,7 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
     for column in ("reason", "commit", "versions", "hardware", "job", "url", "checksum"):
         cells[column] = cells[column].fillna("").astype(object)
     speaking: list[Study | Claim | Published] = [study, *study.claims, *study.published] if study else []
+    cells["departure"] = [rate_departure(frames.events.get(name, ())) for name in cells["identity"]]
     for metric in dict.fromkeys((TEST_ERROR, TRAIN_ERROR, *(each.metric for each in speaking))):
         if metric.startswith(RESPONSES):
             cells[metric] = [response(frames.events.get(name, ()), metric) for name in cells["identity"]]
@@ -205,6 +208,23 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
         cells[axis] = pd.Series(levels, dtype=object)
     history = frames.history[frames.history["identity"].isin(set(cells["identity"]))]
     return Collected(manifest, study, cells, history, frames.events, studied, row_keys, column_keys)
+
+
+def rate_departure(events: Sequence[Mapping[str, Any]]) -> str:
+    """How the learning rates of a run were not its recipe's, as it recorded it; "" if they were, or nobody knows."""
+    said = last_event(events, "learning_rates").get("departure")
+    return said if isinstance(said, str) else ""
+
+
+def rate_drops(events: Sequence[Mapping[str, Any]]) -> tuple[int, ...] | None:
+    """Steps after which the learning rate of a run really dropped; None if it did not record its rates."""
+    ranges = last_event(events, "learning_rates").get("ranges")
+    if ranges is None:
+        return None
+    try:
+        return tuple(after for (*_, rate), (after, _, lower) in itertools.pairwise(ranges) if lower < rate)
+    except (TypeError, ValueError):  # somebody else's event of that name
+        return None
 
 
 def last_responses(events: Sequence[Mapping[str, Any]]) -> list[float]:

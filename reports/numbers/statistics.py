@@ -29,7 +29,8 @@ class Estimate:
     two values (then sd is NaN too) and among values that are all the same (then it is 0).
 
     df: degrees of freedom of the interval. diverged: how many more values there would be, had their runs not
-    diverged. planned: how many were asked for; 0 if nobody said.
+    diverged. planned: how many were asked for; 0 if nobody said. departed: how many of the n were not trained as their
+    recipe says.
     """
 
     n: int
@@ -41,6 +42,7 @@ class Estimate:
     df: float = math.nan
     diverged: int = 0
     planned: int = 0
+    departed: int = 0
 
 
 NOTHING = Estimate(0, math.nan)

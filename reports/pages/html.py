@@ -91,7 +91,7 @@ def _unit_held(label: str) -> str:
 
 def _cell(text: str, left: bool) -> str:
     """A dagger hangs into the margin, so that digits stay below digits; only long texts wrap."""
-    out = re.sub("([†‡]+)$", r'<span class="mark">\1</span>', inline(text))
+    out = re.sub("([†‡§]+)$", r'<span class="mark">\1</span>', inline(text))
     seen = re.sub(r"\]\([^)]*\)", "", text)  # an address takes no room
     style = "left long" if left and len(seen) > 32 else "left" * left
     return f"<td{_class(style)}>{out}</td>"

@@ -164,6 +164,12 @@ def threats_to_validity(c: Collected) -> Section:
         threats.append(
             "Some cells ran from a tree with uncommitted changes; their commit does not name their code."
         )
+    departed = finished[finished["departure"] != ""]
+    if len(departed):
+        said = [f"{name}: {how}" for name, how in zip(departed["name"], departed["departure"], strict=True)]
+        shown = said[:FEW] + [f"{len(said) - FEW} more"] * (len(said) > FEW)
+        cells = "1 cell was" if len(said) == 1 else f"{len(said)} cells were"
+        threats.append(f"{cells} not trained at the recipe's learning rates. {'; '.join(shown)}.")
     if c.is_benchmark:
         threats += speed_threats(c)
     else:

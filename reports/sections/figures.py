@@ -8,7 +8,15 @@ from typing import TypeVar
 
 import pandas as pd
 
-from reports.numbers.join import TEST_ERROR, TRAIN_ERROR, Collected, Level, Place, last_responses
+from reports.numbers.join import (
+    TEST_ERROR,
+    TRAIN_ERROR,
+    Collected,
+    Level,
+    Place,
+    last_responses,
+    rate_drops,
+)
 from reports.numbers.statistics import Estimate
 from reports.pages.document import Figure
 from reports.pages.svg import SERIES, Panel, linear, logarithmic, range_of, room_for_keys, swatch
@@ -78,13 +86,14 @@ def learning_curves(c: Collected) -> Figure | None:
     top = _useful_top(data)
     x = linear("optimizer steps", 0, float(data["step"].max()))
     y = linear("error, %", 0, room_for_keys(top, SERIES) if several else top)
-    panels = []
+    panels, ruled = [], False
     curves = dict(list(data.groupby("place")))
     recorded = {place: curves[index] for index, place in enumerate(c.places) if index in curves}
     for column, rows in [(column, rows) for column in columns for rows in parts]:
         title = f"{heading(c.column_keys)} {c.columns[column]}" if column else "Error by step"
         panel = Panel("" if several else title, x, y)
         drops = _drops(c, column)
+        ruled = ruled or bool(drops)
         for step in drops:
             panel.rule(step, "lr drop" if step == min(drops) and not several else "")
         for index, row in enumerate(rows):
@@ -103,8 +112,8 @@ def learning_curves(c: Collected) -> Figure | None:
     legend += [("test", swatch(-1, "line")), ("training", swatch(-1, "dashed"))]
     shown = len({row for rows in parts for row in rows})
     caption = (
-        f"Error during training, mean over seeds, by {heading(c.row_keys)}. The axis ends at {y.high:.3g} %. "
-        "Dotted rules: the learning rate drops."
+        f"Error during training, mean over seeds, by {heading(c.row_keys)}. The axis ends at {y.high:.3g} %."
+        + (" Dotted rules: the learning rate drops." if ruled else "")
         + (f" {c.rows[first]} stands in every panel." if several else "")
         + left_out((len(c.rows), shown, "rows"), (len(c.columns), len(columns), "columns"))
     )
@@ -186,12 +195,15 @@ def _useful_top(data: pd.DataFrame) -> float:
 
 
 def _drops(c: Collected, column: Level) -> list[int]:
-    """Steps after which the learning rate drops in the cells of a column, where they agree."""
+    """Steps after which the learning rate dropped in the cells of a column, where they agree."""
     if "recipe.drops" not in c.cells:
         return []
-    schedules = zip(c.cells["recipe.drops"], c.cells["column"], strict=True)
-    distinct = {drops for drops, of_column in schedules if of_column == column}
-    return list(distinct.pop() or ()) if len(distinct) == 1 else []
+    distinct = set()
+    for cell in c.cells[["identity", "recipe.drops", "column"]].to_dict("records"):
+        if cell["column"] == column:
+            dropped = rate_drops(c.events.get(cell["identity"], ()))
+            distinct.add(cell["recipe.drops"] or () if dropped is None else dropped)
+    return list(distinct.pop()) if len(distinct) == 1 else []
 
 
 def left_out(*parts: tuple[int, int, str]) -> str:

@@ -86,6 +86,8 @@ def short_note(rows: Iterable[Iterable[object]]) -> str:
         notes.append("† fewer seeds than were asked for.")
     if any(e.diverged for e in estimates):
         notes.append("‡ cells that diverged have no error and are not in the mean.")
+    if any(e.departed for e in estimates):
+        notes.append("§ not at the recipe's learning rates: see “Threats to validity”.")
     return " ".join(notes)
 
 

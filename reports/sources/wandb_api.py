@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,15 +22,13 @@ from typing import Any
 
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.disk import cache_folder
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, log
 from lightning_module.tracking.wandb_run import JOB_TYPE
 from reports.sources import Frames
 from reports.sources._cache import read_cache, write_cache
 from reports.sources._frames import ParsedRun, frames
 from reports.sources._wandb_client import Client, Refused, Unreachable, connect, place
 from reports.sources._wandb_rows import numbers, parsed_run, summary_differences, surviving_rows
-
-log = logging.getLogger(__name__)
 
 PAGE = 1000
 """Runs per request, the most that the server gives."""

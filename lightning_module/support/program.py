@@ -1,0 +1,117 @@
+"""What each program of ours does around its main: output that may fail, warnings that are seen, a quiet Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import logging
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from lightning_module.support.errors import log
+
+WARNING = "warning: "
+"""How a line begins that warns the user."""
+
+
+class Output(io.RawIOBase):
+    """Bytes to a file descriptor, for as long as that takes them; error: why it did not, the first time.
+
+    What cannot be written (a closed pipe, a full disk, a terminal that is gone) is dropped: nothing that
+    is printed may end a run.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def fileno(self) -> int:
+        """The file descriptor."""
+        return self.descriptor
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return os.isatty(self.descriptor)
+
+    def write(self, data: Any) -> int:
+        """Write, or drop, all of it."""
+        rest = memoryview(data).cast("B")
+        whole = len(rest)
+        while rest:
+            try:
+                rest = rest[os.write(self.descriptor, rest) :]
+            except BlockingIOError:  # a pipe that somebody made non-blocking: its reader is slow
+                select.select([], [self.descriptor], [])
+            except OSError as error:
+                self.error = self.error or error
+                break
+        return whole
+
+
+class _Warnings(logging.Handler):
+    """One line for each warning, on standard error, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(WARNING + " ".join(record.getMessage().split()), file=sys.stderr)
+
+
+def start_program() -> Output:
+    """Standard output and error that never raise, in any locale, and a place for warnings; -> standard output.
+
+    A line is written when it ends, so that a program that is killed has said what it said.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed by the caller: the next file that is opened would be in its place
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    outputs = []
+    for name in ("stdout", "stderr"):
+        before = getattr(sys, name)
+        output = Output(1 if name == "stdout" else 2)
+        encoding = before.encoding if before else "utf-8"
+        text = io.TextIOWrapper(
+            output,  # type: ignore[type-var]
+            encoding,
+            "replace",
+            line_buffering=True,
+            write_through=bool(before and before.write_through),
+        )
+        setattr(sys, name, text)
+        outputs.append(output)
+    log.addHandler(_Warnings())
+    return outputs[0]
+
+
+@contextlib.contextmanager
+def program() -> Iterator[None]:
+    """Around the whole of a program. Ctrl-C ends it with 130, without a traceback.
+
+    What it could not say changes the exit code of a success to that of any Unix program: 141 (SIGPIPE) when the
+    reader has left, as in `… | head -1`, else 1 and a sentence.
+    """
+    output = start_program()
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except SystemExit as end:
+        if end.code:
+            raise
+    sys.stdout.flush()
+    if output.error and output.error.errno == errno.EPIPE:
+        sys.exit(128 + signal.SIGPIPE)
+    if output.error:
+        print(f"error: standard output cannot be written ({output.error.strerror})", file=sys.stderr)
+        sys.exit(1)
