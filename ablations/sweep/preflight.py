@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from lightning_module.support.errors import ConfigError
 if TYPE_CHECKING:
     from lightning_module.cell.identity import Cell
     from lightning_module.cell.record import Record
+
+log = logging.getLogger(__name__)
 
 
 def check_records(records: Iterable[Record]) -> None:
@@ -20,9 +23,11 @@ def check_records(records: Iterable[Record]) -> None:
 
 
 def check_data(cells: Sequence[Cell]) -> None:
-    """Read the data sets of these cells, or download them; ConfigError says what is missing."""
+    """Read the data sets of these cells, or download them, and log what is odd; ConfigError says what is missing."""
     from lightning_module.cell.config import parse_config
     from lightning_module.data.images import load
 
-    for data in dict.fromkeys(parse_config(cell.config).data for cell in cells):
-        load(data)
+    configs = dict.fromkeys(parse_config(cell.config).data for cell in cells)
+    for remark in dict.fromkeys(load(data).remark for data in configs):
+        if remark:
+            log.warning(remark)

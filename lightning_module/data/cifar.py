@@ -5,24 +5,28 @@ from __future__ import annotations
 import errno
 import hashlib
 import http.client
-import io
 import os
-import pickle
+import shlex
 import tarfile
 import tempfile
 import urllib.request
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lightning_module.data.config import DataConfig
+from lightning_module.data import pickles
+from lightning_module.data.config import DataConfig, root_folder
 from lightning_module.data.images import DataSet
 from lightning_module.data.stream import Images
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, one_line
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,12 @@ class _Release:
     folder: str
     train: dict[str, str]
     test: dict[str, str]
-    labels: bytes
+    labels: str
+
+    @property
+    def archive(self) -> str:
+        """Name of the file at the address."""
+        return self.url.rpartition("/")[2]
 
 
 RELEASES = {
@@ -50,7 +59,7 @@ RELEASES = {
             "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
         },
         test={"test_batch": "40351d587109b95175f43aff81a1287e"},
-        labels=b"labels",
+        labels="labels",
     ),
     "cifar100": _Release(
         url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
@@ -58,58 +67,62 @@ RELEASES = {
         folder="cifar-100-python",
         train={"train": "16019d7e3df5f24257cddd939b257f8d"},
         test={"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
-        labels=b"fine_labels",
+        labels="fine_labels",
     ),
 }
+
+OFFICIAL_TRAIN, OFFICIAL_TEST = 50_000, 10_000
+"""Images of either release."""
+
+Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Images [N, 3, 32, 32] and labels [N] of a file."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk, which come in the same way as those of a network."""
 
 
-class _DataUnpickler(pickle.Unpickler):
-    """Reads arrays, lists and strings only: a data file must not be able to run code."""
-
-    ALLOWED = frozenset(
-        {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it wants to load {module}.{name}")
-        return super().find_class(module, name)
-
-
 def load(config: DataConfig) -> DataSet:
-    """All images of a release, as uint8; fetched first if they are missing and `data.download` allows.
+    """All images of a release, as uint8.
 
+    An archive that lies in `data.root` is unpacked; without one it is fetched first if `data.download` allows.
     Raises ConfigError, in one sentence, when a file is missing, unreadable, cut short or not the official one.
     """
     release = RELEASES[config.name]
-    root = Path(config.root).expanduser()
+    folder = _folder(release, root_folder(config.root), config)
+    train = [_read(folder / name, md5, release, config) for name, md5 in release.train.items()]
+    test = [_read(folder / name, md5, release, config) for name, md5 in release.test.items()]
+    data = DataSet(config, _join(train), _join(test))
+    found, official = (len(data.train), len(data.test)), (OFFICIAL_TRAIN, OFFICIAL_TEST)
+    if found == official:
+        return data
+    return replace(
+        data,
+        remark=f"data.root={config.root}: {config.name} has {found[0]:,} training and {found[1]:,} test images there, "
+        f"the official files have {official[0]:,} and {official[1]:,}",
+    )
+
+
+def _folder(release: _Release, root: Path, config: DataConfig) -> Path:
+    """Where the files of a release lie: below `data.root`, or it is that folder itself."""
     folder = root / release.folder
     try:
         folder.stat()
     except NotADirectoryError:
         raise ConfigError(
-            f"data.root={config.root} is a file; it must be the folder that holds {release.folder}/"
+            f"data.root={config.root} is a file; it must be the folder that holds {release.folder}/ "
+            f"or {release.archive}"
         ) from None
     except FileNotFoundError:
-        if not config.download:
+        if any((root / name).is_file() for name in (*release.train, *release.test)):
+            return root
+        if not config.download and not (root / release.archive).is_file():
             raise ConfigError(
                 _missing(folder, release, config, "data.download=false forbids fetching them")
             ) from None
-        _download(release, root, config)
+        _install(release, root, config)
     except OSError as error:
         raise ConfigError(f"data.root={config.root} cannot be read ({error.strerror})") from error
-    train = [_read(folder / name, md5, release, config) for name, md5 in release.train.items()]
-    test = [_read(folder / name, md5, release, config) for name, md5 in release.test.items()]
-    return DataSet(config, _join(train), _join(test))
+    return folder
 
 
 def _missing(place: Path, release: _Release, config: DataConfig, why: str) -> str:
@@ -119,70 +132,142 @@ def _missing(place: Path, release: _Release, config: DataConfig, why: str) -> st
     )
 
 
-def _download(release: _Release, root: Path, config: DataConfig) -> None:
-    """Fetch, check and unpack the archive; an interrupted or wrong one leaves nothing behind."""
+def _install(release: _Release, root: Path, config: DataConfig) -> None:
+    """Unpack the archive, fetched first if there is none; an interrupted or wrong one leaves nothing behind."""
+    archive = root / release.archive
+    there = archive.is_file()
     try:
         root.mkdir(parents=True, exist_ok=True)
         temporary = tempfile.TemporaryDirectory(dir=root, prefix=".download-")
     except OSError as error:
+        unpack = f"; unpack it where you can: tar -xzf {shlex.quote(str(archive))} -C FOLDER and say data.root=FOLDER"
         raise ConfigError(
-            f"data.root={config.root} is not a folder one can write to ({error.strerror})"
+            f"data.root={config.root} is not a folder one can write to ({error.strerror})" + unpack * there
         ) from error
     with temporary as folder:
-        archive = Path(folder) / "archive.tar.gz"
-        try:
-            with urllib.request.urlopen(release.url, timeout=20) as answer, open(archive, "wb") as file:
-                size = int(answer.headers.get("Content-Length", 0))
-                with tqdm(total=size, unit="B", unit_scale=True, desc=f"downloading {config.name}") as bar:
-                    while block := answer.read(1 << 20):
-                        file.write(block)
-                        bar.update(len(block))
-            if hashlib.md5(archive.read_bytes()).hexdigest() != release.md5:
-                raise ConfigError(
-                    f"{release.url} did not arrive whole (wrong MD5 sum); run the command again"
-                )
-            with tarfile.open(archive) as tar:
-                tar.extractall(folder, filter="data")
-            os.replace(Path(folder) / release.folder, root / release.folder)
-        except (OSError, http.client.HTTPException) as error:
-            number = getattr(error, "errno", None)
-            if number in (errno.ENOTEMPTY, errno.EEXIST):
-                return  # another process was faster; its files are as good
-            if number in NO_ROOM:
-                raise ConfigError(
-                    f"data.root={config.root} has no room for {config.name} ({os.strerror(number)}); "
-                    "it takes 400 MB while it is unpacked"
-                ) from error
-            reason = getattr(error, "reason", error)
-            raise ConfigError(
-                _missing(root / release.folder, release, config, f"no network ({reason})")
-            ) from error
+        if not there:
+            archive = Path(folder) / release.archive
+            _download(archive, release, root, config)
+        elif config.verify:
+            with _readable(archive, config):
+                _check_sum(archive, _md5(archive), release.md5, "delete it to have it fetched again", config)
+        _unpack(archive, Path(folder), release, root, config)
 
 
-def _read(path: Path, md5: str, release: _Release, config: DataConfig) -> tuple[np.ndarray, list[int]]:
+def _download(archive: Path, release: _Release, root: Path, config: DataConfig) -> None:
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(_missing(path, release, config, "the folder is there without it")) from None
+        with urllib.request.urlopen(release.url, timeout=20) as answer, open(archive, "wb") as file:
+            size = int(answer.headers.get("Content-Length", 0))
+            with tqdm(total=size, unit="B", unit_scale=True, desc=f"downloading {config.name}") as bar:
+                while block := answer.read(1 << 20):
+                    file.write(block)
+                    bar.update(len(block))
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        _check_room(error, config)
+        reason = getattr(error, "reason", error)
+        raise ConfigError(
+            _missing(root / release.folder, release, config, f"no network ({reason})")
+        ) from error
+    if _md5(archive) != release.md5:
+        raise ConfigError(f"{release.url} did not arrive whole (wrong MD5 sum); run the command again")
+
+
+def _unpack(archive: Path, folder: Path, release: _Release, root: Path, config: DataConfig) -> None:
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+            while tar.fileobj and tar.fileobj.read(1 << 20):
+                pass  # gzip's checksum comes after what tar looks at
+        os.replace(folder / release.folder, root / release.folder)
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        if getattr(error, "errno", None) in (errno.ENOTEMPTY, errno.EEXIST):
+            return  # another process was faster; its files are as good
+        _check_room(error, config)
+        raise ConfigError(
+            f"data.root={config.root}: {archive} cannot be unpacked to {release.folder}/ ({one_line(error)}); "
+            "delete it to have it fetched again"
+        ) from error
+
+
+def _check_room(error: Exception, config: DataConfig) -> None:
+    number = getattr(error, "errno", None)
+    if number in NO_ROOM:
+        raise ConfigError(
+            f"data.root={config.root} has no room for {config.name} ({os.strerror(number)}); "
+            "it takes 400 MB while it is unpacked"
+        ) from error
+
+
+@contextmanager
+def _readable(path: Path, config: DataConfig) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigError(f"data.root={config.root}: {path} cannot be read ({error.strerror})") from error
-    if config.verify and (found := hashlib.md5(content).hexdigest()) != md5:
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _check_sum(path: Path, found: str, official: str, otherwise: str, config: DataConfig) -> None:
+    if found != official:
         raise ConfigError(
-            f"data.root={config.root}: {path} has MD5 sum {found}, the official file has {md5}; "
-            "fetch it again, or set data.verify=false if it is a re-encoded copy on purpose"
+            f"data.root={config.root}: {path} has MD5 sum {found}, the official file has {official}; {otherwise}, "
+            "or set data.verify=false if it is a re-encoded copy on purpose"
         )
+
+
+def _read(path: Path, md5: str, release: _Release, config: DataConfig) -> Part:
+    with _readable(path, config):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise ConfigError(_missing(path, release, config, "the folder is there without it")) from None
+    if config.verify:
+        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        _check_sum(path, found, md5, "fetch it again", config)
     try:
-        entries = _DataUnpickler(io.BytesIO(content), encoding="bytes").load()
-        pixels, labels = entries[b"data"], list(entries[release.labels])
-        if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3072):
-            raise ValueError(
-                f"images of shape {pixels.shape} and type {pixels.dtype} for {len(labels)} labels"
-            )
+        return _images(pickles.read(content), release.labels, config)
     except Exception as error:  # whatever a cut or foreign file makes the unpickler do
-        raise ConfigError(f"data.root={config.root}: {path} is damaged ({error}); fetch it again") from error
-    return pixels.reshape(-1, 3, 32, 32), labels
+        raise ConfigError(
+            f"data.root={config.root}: {path} is damaged ({one_line(error)}); fetch it again"
+        ) from error
 
 
-def _join(parts: list[tuple[np.ndarray, list[int]]]) -> Images:
-    images = torch.from_numpy(np.concatenate([pixels for pixels, _ in parts]))
-    return Images(images, torch.tensor([label for _, labels in parts for label in labels]))
+def _images(entries: Any, key: str, config: DataConfig) -> Part:
+    """The images of one file; ValueError if they are not such, or without a label each."""
+    if not isinstance(entries, dict):
+        raise ValueError(f"it holds a {type(entries).__name__}, no dictionary")
+    texts = {
+        name.decode("latin1") if isinstance(name, bytes) else name: value for name, value in entries.items()
+    }
+    for name in ("data", key):
+        if name not in texts:
+            raise ValueError(f"it has no {name} but only {', '.join(sorted(map(str, texts)))[:100]}")
+    pixels, labels = (
+        value.array() if isinstance(value, pickles.Stored) else np.array(value)
+        for value in (texts["data"], texts[key])
+    )
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
+        raise ValueError(
+            f"its {key} have shape {labels.shape} and type {labels.dtype}; they are a list of numbers"
+        )
+    if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3072):
+        raise ValueError(
+            f"images of shape {pixels.shape} and type {pixels.dtype} for {len(labels)} labels; "
+            f"they have shape ({len(labels)}, 3072) and type uint8"
+        )
+    wrong = np.flatnonzero((labels < 0) | (labels >= config.classes))
+    if len(wrong):
+        raise ValueError(
+            f"image {wrong[0]} has label {labels[wrong[0]]}, but those of {config.name} "
+            f"go from 0 to {config.classes - 1}"
+        )
+    return pixels.reshape(-1, 3, 32, 32), labels.astype(np.int64)
+
+
+def _join(parts: Sequence[Part]) -> Images:
+    images, labels = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True))
+    return Images(images, labels)

@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from lightning_module.support.check import at_least, between, interval, three_channels
 from lightning_module.support.errors import ConfigError
+
+
+def root_folder(root: str) -> Path:
+    """The folder that `data.root` says, `~` in it replaced; ConfigError if it cannot be one."""
+    if not root.strip() or "\0" in root:
+        raise ConfigError(
+            f"data.root={root!r} is no folder; say which one holds the data, such as data.root=data"
+        )
+    try:
+        return Path(root).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"data.root={root}: there is no home folder of {root.partition('/')[0]}") from error
+
+
+def _check_constants(mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
+    """ConfigError unless they normalise pixels from 0 to 255; libraries whose pixels go to 1 publish smaller ones."""
+    constants = {"data.mean": mean, "data.deviation": deviation}
+    for key, values in constants.items():
+        three_channels(key, values, 0 if key == "data.mean" else 1e-6)
+    small = {key: values for key, values in constants.items() if 0 < max(values) < 1}
+    if small:
+        said, meant = (
+            " and ".join(
+                f"{key}=[{','.join(f'{value * factor:.7g}' for value in values)}]"
+                for key, values in small.items()
+            )
+            for factor in (1, 255)
+        )
+        raise ConfigError(f"{said} would fit pixels from 0 to 1; here they go from 0 to 255: say {meant}")
+    if max(mean) > 255:
+        raise ConfigError(f"data.mean={list(mean)} is not a colour; the largest valid value is 255")
 
 
 @dataclass(frozen=True)
@@ -29,13 +61,13 @@ class DataConfig:
     download: bool = True
 
     def __post_init__(self) -> None:
+        root_folder(self.root)
         at_least(self, "data", "padding", "contrast", minimum=0)
         at_least(self, "data", "scale", minimum=1e-6)
         if self.train == "45k" and self.name == "digits":
             raise ConfigError("data.train=45k is a split of CIFAR; digits allow data.train=all")
         if self.normalisation == "constants":
-            three_channels("data.mean", self.mean, 0)
-            three_channels("data.deviation", self.deviation, 1e-6)
+            _check_constants(self.mean, self.deviation)
         elif self.mean or self.deviation:
             raise ConfigError(
                 "data.mean and data.deviation need data.normalisation=constants; else they are []"
@@ -89,6 +121,7 @@ class ImageNetConfig:
     workers: int
 
     def __post_init__(self) -> None:
+        root_folder(self.root)
         at_least(self, "data", "size")
         at_least(self, "data", "classes", minimum=2)
         at_least(self, "data", "pca", "workers", minimum=0)
@@ -100,8 +133,7 @@ class ImageNetConfig:
             raise ConfigError(
                 f"data.area={list(self.area)} is not a part of the image; the largest valid value is 1"
             )
-        three_channels("data.mean", self.mean, 0)
-        three_channels("data.deviation", self.deviation, 1e-6)
+        _check_constants(self.mean, self.deviation)
         at_least(self, "data", "test_short_side", minimum=self.size)
         if "multi_scale" in self.final_tests and (not self.test_scales or min(self.test_scales) < 1):
             raise ConfigError(f"data.test_scales={list(self.test_scales)} is not a list of sizes in pixels")

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,51 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_module.data.config import ImageNetConfig
+from lightning_module.data.config import ImageNetConfig, root_folder
+from lightning_module.data.folders import Files, LeftOut, class_names, find
 from lightning_module.data.images import Views
 from lightning_module.data.photographs import centre_crop, colours, ten_crops, train_view, whole
 from lightning_module.data.stream import generator
 from lightning_module.support.errors import ConfigError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-ENDINGS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 SAMPLE = 64
 """Test images for the layer responses."""
 
 Place = tuple[int, int]
 """A number in the endless stream, and the image that is there."""
-
-
-class ImageError(Exception):
-    """An image that cannot be read. From a worker it arrives wrapped in a traceback, which ends in its sentence."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text.strip().splitlines()[-1].split(f"{type(self).__name__}: ")[-1])
-
-
-@dataclass(frozen=True)
-class Files:
-    """Images of one part. Paths are one array of bytes: a million strings would be copied into every worker."""
-
-    root: Path
-    paths: NDArray[np.bytes_]
-    labels: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def open(self, index: int) -> Image:
-        """A decoded image, in colour; ImageError if it cannot be read."""
-        from PIL import Image
-
-        path = self.root / os.fsdecode(self.paths[index])
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        except OSError as error:
-            raise ImageError(f"{path} cannot be read as an image ({error})") from None
 
 
 def load(config: ImageNetConfig) -> ImageNet:
@@ -77,53 +40,23 @@ def load(config: ImageNetConfig) -> ImageNet:
         raise ConfigError(
             'data=imagenet needs Pillow; install it: pip install "residual-ablations[imagenet]"'
         )
-    root = Path(config.root).expanduser()
-    train, val = (_classes(root / part, config) for part in ("train", "val"))
+    root = root_folder(config.root)
+    left_out = LeftOut(root)
+    train, val = (class_names(root / part, config.root, left_out) for part in ("train", "val"))
     if len(train) != config.classes:
         raise ConfigError(
             f"data.classes={config.classes} but {root / 'train'} has {len(train)} class folders; "
             f"set data.classes={len(train)}"
         )
     if train != val:
-        odd = sorted(set(train) ^ set(val))[0]
+        odd = min(set(train) ^ set(val))
         raise ConfigError(
-            f"data.root={config.root}: train and val must have the same classes; {odd} is in one only"
+            f"data.root={config.root}: train and val must have the same classes; "
+            f"{odd} is in one only, {'train' if odd in train else 'val'}"
         )
-    return ImageNet(config, _files(root / "train", train, config), _files(root / "val", train, config))
-
-
-@contextmanager
-def _readable(folder: Path, config: ImageNetConfig) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"data.root={config.root}: {folder} cannot be read ({error.strerror}); "
-            "data.root must be the folder that holds train/<class>/* and val/<class>/*"
-        ) from error
-
-
-def _classes(folder: Path, config: ImageNetConfig) -> list[str]:
-    with _readable(folder, config):
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
-    if not names:
-        raise ConfigError(
-            f"data.root={config.root}: {folder} holds no folders; there must be one for each class"
-        )
-    return names
-
-
-def _files(root: Path, classes: list[str], config: ImageNetConfig) -> Files:
-    paths: list[bytes] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        with _readable(root / name, config):
-            files = sorted(file for file in os.listdir(root / name) if file.lower().endswith(ENDINGS))
-        if not files:
-            raise ConfigError(f"{root / name} holds no images; known are {', '.join(ENDINGS)}")
-        paths += [os.fsencode(f"{name}/{file}") for file in files]
-        labels += [label] * len(files)
-    return Files(root, np.array(paths), np.array(labels))
+    files = {part: find(root / part, train, config.root, left_out) for part in ("train", "val")}
+    remark = f"data.root={config.root}: {left_out}" if left_out.counts else ""
+    return ImageNet(config, **files, remark=remark)
 
 
 @dataclass(frozen=True)
@@ -133,6 +66,7 @@ class ImageNet:
     config: ImageNetConfig
     train: Files
     val: Files
+    remark: str
 
     @property
     def classes(self) -> int:
@@ -250,7 +184,8 @@ class _Augmented(Dataset[tuple[Tensor, Tensor, int]]):
     def __getitem__(self, place: Place) -> tuple[Tensor, Tensor, int]:
         number, index = place
         random = np.random.default_rng([self.seed, 2, number])
-        pixels = train_view(self.files.open(index), self.config, random)
+        with self.files.open(index) as image:
+            pixels = train_view(image, self.config, random)
         change = colours(pixels.mean((1, 2)), self.config, random)
         return torch.from_numpy(pixels), torch.from_numpy(change), int(self.files.labels[index])
 
@@ -262,14 +197,15 @@ class _Views(Dataset[tuple[list[Tensor], int]]):
         self.files, self.config, self.test = files, config, test
 
     def __getitem__(self, index: int) -> tuple[list[Tensor], int]:
-        image, config = self.files.open(index), self.config
-        match self.test:
-            case "test":
-                views = [centre_crop(image, config)]
-            case "test_ten_crop":
-                views = [ten_crops(image, config)]
-            case _:
-                views = [whole(image, short_side, config) for short_side in config.test_scales]
+        config = self.config
+        with self.files.open(index) as image:
+            match self.test:
+                case "test":
+                    views = [centre_crop(image, config)]
+                case "test_ten_crop":
+                    views = [ten_crops(image, config)]
+                case _:
+                    views = [whole(image, short_side, config) for short_side in config.test_scales]
         return [torch.from_numpy(view) for view in views], int(self.files.labels[index])
 
 

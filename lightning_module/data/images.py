@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_module.data.config import AnyData, DataConfig, ImageNetConfig
 from lightning_module.data.stream import Images, Normalisation, TrainStream
+from lightning_module.support.errors import ConfigError
 
 Views = tuple[list[Tensor], Tensor]
 """Held-out images to classify: tensors float32 [B, views, 3, height, width], and labels int64 [B]. An image's class
@@ -27,6 +28,10 @@ class Stream(Protocol):
 
 class Source(Protocol):
     """A data set. Each process gets its own share of every training batch and of every test."""
+
+    @property
+    def remark(self) -> str:
+        """What a user should know of its files, in one sentence; empty if they are as expected."""
 
     @property
     def classes(self) -> int:
@@ -69,6 +74,7 @@ class DataSet:
     train: Images
     test: Images
     validation: Images | None = None
+    remark: str = ""
 
     @property
     def classes(self) -> int:
@@ -158,6 +164,11 @@ def load(config: AnyData) -> Source:
     if config.train == "45k":
         # 1512.03385 does not say which 5,000 images are held out: here the last ones of the training files.
         train, cut = data.train, len(data.train) - VALIDATION_IMAGES
+        if cut < 1:
+            raise ConfigError(
+                f"data.train=45k holds out {VALIDATION_IMAGES:,} training images, but data.root={config.root} has "
+                f"only {len(train):,}; say data.train=all"
+            )
         data = replace(
             data,
             train=Images(train.images[:cut], train.labels[:cut]),

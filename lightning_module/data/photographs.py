@@ -27,6 +27,8 @@ PCA_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], 
 """Principal components of ImageNet's colours, one per column, as published with fb.resnet.torch."""
 
 AREA_ATTEMPTS = 10
+LARGEST = 2**27
+"""Pixels of a test image: 400 MB as bytes."""
 
 
 def train_view(image: Image, config: ImageNetConfig, random: np.random.Generator) -> NDArray[np.uint8]:
@@ -98,8 +100,11 @@ def ten_crops(image: Image, config: ImageNetConfig) -> NDArray[np.uint8]:
 
 
 def whole(image: Image, short_side: int, config: ImageNetConfig) -> NDArray[np.uint8]:
-    """[1, 3, height, width]: everything, at a scale."""
-    return _cut(image, (0, 0, *image.size), scaled(image.size, short_side), config)[None]
+    """[1, 3, height, width]: everything, at a scale. ValueError for a thread of an image, which would fill memory."""
+    width, height = scaled(image.size, short_side)
+    if width * height > LARGEST:
+        raise ValueError(f"{width} x {height} pixels at a short side of {short_side} are too many")
+    return _cut(image, (0, 0, *image.size), (width, height), config)[None]
 
 
 def scaled(size: tuple[int, int], short_side: int) -> tuple[int, int]:

@@ -54,6 +54,19 @@ class Busy(Exception):
     """Another process holds the lock."""
 
 
+_HELD: set[int] = set()
+
+
+def _leave_locks_to_parent() -> None:
+    """In a process that was forked, such as one that decodes images: else it would hold the lock longer than we do."""
+    for handle in _HELD:
+        os.close(handle)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_leave_locks_to_parent)
+
+
 class Lock:
     """A lock file in a folder; the kernel releases it however the process ends. `with Lock(folder): ...`
 
@@ -79,6 +92,7 @@ class Lock:
         while True:
             try:
                 fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _HELD.add(self.handle)
                 return self
             except BlockingIOError:
                 if time.monotonic() > end:
@@ -95,6 +109,7 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _HELD.discard(self.handle)
         os.close(self.handle)
 
 

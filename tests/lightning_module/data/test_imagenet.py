@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from lightning_module.cell.config import parse_config
 from lightning_module.cell.record import Record, read
 from lightning_module.data import photographs
 from lightning_module.data.config import ImageNetConfig
-from lightning_module.data.imagenet import ImageError, ImageNet
+from lightning_module.data.decode import ImageError
+from lightning_module.data.imagenet import ImageNet
 from lightning_module.data.images import load
 from lightning_module.support.errors import ConfigError
 from lightning_module.train import run
@@ -171,7 +173,8 @@ def test_a_batch_is_the_cut_with_its_colours_normalised(folder):
     images, labels = train.batch(3)
     for image, label, (number, index) in zip(images, labels, train.places(3), strict=True):
         random = np.random.default_rng([7, 2, number])
-        pixels = photographs.train_view(data.train.open(index), data.config, random)
+        with data.train.open(index) as opened:
+            pixels = photographs.train_view(opened, data.config, random)
         change = photographs.colours(pixels.mean((1, 2)), data.config, random)
         changed = np.einsum("ck,kyx->cyx", change[:, :3], pixels) + change[:, 3, None, None]
         mean, deviation = (
@@ -238,11 +241,15 @@ def test_without_pillow_it_says_what_to_install(folder, monkeypatch):
 
 
 def test_a_class_folder_that_cannot_be_listed_is_one_sentence(folder, monkeypatch):
+    scandir = os.scandir
+
     def refuse(path):
-        raise PermissionError(13, "Permission denied")
+        if path.name in ("flower", "china"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
 
     data = config(folder, "data.pca=0.3")
-    monkeypatch.setattr("os.listdir", refuse)  # root, who may run this, may list everything
+    monkeypatch.setattr("os.scandir", refuse)  # root, who may run this, may list everything
     with pytest.raises(ConfigError, match=r"train/(flower|china) cannot be read .Permission denied") as error:
         load(data)
     assert "\n" not in str(error.value)
@@ -288,6 +295,35 @@ class AfterCalls(Interruption):
     def __bool__(self) -> bool:
         self.calls -= 1
         return self.calls < 0
+
+
+@pytest.mark.parametrize(("part", "workers"), [("train", 1), ("val", 0)])
+def test_a_cell_that_meets_a_broken_image_fails_and_names_it(folder, tmp_path, part, workers):
+    overrides = broken(folder, tmp_path, "nothing")
+    damaged = tmp_path / "broken" / part / "china" / "1.png"
+    content = damaged.read_bytes()
+    damaged.unlink()
+    damaged.write_bytes(content[:-2000])
+    texts = ("model.width=8", "recipe.steps=2", "recipe.drops=[]", f"data.workers={workers}", *overrides)
+    failed = train(tmp_path / "runs", folder, *texts)
+    assert failed.state == "failed"
+    assert failed.status["error"].startswith(f"ImageError: {damaged} cannot be read as an image (")
+    damaged.write_bytes(content)
+    assert train(tmp_path / "runs", folder, *texts).state == "finished"
+
+
+def test_an_image_as_thin_as_a_thread_is_trained_on_and_refused_by_name_where_it_would_fill_memory(
+    tmp_path, folder
+):
+    overrides = broken(folder, tmp_path, "nothing")
+    for part in ("train", "val"):
+        Image.new("L", (60_000, 1)).save(tmp_path / "broken" / part / "china" / "1.png")
+    data = source(folder, *overrides, "data.test_scales=[640]")
+    assert stream(data).batch(0)[0].shape == (8, 3, 32, 32)
+    tests = data.tests(batch_size=1, rank=0, processes=1, device=CPU)
+    assert len(list(tests["test_ten_crop"])) == 2
+    with pytest.raises(ImageError, match=r"val/china/1.png cannot be .*38400000 x 640 pixels .* too many"):
+        list(tests["test_multi_scale"])
 
 
 def losses(record: Record) -> list[tuple[float, float]]:

@@ -1,0 +1,138 @@
+"""Images in folders, one folder per class: which there are, and what is left out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_module.data import decode
+from lightning_module.support.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ENDINGS = tuple(decode.FORMATS)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images of one part. Paths are one array of bytes: a million strings would be copied into every worker."""
+
+    root: Path
+    paths: NDArray[np.bytes_]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def open(self, index: int) -> AbstractContextManager[Image]:
+        """A decoded image, in colour; ImageError if it cannot be read or worked with."""
+        return decode.image(self.root / os.fsdecode(self.paths[index]))
+
+
+@dataclass
+class LeftOut:
+    """What lies in the folders and is not read: how much of each kind, and an example."""
+
+    root: Path
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, kind: str, path: str) -> None:
+        """Count one more."""
+        self.counts[kind] += 1
+        self.examples.setdefault(kind, os.path.relpath(path, self.root))
+
+    def update(self, other: LeftOut) -> None:
+        """Count what another has counted too."""
+        self.counts.update(other.counts)
+        self.examples = {**other.examples, **self.examples}
+
+    def __str__(self) -> str:
+        kinds = (f"{kind} ({count:,}, such as {self.examples[kind]})" for kind, count in self.counts.items())
+        return "left out are " + ", ".join(kinds)
+
+
+def class_names(folder: Path, root: str, left_out: LeftOut) -> list[str]:
+    """The folders in `train` or `val`, in order of their labels. Dot folders and dot files are nobody's data.
+
+    Raises ConfigError if there are none, or one cannot be read. root: data.root as the user wrote it.
+    """
+    names = []
+    for entry in _entries(folder, root):
+        if _is_folder(entry, root):
+            names.append(entry.name)
+        else:
+            left_out.add("files beside the class folders", entry.path)
+    if not names:
+        raise ConfigError(f"data.root={root}: {folder} holds no folders; there must be one for each class")
+    return names
+
+
+def find(folder: Path, classes: list[str], root: str, left_out: LeftOut) -> Files:
+    """The images of `train` or `val`; ConfigError if a class has none."""
+    paths: list[bytes] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        here, other = [], LeftOut(left_out.root)
+        for entry in _entries(folder / name, root):
+            if _is_folder(entry, root):
+                for path in _images_below(Path(entry.path), root):
+                    other.add("images in sub-folders of a class", path)
+            elif entry.name.lower().endswith(ENDINGS):
+                here.append(os.fsencode(f"{name}/{entry.name}"))
+            else:
+                other.add(f"files without one of the endings {' '.join(ENDINGS)}", entry.path)
+        if not here:
+            only = f"; {other}" if other.counts else ""
+            raise ConfigError(f"{folder / name} holds no images; known are {', '.join(ENDINGS)}{only}")
+        left_out.update(other)
+        paths += here
+        labels += [label] * len(here)
+    return Files(folder, np.array(paths), np.array(labels))
+
+
+@contextmanager
+def _readable(folder: Path, root: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"data.root={root}: {folder} cannot be read ({error.strerror}); "
+            "data.root must be the folder that holds train/<class>/* and val/<class>/*"
+        ) from error
+
+
+def _entries(folder: Path, root: str) -> list[os.DirEntry[str]]:
+    with _readable(folder, root), os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str], root: str) -> bool:
+    """False for a file; ConfigError for what is neither: a link to nothing or to itself, a pipe to wait for."""
+    with _readable(Path(entry.path), root):
+        if entry.is_dir() or entry.is_file():
+            return entry.is_dir()
+    raise ConfigError(
+        f"data.root={root}: {entry.path} is neither a file nor a folder, nor a link to one that exists"
+    )
+
+
+def _images_below(folder: Path, root: str) -> Iterator[str]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    with _readable(folder, root):
+        for parent, folders, files in os.walk(folder, onerror=refuse):
+            folders.sort()
+            for file in sorted(files):
+                if file[0] != "." and file.lower().endswith(ENDINGS):
+                    yield os.path.join(parent, file)
