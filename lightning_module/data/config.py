@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from lightning_module.support.check import at_least, between, interval, three_channels
 from lightning_module.support.errors import ConfigError
+
+LARGEST = 2**27
+"""Pixels of a test image: 400 MB as bytes."""
 
 
 def root_folder(root: str) -> Path:
@@ -62,7 +66,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         root_folder(self.root)
-        at_least(self, "data", "padding", "contrast", minimum=0)
+        between(self, "data", "padding", minimum=0, maximum=self.image_size)
+        at_least(self, "data", "contrast", minimum=0)
         at_least(self, "data", "scale", minimum=1e-6)
         if self.train == "45k" and self.name == "digits":
             raise ConfigError("data.train=45k is a split of CIFAR; digits allow data.train=all")
@@ -137,6 +142,11 @@ class ImageNetConfig:
         at_least(self, "data", "test_short_side", minimum=self.size)
         if "multi_scale" in self.final_tests and (not self.test_scales or min(self.test_scales) < 1):
             raise ConfigError(f"data.test_scales={list(self.test_scales)} is not a list of sizes in pixels")
+        if self.test_scales and max(self.test_scales) ** 2 > LARGEST:
+            raise ConfigError(
+                f"data.test_scales={list(self.test_scales)} would fill the memory; "
+                f"the largest valid size is {math.isqrt(LARGEST)}"
+            )
         if len(set(self.final_tests)) < len(self.final_tests):
             raise ConfigError(f"data.final_tests={list(self.final_tests)} names one twice")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_module.data.config import ImageNetConfig
+from lightning_module.data.config import LARGEST, ImageNetConfig
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,8 +27,6 @@ PCA_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], 
 """Principal components of ImageNet's colours, one per column, as published with fb.resnet.torch."""
 
 AREA_ATTEMPTS = 10
-LARGEST = 2**27
-"""Pixels of a test image: 400 MB as bytes."""
 
 
 def train_view(image: Image, config: ImageNetConfig, random: np.random.Generator) -> NDArray[np.uint8]:

@@ -138,6 +138,18 @@ def test_bad_files_are_one_sentence(tmp_path, how):
     assert str(tmp_path / RELEASES["cifar10"].folder / "data_batch_2") in str(error.value)
 
 
+def test_bad_files_are_one_sentence_at_the_door_before_any_work(tmp_path, door):
+    write(tmp_path, "cifar10")
+    changed(labels=[10] * 20)(tmp_path / RELEASES["cifar10"].folder / "test_batch")
+    done = door("-m", "data=cifar10", "data.root=.", "data.verify=false", "model.depth=8,14", "logger=none")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: data.root=.: cifar-10-batches-py/test_batch is damaged "
+        "(image 0 has label 10, but those of cifar10 go from 0 to 9); fetch it again\n"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_file_that_is_not_the_official_one_is_one_sentence(tmp_path):
     write(tmp_path, "cifar10")
     with pytest.raises(ConfigError, match=r"data_batch_1 has MD5 sum .* data\.verify=false"):

@@ -55,3 +55,19 @@ def test_small_constants_that_someone_may_mean_are_allowed(base, mean, deviation
 def test_a_root_that_is_no_folder_is_refused(base, root, said):
     with pytest.raises(ConfigError, match=said):
         parse_config(compose((*base, "data.mean=[1,1,1]", "data.deviation=[1,1,1]", f"data.root={root}")))
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (
+            ("data=cifar10", "data.padding=100000"),
+            "data.padding=100000 is not allowed; it lies between 0 and 32",
+        ),
+        (("data=digits", "data.padding=9"), "data.padding=9 is not allowed; it lies between 0 and 8"),
+        ((*IMAGENET, "data.test_scales=[224,25600]"), "the largest valid size is 11585"),
+    ],
+)
+def test_what_would_fill_the_memory_is_refused(texts, said):
+    with pytest.raises(ConfigError, match=said):
+        parse_config(compose(texts))

@@ -355,6 +355,8 @@ def test_the_imagenet_networks_train_by_the_door(folder, tmp_path, door):
     small = ("recipe.steps=6", "recipe.batch_size=4", "data.workers=1", f"data.root={folder}")
     done = door("-m", *SMALL, models, *small)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr.count("left out are files without one of the endings") == 1
+    assert "(2, such as train/china/notes.txt)" in done.stderr
     records = [read(path.parent) for path in (tmp_path / "runs").glob("*/record.jsonl")]
     assert len(records) == 2
     for record in records:

@@ -2,17 +2,26 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from multiprocessing.synchronize import Event
 
 from lightning_module.support.disk import Lock, is_held
 
 
+def decode_images(begun: Event) -> None:
+    begun.set()
+    time.sleep(60)
+
+
 def test_a_process_that_was_forked_does_not_keep_a_lock(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    begun = fork.Event()
     with Lock(tmp_path):
-        decodes_images = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
-        decodes_images.start()
+        worker = fork.Process(target=decode_images, args=(begun,))
+        worker.start()
+        assert begun.wait(60)
         assert is_held(tmp_path / "lock")
     try:
         assert not is_held(tmp_path / "lock")
     finally:
-        decodes_images.kill()
-        decodes_images.join()
+        worker.kill()
+        worker.join()
