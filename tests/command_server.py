@@ -2,23 +2,26 @@
 
 Standard input: one line of JSON for each command, [words, folder, environment added]. Standard output: its exit code.
 The folder's files `stdout` and `stderr` hold what it said; it runs in the sub-folder `here`. A child runs the
-command's own file as `__main__` and ends as the interpreter ends it, so that nothing but the imports is shared.
+command's own file as `__main__`, so that nothing but the imports is shared, and ends as the interpreter would, but
+without taking apart what was imported: that takes 0.2 s.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import runpy
 import sys
+import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ("ablations", "reports", "slurm")
 
 
-def run(words: list[str], folder: Path, environment: dict[str, str]) -> None:
-    """Become the command."""
+def become(words: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """Be the command, in its folder."""
     for descriptor, name in enumerate(("stdout", "stderr"), start=1):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -30,6 +33,23 @@ def run(words: list[str], folder: Path, environment: dict[str, str]) -> None:
         runpy.run_path(sys.argv[0], run_name="__main__")
     else:
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
+def run(words: list[str], folder: Path, environment: dict[str, str]) -> int:
+    """Be the command; its exit code."""
+    code: object = None
+    try:
+        become(words, folder, environment)
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    return (code & 0xFF) if isinstance(code, int) else int(code is not None)
 
 
 def serve() -> None:
@@ -47,8 +67,7 @@ def serve() -> None:
         words, folder, environment = json.loads(line)
         child = os.fork()
         if not child:
-            run(words, Path(folder), environment)
-            return
+            os._exit(run(words, Path(folder), environment))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         print(code if code >= 0 else 128 - code, flush=True)
 
