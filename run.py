@@ -21,8 +21,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ablations.sweep.compose import check_choices, check_launcher, parse_overrides, register_studies
+from ablations.sweep.compose import check_choices, check_launcher, register_studies
 from ablations.sweep.hydra_side import typed_sweep
+from ablations.sweep.overrides import parse_overrides
 from lightning_module.support.errors import ConfigError, tell
 
 
