@@ -102,7 +102,9 @@ def plan(options: argparse.Namespace) -> str:
 
 def _sweep(wanted: Sequence[str], runs: Path | None) -> Sweep:
     overrides = [
-        text if "=" in text else f"ablation={text}" for text in wanted if text not in ("-m", "--multirun")
+        text if "=" in text or text.startswith(("~", "+")) else f"ablation={text}"
+        for text in wanted
+        if text not in ("-m", "--multirun")
     ]
     asked = [*overrides, *([f"runs={runs}"] if runs else [])]
     return sweep(request(asked), ["python", "run.py", "-m", *asked])
