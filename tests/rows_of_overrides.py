@@ -133,6 +133,7 @@ UNREADABLE: list[tuple[str, int, list[str], list[str]]] = [
     ("run.py runs=/a/b=c", 2, ["= at character 10", "write 'runs=\"/a/b=c\"'"], ["EOF"]),
     ("run.py data=cifar10 data.root=~/data", 2, ["~ at character 11", "here/data"], ["write 'data.root=\"~"]),
     ("run.py 'runs=~/a b#'", 2, ["~ at character 6", "/here/a b#\"'"], []),
+    ("run.py 'runs=\"~/x\"'", 2, ["names a folder ~ here", "here/x for your home"], []),
     ("run.py 'model.depth=8;rm'", 2, ["; at character 14", "a value looks like model.depth=20"], []),
     ("run.py '8;rm'", 2, ["8;rm is not an override; an override is written key=value"], []),
     ("ablations plan '8;rm'", 2, ["8;rm is not known; allowed are activation_placement"], []),
@@ -284,6 +285,13 @@ MEANT: list[tuple[str, int, list[str], list[str]]] = [
         ["does not fit data=cifar10, which has no workers", "imagenet"],
         [],
     ),
+    (
+        "run.py -m hydra.launcher.partition=gpu",
+        2,
+        ["of hydra/launcher=local; it is one of hydra/launcher=slurm"],
+        [],
+    ),
+    ("run.py logger=off", 2, ["logger=off is not known", "did you mean none?"], []),
     ("run.py model.depth.x=1", 2, ["model.depth.x is not a key; model.depth is a value"], []),
     (
         "run.py model=resnet_cifar.yaml",

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast, get_args, get_origin
 
@@ -91,9 +93,9 @@ def check_launcher(overrides: Sequence[str]) -> None:
     for key in parsed:
         name = key.removeprefix("hydra.launcher.")
         if name != key and name.split(".")[0] not in known:
-            raise ConfigError(
-                f"{key} is not a parameter of hydra/launcher={launcher}; {nearest(name, known)}"
-            )
+            others = [other for other, file in files.items() if name in file]
+            fits = f"it is one of hydra/launcher={' and '.join(others)}" if others else nearest(name, known)
+            raise ConfigError(f"{key} is not a parameter of hydra/launcher={launcher}; {fits}")
 
 
 def register_studies() -> None:
@@ -132,7 +134,11 @@ def _set(config: dict[str, Any], text: str, choices: Mapping[str, str]) -> None:
         branch, node, path = node, node[part], f"{path}{part}."
     if isinstance(node, dict):
         raise ConfigError(f"{text} would replace a whole section; set {key}.KEY")
-    branch[part] = plain_value(text)
+    value = plain_value(text)
+    if isinstance(value, str) and re.match(r"~(/|$)", value):
+        home = shlex.quote(typed(key, os.path.expanduser(value)))
+        raise ConfigError(f"{text} names a folder ~ here, as it is quoted; write {home} for your home")
+    branch[part] = value
 
 
 def _not_there(text: str, key: str, beside: Sequence[str], choices: Mapping[str, str]) -> str:
