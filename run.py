@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from ablations.sweep.accepted import check_options
 from ablations.sweep.compose import check_choices, check_launcher, parse_overrides, register_studies
 from ablations.sweep.hydra_side import typed_sweep
 from lightning_module.support.errors import ConfigError, tell
@@ -63,11 +64,12 @@ def main() -> None:
     """Check the command line, then let Hydra run it."""
     register_studies()
     arguments = sys.argv[1:]
-    several = any(text.startswith(("ablation=", "hydra/launcher=")) for text in arguments)
+    several = any(text.startswith(("ablation=", "hydra/launcher=", "hydra.launcher.")) for text in arguments)
     flags = {text for text in arguments if text.startswith("-")}
     if several and not flags:
         sys.argv.insert(1, "-m")
     with one_sentence():
+        check_options(sys.argv[1:])
         if flags <= {"-m", "--multirun"}:  # others, such as --cfg, only show something
             check(sys.argv[1:])
         door()

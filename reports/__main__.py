@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_module.support.command_line import Parser
+from lightning_module.support.command_line import folder as folder_named
 from lightning_module.support.errors import ConfigError, tell
 from reports import audit, choose, sources, sync
 from reports.numbers.join import collect
@@ -30,6 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return commands[words[0]](words[1:])
         options = parser().parse_args(words)
         if options.list:
+            if options.name or options.all or options.check or options.publish:
+                raise ConfigError(
+                    "--list lists what can be reported, and makes no report; leave out the rest"
+                )
             print("\n".join(choose.listing(options.runs)))
             return 0
         return every(options) if options.all else single(options)
@@ -37,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return tell(error)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         "python -m reports",
         description="Turns runs into a report: Markdown, HTML, SVG figures, CSV and LaTeX tables.",
         epilog="See also: python -m reports audit --help, python -m reports sync --help.",
@@ -54,13 +60,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--publish", metavar="wandb:ENTITY/PROJECT", help="put the report into W&B Reports as well"
     )
-    p.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
-    p.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER", help="default: results")
+    p.add_argument("--runs", type=folder_named, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    p.add_argument(
+        "--out", type=folder_named, default=Path("results"), metavar="FOLDER", help="default: results"
+    )
     return p
 
 
 def single(options: argparse.Namespace) -> int:
     """Make (or check) one report; the exit code."""
+    if options.check and options.publish:
+        raise ConfigError("--check writes nothing, and --publish does; leave out one of them")
     manifest, choice = choose.manifest(options.name, options.runs)
     study = choose.study(manifest.study)
     if choice:

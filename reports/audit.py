@@ -7,7 +7,6 @@ going on are not compared, and said so. Exit code 0: they agree; 1: they do not;
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from lightning_module.support.command_line import Parser, folder
 from reports.sources import RUN_COLUMNS, Frames, is_config, records, wandb_api, wandb_offline
 
 Kind = Literal["missing", "not synced", "stale", "different", "extra", "duplicate", "added", "damaged"]
@@ -159,9 +159,9 @@ def mend(finding: Finding, where: str, runs: Path) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Compare, and print the findings with what mends them; the exit code. arguments: those after `audit`."""
-    p = argparse.ArgumentParser("python -m reports audit", description="Compares the records with W&B.")
+    p = Parser("python -m reports audit", description="Compares the records with W&B.")
     p.add_argument("where", nargs="?", default="", metavar="ENTITY/PROJECT", help="default: the files here")
-    p.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    p.add_argument("--runs", type=folder, default=Path("runs"), metavar="FOLDER", help="default: runs")
     options = p.parse_args(arguments)
     where, runs = options.where, options.runs
     local = records.load(str(runs), None)

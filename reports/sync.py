@@ -10,7 +10,6 @@ records are damaged; 2: bad input.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
+from lightning_module.support.command_line import Parser, folder
 from lightning_module.support.errors import ConfigError
 from lightning_module.tracking.wandb_run import Tracker
 from reports import audit
@@ -35,11 +35,9 @@ PATIENCE = 30.0
 
 def main(arguments: Sequence[str]) -> int:
     """Push what the audit finds, then audit again; the exit code. arguments: those after `sync`."""
-    p = argparse.ArgumentParser(
-        "python -m reports sync", description="Pushes runs to W&B and checks them there."
-    )
+    p = Parser("python -m reports sync", description="Pushes runs to W&B and checks them there.")
     p.add_argument("where", metavar="ENTITY/PROJECT")
-    p.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    p.add_argument("--runs", type=folder, default=Path("runs"), metavar="FOLDER", help="default: runs")
     p.add_argument("--dry-run", action="store_true", help="only say what would be pushed")
     options = p.parse_args(arguments)
     where, runs = options.where, options.runs

@@ -24,10 +24,9 @@ def typed_sweep(overrides: tuple[str, ...]) -> Sweep:
 
     Kept, because it is asked for twice: by the door, which checks it before Hydra sees it, and when Hydra runs it.
     """
-    from ablations.sweep.plan import sweep
-    from ablations.sweep.request import request
+    from ablations.sweep.accepted import asked_for
 
-    return sweep(request(overrides), ["python", *sys.argv])
+    return asked_for(overrides, ["python", *sys.argv])
 
 
 class StudySweeper(Sweeper):

@@ -11,10 +11,10 @@ from typing import Any
 
 from ablations.sweep import estimate, studies
 from ablations.sweep import manifest as manifests
-from ablations.sweep.compose import compose, groups, make_cell, parse_overrides
+from ablations.sweep.compose import compose, groups, make_cell, parse_overrides, plain_value
 from ablations.sweep.manifest import Manifest, slug
 from ablations.sweep.request import Request, study_request
-from lightning_module.cell.identity import Cell, canonical, difference
+from lightning_module.cell.identity import Cell, canonical, difference, plain
 from lightning_module.cell.record import FILE, State
 from lightning_module.support.errors import ConfigError
 
@@ -37,6 +37,7 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
     cells: dict[str, Cell] = {}
     own: dict[str, tuple[str, ...]] = {}
     excluded = []
+    levels = []
     for index, overrides in enumerate(request.overrides):
         config = compose(overrides)  # a key that does not exist is an error in a study too
         try:
@@ -46,11 +47,13 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
                 raise
             excluded.append({"overrides": list(overrides), "reason": str(error)})
             continue
+        levels.append((overrides, cell.identity))
         if cell.identity not in cells:
             cells[cell.identity] = cell
             own[cell.identity] = request.own[index] if request.own else ()
     if not cells:
         raise ConfigError(f"{' '.join(request.typed)} leaves no cell to run: {excluded[0]['reason']}")
+    _check_levels(request.typed, levels)
     unique = named(tuple(cells.values()))
     typed = tuple(text for text in request.typed if not text.startswith("hydra"))
     manifest = Manifest(
@@ -65,6 +68,29 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
         departures=_departures(unique, [own[cell.identity] for cell in unique]) if request.study else (),
     )
     return Sweep(unique, manifest, Path(unique[0].config["runs"]))
+
+
+def _check_levels(typed: Sequence[str], cells: Sequence[tuple[tuple[str, ...], str]]) -> None:
+    """ConfigError for two values of a key, listed on the command line, with which the same cells are trained.
+
+    cells: overrides and identity of each.
+    """
+    for one in parse_overrides(typed):
+        key = str(one.key_or_group)
+        if not one.is_sweep_override() or key == "ablation":
+            continue
+        trained: dict[str, set[str]] = {}
+        for overrides, identity in cells:
+            value = next(text for text in reversed(overrides) if text.startswith(f"{key}="))
+            trained.setdefault(value, set()).add(identity)
+        first: dict[frozenset[str], str] = {}
+        for text, identities in trained.items():
+            other = first.setdefault(frozenset(identities), text)
+            if plain(plain_value(other)) != plain(plain_value(text)):
+                raise ConfigError(
+                    f"{one.input_line} lists several values, but {other} and {text} train the same cell; give it one"
+                    + (", or mode=benchmark to compare their speed" if key.startswith("trainer") else "")
+                )
 
 
 def identity_overrides(typed: Sequence[str], cells: Sequence[Cell]) -> list[str]:

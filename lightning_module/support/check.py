@@ -66,7 +66,7 @@ def fit(value: Any, kind: Any, key: str) -> Any:
         return tuple(fit(item, arguments[0], key) for item in value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and isinstance(value, int) and abs(value) > LARGEST:
-        raise ConfigError(f"{key}={_cut(value)} is too large; the largest valid value is {LARGEST}")
+        raise ConfigError(f"{key}={str(value)[:20]}… is too large; the largest valid value is {LARGEST}")
     if kind is float and number and math.isfinite(value):
         return float(value)
     if kind is int and number and float(value).is_integer():
