@@ -22,8 +22,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ablations.sweep.accepted import check_options
-from ablations.sweep.compose import check_choices, check_launcher, parse_overrides, register_studies
+from ablations.sweep.compose import check_choices, check_launcher, register_studies
 from ablations.sweep.hydra_side import typed_sweep
+from ablations.sweep.overrides import parse_overrides
 from lightning_module.support.errors import ConfigError, tell
 
 

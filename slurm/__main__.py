@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ablations.sweep.compose import plain_value
+from ablations.sweep.overrides import plain_value
 from lightning_module.cell.identity import Cell
 from lightning_module.support.command_line import Parser, folder
 from lightning_module.support.errors import ConfigError, tell

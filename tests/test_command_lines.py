@@ -55,8 +55,7 @@ EFFECT: list[Row] = [
     ("run.py -m --info plugins", 2, ["--multirun and --info cannot be asked for at once"], []),
     ("run.py --cgf job", 2, ["--cgf", "did you mean --cfg?"], ["usage"]),
     ("run.py --cfg foo", 2, ["invalid choice: 'foo'"], ["usage"]),
-    (f"run.py hydra.launcher.jobs=2 seed=0,1 {TINY}", 0, ["2 cells", "ResNet-8 (width=4) seed 1"], []),
-    ("run.py hydra.launcher.jobs=0", 2, ["hydra.launcher.jobs=0 is not allowed"], []),
+    ("run.py hydra.launcher.jobs=0 seed=0,1", 2, ["hydra.launcher.jobs=0 is not allowed"], []),
     # Values without effect
     ("run.py -m runs=a,b", 2, ["runs=a and runs=b train the same cell"], []),
     ("run.py -m trainer.devices=1,2", 2, ["trainer.devices=1,2", "the same cell", "mode=benchmark"], []),

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from hydra._internal.utils import get_args_parser
 
 from ablations.sweep.check_study import override
-from ablations.sweep.compose import compose, parse_overrides
+from ablations.sweep.compose import compose
+from ablations.sweep.overrides import parse_overrides
 from ablations.sweep.plan import Sweep, sweep
 from ablations.sweep.request import last_of_each_key, request
 from lightning_module.cell.config import Config, idle, parse_config

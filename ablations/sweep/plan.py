@@ -11,8 +11,10 @@ from typing import Any
 
 from ablations.sweep import estimate, studies
 from ablations.sweep import manifest as manifests
-from ablations.sweep.compose import compose, groups, make_cell, parse_overrides, plain_value
+from ablations.sweep.compose import compose, make_cell, resolved_overrides
+from ablations.sweep.keys import groups
 from ablations.sweep.manifest import Manifest, slug
+from ablations.sweep.overrides import parse_overrides, plain_value
 from ablations.sweep.request import Request, study_request
 from lightning_module.cell.identity import Cell, canonical, difference, plain
 from lightning_module.cell.record import FILE, State
@@ -41,7 +43,7 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
     for index, overrides in enumerate(request.overrides):
         config = compose(overrides)  # a key that does not exist is an error in a study too
         try:
-            cell = make_cell(config, overrides)
+            cell = make_cell(config, resolved_overrides(overrides, config))
         except ConfigError as error:
             if request.study is None or len(request.overrides) == 1:
                 raise

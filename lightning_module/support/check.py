@@ -14,7 +14,7 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
-from lightning_module.support.errors import ConfigError, nearest
+from lightning_module.support.errors import ConfigError, nearest, spelled
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ def fit(value: Any, kind: Any, key: str) -> Any:
         return fit(value, next(arm for arm in arguments if arm is not type(None)), key)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{key}={value} is not a list, such as [32000,48000]")
+            raise ConfigError(f"{key}={spelled(value)} is not a list, such as [32000,48000]")
         return tuple(fit(item, arguments[0], key) for item in value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and isinstance(value, int) and abs(value) > LARGEST:
@@ -76,14 +76,14 @@ def fit(value: Any, kind: Any, key: str) -> Any:
     if kind in (str, bool) and isinstance(value, kind):
         return value
     text = " but a text" if isinstance(value, str) else ""
-    raise ConfigError(f"{key}={value} is not {NOUNS[kind]}{text}")
+    raise ConfigError(f"{key}={spelled(value)} is not {NOUNS[kind]}{text}")
 
 
 def one_of(key: str, value: object, allowed: Iterable[object]) -> None:
     """ConfigError unless the value is one of these."""
     choices = list(allowed)
     if value not in choices:
-        raise ConfigError(f"{key}={value} is not known; {nearest(value, choices)}")
+        raise ConfigError(f"{key}={spelled(value)} is not known; {nearest(value, choices)}")
 
 
 def at_least(section: object, prefix: str, *names: str, minimum: float = 1) -> None:
@@ -102,18 +102,18 @@ def _within(
     for name in names:
         value = getattr(section, name)
         if value is not None and not minimum <= value <= maximum:
-            raise ConfigError(f"{prefix and prefix + '.'}{name}={value} is not allowed; {allowed}")
+            raise ConfigError(f"{prefix and prefix + '.'}{name}={spelled(value)} is not allowed; {allowed}")
 
 
 def interval(key: str, values: Sequence[float], minimum: float) -> None:
     """ConfigError unless the values are two, in order and at least the minimum."""
     if len(values) != 2 or not minimum <= values[0] <= values[1]:
-        raise ConfigError(f"{key}={list(values)} is not [smallest,largest], both at least {minimum}")
+        raise ConfigError(f"{key}={spelled(values)} is not [smallest,largest], both at least {minimum}")
 
 
 def three_channels(key: str, values: Sequence[float], minimum: float) -> None:
     """ConfigError unless there is one value for each of red, green and blue."""
     if len(values) != 3 or min(values) < minimum:
         raise ConfigError(
-            f"{key}={list(values)} is not three numbers, for red, green and blue, at least {minimum}"
+            f"{key}={spelled(values)} is not three numbers, for red, green and blue, at least {minimum}"
         )
