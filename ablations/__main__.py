@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,12 @@ from ablations.sweep import estimate, show, studies
 from ablations.sweep.accepted import asked_for
 from ablations.sweep.check_study import checked
 from ablations.sweep.compose import compose, make_cell
+from ablations.sweep.overrides import typed
 from ablations.sweep.plan import Sweep, sweep
 from ablations.sweep.request import request
 from lightning_module.cell import record
 from lightning_module.cell.identity import difference
-from lightning_module.support.command_line import Parser, folder
+from lightning_module.support.command_line import RUNS, Parser, command, folder
 from lightning_module.support.errors import ConfigError, nearest, tell
 from lightning_module.support.text import aligned
 
@@ -55,24 +57,26 @@ def _parser() -> Parser:
     reason.add_argument(
         "cells", nargs="+", metavar="CELL", help='an identity, or overrides: "model.depth=56 seed=1"'
     )
-    for command in (listing, planning, reason):
-        command.add_argument("--runs", type=folder, default=None, metavar="FOLDER", help="default: runs")
-    for command in (listing, planning):
+    for each in (listing, planning, reason):
+        each.add_argument("--runs", type=folder, default=None, metavar="FOLDER", help="default: runs")
+    for each in (listing, planning):
         text = "device of the expected hours: auto, gpu, cpu, or a part of the name of one that was measured"
-        command.add_argument("--on", default="auto", metavar="DEVICE", help=text)
+        each.add_argument("--on", default="auto", metavar="DEVICE", help=text)
     return parser
 
 
 def list_studies(runs: Path | None, device: str) -> int:
     """Print every study; exit code 2 if one has a mistake, which does not hide the others."""
-    where = runs or Path("runs")
+    where = runs or RUNS
     speed = estimate.of_device(estimate.measured(where), device)
     lines = [("study", "cells", "done", f"{speed.kind.upper()} time", "question")]
     wrong = []
     for name in studies.names():
         try:
             study = checked(name)
-            planned = show.planned_cells(sweep(request([f"ablation={name}", f"runs={where}"]), []), speed)
+            planned = show.planned_cells(
+                sweep(request([f"ablation={name}", typed("runs", str(where))]), []), speed
+            )
         except ConfigError as error:
             wrong.append(str(error))
             continue
@@ -81,7 +85,9 @@ def list_studies(runs: Path | None, device: str) -> int:
         lines.append((name, str(len(planned)), str(done), total, study.question))
     print("\n".join(aligned(lines, right={1, 2, 3})))
     print(f"\n{speed.kind.upper()} time: {speed.source}.")
-    print("One of them:  python -m ablations plan STUDY      Run it:  python run.py -m ablation=STUDY")
+    into = [] if where == RUNS else [typed("runs", str(where))]
+    print(f"One of them:  {command('plan', 'STUDY', runs=where)}")
+    print(f"Run it:       {command('run', '-m', 'ablation=STUDY', *into)}")
     for sentence in wrong:
         print(f"error: {sentence}", file=sys.stderr)
     return 2 if wrong else 0
@@ -107,8 +113,8 @@ def _sweep(wanted: Sequence[str], runs: Path | None) -> Sweep:
             f"plan takes one study, but {' and '.join(several)} were named; ask for one after the other"
         )
     overrides = [text if "=" in text else f"ablation={text}" for text in wanted]
-    asked = [*overrides, *([f"runs={runs}"] if runs else [])]
-    made = asked_for(asked, ["python", "run.py", "-m", *asked])
+    asked = [*overrides, *([typed("runs", str(runs))] if runs else [])]
+    made = asked_for(asked, shlex.split(command("run", "-m", *asked)))
     if made.runs.exists() and not made.runs.is_dir():
         raise ConfigError(f"runs={made.runs} is a file, not a folder; choose another with runs=FOLDER")
     return made
@@ -120,7 +126,7 @@ def why(cells: Sequence[str], runs: Path | None) -> str:
         raise ConfigError(
             f'{len(cells)} cells were given; name one or two, such as: why "model.depth=56 seed=1"'
         )
-    where = runs or Path("runs")
+    where = runs or RUNS
     records = record.read_all(where)
     named = [_cell(text, records) for text in cells]
     if len(named) == 2:

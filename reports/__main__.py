@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_module.support.command_line import Parser
-from lightning_module.support.command_line import folder as folder_named
+from lightning_module.support import command_line
 from lightning_module.support.errors import ConfigError, tell
 from reports import audit, choose, sources, sync
 from reports.numbers.join import collect
@@ -43,12 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return tell(error)
 
 
-def parser() -> Parser:
+def parser() -> command_line.Parser:
     """The command line."""
-    p = Parser(
-        "python -m reports",
+    p = command_line.Parser(
+        command_line.command("report"),
         description="Turns runs into a report: Markdown, HTML, SVG figures, CSV and LaTeX tables.",
-        epilog="See also: python -m reports audit --help, python -m reports sync --help.",
+        epilog=f"See also: {command_line.command('audit', '--help')}, {command_line.command('sync', '--help')}.",
     )
     p.add_argument("name", nargs="?", help="sweep or study; default: the sweep asked for last")
     p.add_argument("--list", action="store_true", help="list the sweeps that can be reported, newest first")
@@ -60,9 +58,11 @@ def parser() -> Parser:
     p.add_argument(
         "--publish", metavar="wandb:ENTITY/PROJECT", help="put the report into W&B Reports as well"
     )
-    p.add_argument("--runs", type=folder_named, default=Path("runs"), metavar="FOLDER", help="default: runs")
     p.add_argument(
-        "--out", type=folder_named, default=Path("results"), metavar="FOLDER", help="default: results"
+        "--runs", type=command_line.folder, default=Path("runs"), metavar="FOLDER", help="default: runs"
+    )
+    p.add_argument(
+        "--out", type=command_line.folder, default=Path("results"), metavar="FOLDER", help="default: results"
     )
     return p
 
@@ -128,14 +128,16 @@ def write_or_check(target: Path, contents: dict[str, str], check: bool) -> int:
 
 def command(options: argparse.Namespace, what: str) -> str:
     """What makes this report again; with its folders only where one can type them elsewhere too."""
-    words = ["python", "-m", "reports", what]
+    words = [what]
     for key in ("runs", "out"):
         path = getattr(options, key)
+        if path.is_absolute() and path.is_relative_to(Path.cwd()):
+            path = path.relative_to(Path.cwd())
         if path != parser().get_default(key) and not path.is_absolute():
             words += [f"--{key}", str(path)]
     if options.source != "records":
         words += ["--source", options.source]
-    return shlex.join(words)
+    return command_line.command("report", *words)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import command_server
 import pytest
+from small import ROOT
 
 from lightning_module.support.disk import cache_folder
 
@@ -197,3 +199,31 @@ def test_what_is_typed_and_what_is_said(typed, line, code, said, unsaid):
     if code == 2:
         assert done.stderr.startswith("usage: ") or len(done.stderr.splitlines()) == 1, done.stderr
         assert not list(done.here.iterdir()), "nothing may have been started"
+
+
+def pasted(line: str) -> str:
+    """A command line that was printed, as `typed` takes it."""
+    return line.replace("python -m ", "").replace(f"python {ROOT / 'run.py'} ", "run.py ")
+
+
+def test_what_is_printed_works_when_pasted(typed):
+    """From a folder whose name has a blank; and two learning rates are two names, however near."""
+    trained = typed(f"run.py -m 'runs=\"a b/c\"' recipe.learning_rate=0.1,0.10000001 {TINY}")
+    assert trained.code == 0, trained.stderr
+    for name in ("ResNet-8 (width=4) seed 0, learning_rate=0.1 ", "learning_rate=0.10000001 "):
+        assert name in trained.stdout
+    (hint,) = re.findall(r"^Report:  (.*)", trained.stdout, re.MULTILINE)
+    report = typed(pasted(hint))
+    assert report.code == 0, report.stderr
+    assert "2 of 2 cells finished" in report.stdout
+    record = next(trained.here.glob("a b/c/*/record.jsonl"))
+    record.unlink()
+    (record.parent / "last.ckpt").unlink()
+    assert "1 of 2 cells finished" in typed(pasted(hint)).stdout
+    (page,) = trained.here.glob("results/*/report.md")
+    one_by_one = [line for line in page.read_text().splitlines() if line.startswith("python ")][1]
+    assert "0 finished before, 1 to train" in typed(pasted(one_by_one)).stdout
+    assert record.exists()
+    nothing = typed("reports --runs 'd e'")
+    (hint,) = re.findall(r"such as: python (.*)", nothing.stderr)
+    assert typed(f"{hint} model.depth=57").stderr.startswith("error: model.depth=57 is not 6n+2")

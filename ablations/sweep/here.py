@@ -13,6 +13,7 @@ from lightning_module.cell import record
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import Cell
 from lightning_module.cell.record import Record
+from lightning_module.support.command_line import command
 from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import aligned
 from lightning_module.training.interruption import Interruption
@@ -58,7 +59,7 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     if interruption:
         print(f"Interrupted; the same command goes on from there:  {sweep.manifest.command}")
         raise SystemExit(130)
-    print(f"Report:  python -m reports {sweep.manifest.name}")
+    print(f"Report:  {command('report', sweep.manifest.name, runs=sweep.runs)}")
     dead = [cell for cell in sweep.cells if records[cell.identity].state not in (*record.FINAL, "running")]
     if dead:
         for cell in dead if jobs > 1 else []:

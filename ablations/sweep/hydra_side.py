@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +14,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+
+from lightning_module.support.command_line import command
 
 if TYPE_CHECKING:
     from ablations.sweep.plan import Sweep
@@ -26,7 +29,7 @@ def typed_sweep(overrides: tuple[str, ...]) -> Sweep:
     """
     from ablations.sweep.accepted import asked_for
 
-    return asked_for(overrides, ["python", *sys.argv])
+    return asked_for(overrides, shlex.split(command("run", *sys.argv[1:])))
 
 
 class StudySweeper(Sweeper):

@@ -18,6 +18,7 @@ from ablations.sweep.overrides import parse_overrides, plain_value
 from ablations.sweep.request import Request, study_request
 from lightning_module.cell.identity import Cell, canonical, difference, plain
 from lightning_module.cell.record import FILE, State
+from lightning_module.support.command_line import command
 from lightning_module.support.errors import ConfigError
 
 
@@ -141,16 +142,28 @@ def named(cells: Sequence[Cell]) -> tuple[Cell, ...]:
             if key != "seed" and not key.startswith("model.")
         }
     )
-    if not varying and not keys:
-        return tuple(cells)
-    renamed = []
+    renamed: list[Cell] = []
     for cell, choices in zip(cells, chosen, strict=True):
         words = [f"{group}={choices[group]}" for group in varying if group in choices]
         words += [
             f"{key.rpartition('.')[2]}={_word(cell.canonical[key])}" for key in keys if key in cell.canonical
         ]
         renamed.append(replace(cell, name=", ".join([cell.name, *words])))
-    return tuple(renamed)
+    return _told_apart(renamed)
+
+
+def _told_apart(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """The cells; to names that are still alike whatever differs is added."""
+    alike: dict[str, list[Cell]] = {}
+    for cell in cells:
+        alike.setdefault(cell.name, []).append(cell)
+    differing = {name: _varying(same) for name, same in alike.items()}
+    return tuple(
+        replace(cell, name=", ".join([cell.name, *words]))
+        if (words := [f"{key}={_word(cell.canonical.get(key))}" for key in differing[cell.name]])
+        else cell
+        for cell in cells
+    )
 
 
 def _choices(cell: Cell) -> dict[str, str]:
@@ -164,7 +177,7 @@ def _word(value: Any) -> str:
         return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return "[" + ",".join(map(_word, value)) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value)
 
 
 def _varying(cells: Sequence[Cell]) -> tuple[str, ...]:
@@ -238,8 +251,8 @@ def _with_expected(sweep: Sweep, kind: str) -> Manifest:
 
 def study_manifest(name: str, overrides: Sequence[str] = ()) -> Manifest:
     """The manifest that running a study would write."""
-    command = ["python", "run.py", "-m", f"ablation={name}", *overrides]
-    return sweep(study_request(name, overrides), command).manifest
+    words = shlex.split(command("run", "-m", f"ablation={name}", *overrides))
+    return sweep(study_request(name, overrides), words).manifest
 
 
 ACTIONS: Mapping[State, str] = {

@@ -1,8 +1,12 @@
-"""Command lines that are read by argparse: a mistake is one sentence, and a folder is one."""
+"""Command lines: argparse whose mistakes are one sentence, and how a command is typed."""
 
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,3 +46,37 @@ def folder(text: str) -> Path:
     if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
     return path
+
+
+CONSOLE = "residual-ablations"
+"""The command that an installation provides; it takes the words below."""
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "run": ("python", "run.py"),
+    **{name: ("python", "-m", "ablations", name) for name in ("list", "plan", "why")},
+    **{name: ("python", "-m", "slurm", name) for name in ("status", "logs", "cancel", "retry")},
+    "report": ("python", "-m", "reports"),
+    **{name: ("python", "-m", "reports", name) for name in ("audit", "sync")},
+}
+"""What can be done -> how it is typed in the repository."""
+
+RUNS = Path("runs")
+"""The runs folder of every command that is told no other."""
+
+
+def command(name: str, *words: str, runs: Path = RUNS) -> str:
+    """How to type one of COMMANDS, for this program's user: to be pasted into a shell in the current folder."""
+    program, here = COMMANDS[name], Path(sys.argv[0]).name
+    if here == CONSOLE:
+        program = (CONSOLE, name)
+    elif name == "run" and here == "run.py":
+        program = ("python", sys.argv[0])
+    where = ["--runs", str(runs)] if runs != RUNS else []
+    return shlex.join([*program, *words, *where])
+
+
+def in_hydra(text: str) -> str:
+    """A text as the value of an override, in quotes where Hydra needs them."""
+    if re.fullmatch(r"[\w/.+-]+", text, re.ASCII):
+        return text
+    return '"' + re.sub(r'(\\*)(?="|$)', r"\1\1", text).replace('"', '\\"') + '"'
