@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ablations.sweep.accepted import check_options
 from ablations.sweep.compose import check_choices, check_launcher, register_studies
 from ablations.sweep.hydra_side import typed_sweep
+from ablations.sweep.keys import CONF
 from ablations.sweep.overrides import parse_overrides
 from lightning_module.support.errors import ConfigError, tell
 
@@ -39,7 +40,7 @@ def one_sentence() -> Iterator[None]:
         sys.exit(tell(error))
 
 
-@hydra.main(config_path="conf", config_name="config", version_base="1.3")
+@hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def door(_: DictConfig) -> None:
     """One cell: without -m there is no sweeper."""
     from ablations.sweep.here import run_sweep
