@@ -25,9 +25,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from ablations.sweep.accepted import check_options
 from ablations.sweep.compose import check_choices, check_launcher, register_studies
 from ablations.sweep.hydra_side import typed_sweep
-from ablations.sweep.keys import default_choices, keys
+from ablations.sweep.keys import CONF, default_choices, keys
 from ablations.sweep.overrides import parse_overrides
 from lightning_module.support.check import one_of
 from lightning_module.support.errors import ConfigError, nearest, tell
@@ -44,7 +45,7 @@ def one_sentence() -> Iterator[None]:
         sys.exit(tell(error))
 
 
-@hydra.main(config_path="conf", config_name="config", version_base="1.3")
+@hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def door(_: DictConfig) -> None:
     """One cell: without -m there is no sweeper."""
     from ablations.sweep.here import run_sweep
@@ -54,19 +55,10 @@ def door(_: DictConfig) -> None:
 
 
 MULTIRUN = ("-m", "--multirun")
-SHOW = {"-c", "--cfg", "-i", "--info", "-sc", "--shell-completion"}
-WITH_VALUE = {
-    "-c",
-    "--cfg",
-    "-p",
-    "--package",
-    "-cp",
-    "--config-path",
-    "-cn",
-    "--config-name",
-    "-cd",
-    "--config-dir",
-}
+WITH_VALUE = (
+    *("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name"),
+    *("-cd", "--config-dir", "--experimental-rerun"),
+)
 
 
 def in_order(arguments: Sequence[str]) -> list[str]:
@@ -88,10 +80,10 @@ def in_order(arguments: Sequence[str]) -> list[str]:
     rest = [word for word in options if word not in MULTIRUN]
     typed = [word for word in overrides if not word.startswith("hydra.mode=")]
     if not options:
-        several |= any(word.startswith(("ablation=", "hydra/launcher=")) for word in typed)
-    if several and any(word.partition("=")[0] in SHOW for word in rest):
+        several |= any(word.startswith(("ablation=", "hydra/launcher=", "hydra.launcher.")) for word in typed)
+    if several and any(word.partition("=")[0] in ("-c", "--cfg") for word in rest):
         raise ConfigError(
-            f"{rest[0]} shows one cell and takes no -m; "
+            "--cfg shows one cell and takes no -m; "
             f"the cells of a grid are shown by: python -m ablations plan {shlex.join(typed)}"
         )
     return ["-m"] * several + typed + rest
@@ -126,6 +118,7 @@ def main() -> None:
     register_studies()
     with one_sentence():
         sys.argv[1:] = in_order(sys.argv[1:])
+        check_options(sys.argv[1:])
         options = get_args_parser().parse_args()
         check_shown(options)
         if not options.shell_completion:

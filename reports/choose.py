@@ -9,18 +9,24 @@ from ablations.study import Study
 from ablations.sweep import manifest as manifests
 from ablations.sweep import studies
 from ablations.sweep.manifest import Manifest
+from lightning_module.support.command_line import RUNS, command, in_hydra
 from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import aligned
 from reports.numbers.deviations import departed
 
-NO_SWEEP = "{runs} holds no sweep; start one, such as: python run.py -m model.depth=20,56,110"
+
+def _no_sweep(runs: Path) -> str:
+    where = [] if runs == RUNS else [f"runs={in_hydra(str(runs))}"]
+    return (
+        f"{runs} holds no sweep; start one, such as:  {command('run', '-m', 'model.depth=20,56,110', *where)}"
+    )
 
 
 def listing(runs: Path) -> list[str]:
     """One line per sweep, newest first."""
     asked = [manifests.read(path) for path in manifests.newest_first(runs)]
     lines = [[m.name, f"{len(m.cells):6,} cells", f"study {m.study}" if m.study else ""] for m in asked]
-    return aligned(lines) or [NO_SWEEP.format(runs=runs)]
+    return aligned(lines) or [_no_sweep(runs)]
 
 
 def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
@@ -32,10 +38,10 @@ def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
     paths = manifests.newest_first(runs)
     if name is None:
         if not paths:
-            raise ConfigError(NO_SWEEP.format(runs=runs))
+            raise ConfigError(_no_sweep(runs))
         newest = manifests.read(paths[0])
         others = len(paths) - 1
-        hint = f" ({others} older: python -m reports --list, then python -m reports NAME)" if others else ""
+        hint = f" ({others} older:  {command('report', '--list', runs=runs)})" if others else ""
         return newest, f"Newest sweep: {newest.name}{hint}"
     for path in paths:
         if path.stem == name:
@@ -91,5 +97,5 @@ def _declared(name: str) -> Manifest:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"study {name} was never started, and only where {error.name} is installed can its cells be listed; "
-            "report a sweep that was started (python -m reports --list), or install the project"
+            f"report a sweep that was started ({command('report', '--list')}), or install the project"
         ) from error

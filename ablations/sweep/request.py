@@ -101,8 +101,18 @@ def _comparable(value: Any) -> Any:
     return tuple(map(_comparable, known)) if isinstance(known, list) else known
 
 
+def last_of_each_key(overrides: Sequence[str]) -> list[str]:
+    """The overrides that count: of a key that is given twice the last, as everywhere in Hydra."""
+    last = {
+        override.key_or_group: text
+        for override, text in zip(parse_overrides(overrides), overrides, strict=True)
+    }
+    return [text for text in overrides if text in last.values()]
+
+
 def request(overrides: Sequence[str]) -> Request:
     """What the overrides of one command ask for: a study if they name one, else the product of their values."""
+    overrides = last_of_each_key(overrides)
     chosen = []
     for typed in parse_overrides(overrides):
         if typed.key_or_group == "ablation":

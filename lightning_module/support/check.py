@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 NOUNS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
 
+LARGEST = 2**63 - 1
+"""Of whole numbers, as torch and NumPy count."""
+
 
 @functools.cache
 def field_types(kind: Any) -> dict[str, Any]:
@@ -62,10 +65,14 @@ def fit(value: Any, kind: Any, key: str) -> Any:
             raise ConfigError(f"{key}={spelled(value)} is not a list, such as [32000,48000]")
         return tuple(fit(item, arguments[0], key) for item in value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and isinstance(value, int) and abs(value) > LARGEST:
+        raise ConfigError(f"{key}={str(value)[:20]}… is too large; the largest valid value is {LARGEST}")
     if kind is float and number and math.isfinite(value):
         return float(value)
     if kind is int and number and float(value).is_integer():
-        return int(value)
+        return fit(int(value), int, key) if isinstance(value, float) else value
+    if kind is str and isinstance(value, str) and not value.strip():
+        raise ConfigError(f"{key}={value} is empty; give it a value, or leave it out for the usual one")
     if kind in (str, bool) and isinstance(value, kind):
         return value
     text = " but a text" if isinstance(value, str) else ""
