@@ -23,11 +23,16 @@ def check_records(records: Iterable[Record]) -> None:
 
 
 def check_data(cells: Sequence[Cell]) -> None:
-    """Read the data sets of these cells, or download them, and log what is odd; ConfigError says what is missing."""
-    from lightning_module.cell.config import parse_config
+    """Read the data sets of these cells, or download them, and log what is odd.
+
+    ConfigError says what is missing, or too few for a batch.
+    """
+    from lightning_module.cell.config import check_batch, parse_config
     from lightning_module.data.images import load
 
-    configs = dict.fromkeys(parse_config(cell.config).data for cell in cells)
-    for remark in dict.fromkeys(load(data).remark for data in configs):
+    configs = [parse_config(cell.config) for cell in cells]
+    for remark in dict.fromkeys(load(config.data).remark for config in configs):
         if remark:
             log.warning(remark)
+    for data, batch in dict.fromkeys((config.data, config.recipe.batch_size) for config in configs):
+        check_batch(batch, load(data).train_images, data.name)

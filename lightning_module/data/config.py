@@ -97,6 +97,11 @@ class DataConfig:
         return 100 if self.name == "cifar100" else 10
 
     @property
+    def train_images(self) -> int:
+        """Number of images to train on in the official files."""
+        return 1442 if self.name == "digits" else 45_000 if self.train == "45k" else 50_000
+
+    @property
     def image_size(self) -> int:
         """Height and width in pixels."""
         return 8 if self.name == "digits" else 32
@@ -149,6 +154,10 @@ class ImageNetConfig:
             )
         if len(set(self.final_tests)) < len(self.final_tests):
             raise ConfigError(f"data.final_tests={list(self.final_tests)} names one twice")
+
+    @property
+    def train_images(self) -> None:
+        """Number of images to train on: not known before the folders are read."""
 
     @property
     def image_size(self) -> int:
