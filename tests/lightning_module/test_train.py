@@ -106,6 +106,16 @@ def test_threads_are_the_cores_that_a_process_was_given(monkeypatch):
     assert threads == {1}
 
 
+@pytest.mark.parametrize("told", ["abc", "0", "²", "-1", ""])
+def test_what_is_no_number_of_threads_says_nothing(monkeypatch, told):
+    texts = ("model.depth=110", "data=cifar10", "recipe=he2015_cifar", "trainer=cpu")
+    cell = make_cell(compose(texts), texts)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    free = cpu_threads(parse_config(cell.config), cell.multiply_adds)
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert cpu_threads(parse_config(cell.config), cell.multiply_adds) == free
+
+
 class AfterCalls(Interruption):
     """Asks to stop after so many looks."""
 
