@@ -138,7 +138,7 @@ DAMAGES: dict[str, Damage] = {
     "cannot be read as a checkpoint": lambda record, _: (record.folder / FILE).read_bytes()[:-100],
     "cannot be read as a checkpoint .": lambda *_: b"",
     "does not say which cell it is of": of_an_older_program,
-    r"does not fit the network: classifier.weight is float32 \[10, 8\] in it and float32 \[10, 16\] here": another_shape,
+    r"classifier.weight is float32 \[10, 8\] in it and float32 \[10, 16\] here": another_shape,
     "does not fit the network: momentum 0": another_momentum,
     "is of step 57 of 50": beyond_the_last_step,
 }
