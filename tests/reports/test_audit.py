@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -147,7 +148,7 @@ def test_a_file_with_another_configuration_is_made_again_from_the_record(
 ) -> None:
     """Its history is that of the record, so only the configuration tells."""
     path = runs / make_cell(1).identity / record.FILE
-    _, *rest = path.read_text().splitlines(keepends=True)
+    _, *rest = re.sub(r', "crc": \d+', "", path.read_text()).splitlines(keepends=True)
     other = make_cell(1, 32)
     path.write_text("".join([json.dumps({"event": "cell", "schema": 1, **other.to_json()}) + "\n", *rest]))
     path.parent.rename(runs / other.identity)
