@@ -119,9 +119,9 @@ def why(cells: Sequence[str], runs: Path | None) -> str:
         )
     folder = runs or Path("runs")
     records = record.read_all(folder)
+    named = [_cell(text, records) for text in cells]
     for damage in (one.damage for one in records.values() if one.damage):
         print(damage, file=sys.stderr)
-    named = [_cell(text, records) for text in cells]
     if len(named) == 2:
         return show.difference_text(*named)
     identity, config = named[0]

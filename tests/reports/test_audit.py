@@ -135,7 +135,7 @@ def test_what_is_damaged_or_still_running_does_not_count_as_agreeing(
         assert audit.main(["lab/p", "--runs", str(runs)]) == 1
         out = capsys.readouterr().out
         assert "is damaged in line 3" in line(out, "damaged")
-        assert f"mend: repair the record, or move {path.parent} away and run the cell again" in out
+        assert f"mend: restore the record, or move {path.parent} away and run the cell again" in out
         assert "5 of 7 records agree with wandb:lab/p, 1 findings, 1 still running and not compared" in out
         assert sync.main(["lab/p", "--runs", str(runs)]) == 1
         out = capsys.readouterr().out
