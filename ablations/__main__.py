@@ -133,9 +133,9 @@ def why(cells: Sequence[str], runs: Path | None) -> str:
         )
     where = runs or RUNS
     records = record.read_all(where)
+    named = [_cell(text, records) for text in cells]
     for damage in (one.damage for one in records.values() if one.damage):
         print(damage, file=sys.stderr)
-    named = [_cell(text, records) for text in cells]
     if len(named) == 2:
         return show.difference_text(*named)
     identity, config = named[0]

@@ -132,9 +132,10 @@ def every(options: argparse.Namespace) -> int:
 
 def say_damage(frames: Frames, runs: Path) -> None:
     """Name on stderr what cannot be read; its cells are in the report, without a number."""
-    damaged = frames.runs[frames.runs["state"] == "damaged"]
-    for name, reason in zip(damaged["name"], damaged["reason"], strict=True):
-        print(f"{name} in {runs}: {reason}", file=sys.stderr)
+    for run in frames.runs[frames.runs["state"] == "damaged"].to_dict("records"):
+        # The reason of a record names its file from the runs folder on.
+        place = f"{runs}/" if run["reason"].startswith(run["identity"]) else f"{run['name']}: "
+        print(place + run["reason"], file=sys.stderr)
 
 
 def write_or_check(target: Path, contents: dict[str, str], check: bool) -> int:

@@ -154,7 +154,7 @@ def mend(finding: Finding, where: str, runs: Path) -> str:
     if finding.kind == "added":
         return f"delete the key from the configuration of {path} on W&B"
     if finding.kind == "damaged":
-        return f"repair the record, or move {runs / finding.identity} away and run the cell again"
+        return f"restore the record, or move {runs / finding.identity} away and run the cell again"
     return f"copy its run folder to {runs / finding.identity}, or report from W&B: --source wandb:{where}"
 
 

@@ -10,6 +10,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("model.depth=8", "recipe.steps=30", "recipe.drops=[20]", "logger=none", "trainer.progress=false")
 
+ISSUE = (
+    *("data=digits", "recipe=quick", "recipe.steps=50", "recipe.drops=[25,40]", "recipe.batch_size=32"),
+    *("model.depth=8", "model.width=4", "trainer.checkpoint_every=7", "trainer.steps_per_call=7"),
+    *("trainer.threads=1", "logger=none"),
+)
+"""A cell of two epochs, of 46 and 4 steps, that is the same on any number of cores."""
+
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,12 @@ import time
 from pathlib import Path
 
 import pytest
-from small import ROOT, SMALL
+from small import ISSUE, ROOT, SMALL
+
+from ablations.sweep.compose import compose, make_cell
+from lightning_module import train
+from lightning_module.cell import record
+from lightning_module.training.interruption import Interruption
 
 BAD = {
     "model.depth=57": r"model.depth=57 is not 6n\+2 .* 56 and 62",
@@ -113,15 +119,91 @@ def test_a_failed_cell_ends_with_exit_code_1_and_is_tried_again(door, tmp_path):
     folder = next(path.parent for path in tmp_path.glob("runs/*/record.jsonl"))
     lines = (folder / "record.jsonl").read_bytes().splitlines(keepends=True)
     (folder / "record.jsonl").write_bytes(b"".join(lines[:3]))
-    (folder / "last.ckpt").write_bytes(b"not a checkpoint")
+    (folder / "last.ckpt").chmod(0)
     second = door(*SMALL)
     assert first.returncode == 0
     assert second.returncode == 1
-    assert "cannot be read as a checkpoint" in second.stdout
+    assert re.search("Permission denied.*last.ckpt", second.stdout)
     (folder / "last.ckpt").unlink()
     third = door(*SMALL)
     assert third.returncode == 0
     assert "retry" in third.stdout
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The runs folder of ISSUE, whole, and of its seed 1, interrupted in mid-run."""
+    runs = tmp_path_factory.mktemp("undisturbed")
+    for seed in (0, 1):
+        texts = (*ISSUE, f"seed={seed}", f"runs={runs}")
+        train.run(make_cell(compose(texts), texts), Stop() if seed else Interruption())
+    return runs
+
+
+class Stop(Interruption):
+    """Asked to stop from the start."""
+
+    def __bool__(self):
+        return True
+
+
+def put_the_checkpoint_of_seed_1(folder, other):
+    shutil.copy(other / "last.ckpt", folder / "last.ckpt")
+    keep_lines(folder, 2)
+
+
+def keep_lines(folder, count):
+    rows = (folder / "record.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "record.jsonl").write_bytes(b"".join(rows[:count]))
+
+
+def flip_a_bit_of_the_checkpoint(folder, _):
+    keep_lines(folder, 3)
+    data = bytearray((folder / "last.ckpt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "last.ckpt").write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "damage", "said"),
+    [
+        ((), put_the_checkpoint_of_seed_1, "is of cell "),
+        ((), flip_a_bit_of_the_checkpoint, "is damaged"),
+        (("-m", "hydra.launcher.jobs=2"), lambda folder, _: keep_lines(folder, 3), "does not fit the record"),
+    ],
+)
+def test_what_lies_in_place_of_a_checkpoint_never_becomes_a_result(
+    door, tmp_path, undisturbed, jobs, damage, said
+):
+    shutil.copytree(undisturbed, tmp_path / "runs")
+    found = [record.read(path.parent) for path in (tmp_path / "runs").glob("*/record.jsonl")]
+    folders = {one.cell["config"]["seed"]: one.folder for one in found}
+    truth = record.read(folders[0]).epochs
+    damage(folders[0], folders[1])
+    done = door(*jobs, *ISSUE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    errors = [[epoch["test/error"] for epoch in epochs] for epochs in (record.read(folders[0]).epochs, truth)]
+    assert errors[0] == errors[1]
+    assert f"{truth[-1]['test/error']:.2f} %" in done.stdout
+    (line,) = [line for line in (done.stdout + done.stderr).splitlines() if "set-aside-1.ckpt" in line]
+    assert f"{folders[0] / 'last.ckpt'} {said}" in line
+    assert (folders[0] / "set-aside-1.ckpt").exists()
+
+
+def test_of_five_that_are_started_together_one_trains(tmp_path):
+    command = [sys.executable, str(ROOT / "run.py"), *ISSUE, "trainer.progress=false"]
+    every = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(5)
+    ]
+    said = [process.communicate(timeout=400) for process in every]
+    assert [process.returncode for process in every] == [0] * 5, said
+    (path,) = tmp_path.glob("runs/*/record.jsonl")
+    found = record.read(path.parent)
+    assert (found.state, len(found.attempts)) == ("finished", 1)
+    for out, _ in said:
+        result = f"finished  {found.last['test/error']:.2f} %"
+        assert result in out or re.search(r"(?s)another process.*seed 0 +running ", out), out
 
 
 @pytest.mark.parametrize(("devices", "steps"), [(1, 1000), (2, 300)])
@@ -156,7 +238,7 @@ def test_what_is_damaged_for_one_command_is_damaged_for_all(door, tmp_path, dama
     """Although its last line says that it finished."""
 
     def module(*arguments):
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", *arguments],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -164,12 +246,16 @@ def test_what_is_damaged_for_one_command_is_damaged_for_all(door, tmp_path, dama
             text=True,
             timeout=60,
             check=False,
-        ).stdout
+        )
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
 
     assert door(*SMALL).returncode == 0
     (path,) = tmp_path.glob("runs/*/record.jsonl")
     damage(path)
     whole = path.read_bytes()
+    for command in (("ablations", "plan", *SMALL), ("ablations", "why", path.parent.name), ("reports",)):
+        assert said in module(*command)
     again = door(*SMALL)
     assert again.returncode == 1
     assert re.search(r"0 finished before, 0 to train\n.*" + said, again.stdout)

@@ -70,7 +70,7 @@ def damaged(path: Path, number: int, wrong: str) -> RecordError:
     """What to raise for a line that is damaged; wrong: the end of a sentence."""
     return RecordError(
         f"{path} is damaged in line {number} ({wrong}); nothing was changed: "
-        "repair the line or move the folder away"
+        "restore the file, or move the folder away and run the cell again"
     )
 
 

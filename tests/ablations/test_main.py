@@ -26,7 +26,8 @@ def finish(runs: Path, overrides: tuple[str, ...] = OVERRIDES, status: str | Non
     with Lock(folder):
         writer = record.Writer(folder, cell)
         writer.start(0, {"hardware": "1 x Example GPU", "devices": 1})
-        writer.epoch(1, 200, {"seconds": 100.0, "test/error": 9.0})
+        for epoch in (1, 2) if status else (1,):
+            writer.epoch(epoch, 200 * epoch, {"seconds": 100.0, "test/error": 9.0})
         if status:
             writer.finish(status, 400)  # type: ignore[arg-type]
         writer.close()

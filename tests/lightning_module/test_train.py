@@ -337,8 +337,8 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
     with open(record.folder / checkpoint.FILE, "wb") as file:
         torch.save({"step": Payload()}, file, pickle_module=pickle)
     again = train(tmp_path, "recipe.steps=12")
-    assert again.state == "failed"
-    assert "cannot be read as a checkpoint" in again.status["error"]
+    assert (again.state, again.attempts[-1]["step"]) == ("finished", 0)
+    assert "cannot be read as a checkpoint" in again.events[0]["reason"]
     assert not marker.exists()
 
 

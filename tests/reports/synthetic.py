@@ -73,11 +73,11 @@ def _train(runs: Path, cell: Cell, error: float | None, state: str, epochs: int,
     final = final_error(depth, config["model"]["shortcut"], seed) if error is None else error
     writer = record.Writer(runs / cell.identity, _prepared(runs, cell))
     writer.start(0, PROVENANCE)
-    done = epochs if state == "finished" else epochs // 2
+    done, steps = epochs if state == "finished" else epochs // 2, config["recipe"]["steps"]
     noise = random.Random(cell.identity)
     for epoch in range(1, done + 1):
-        step = round(400 * epoch / epochs)
-        drop = (step > 240) + (step > 340)
+        step = round(steps * epoch / epochs)
+        drop = (step > 0.6 * steps) + (step > 0.85 * steps)
         base = 70 * math.exp(-4.5 * epoch / epochs) + (3.2, 0.5, 0.0)[drop]
         last = epoch == epochs
         test = final + (0 if last else base + noise.gauss(0, (0.9, 0.15, 0.05)[drop]) * (1 + base / 20))
@@ -96,9 +96,9 @@ def _train(runs: Path, cell: Cell, error: float | None, state: str, epochs: int,
         )
     responses = [[f"layer {i}", 1.2 / math.sqrt(i) * (0.6 if depth > 50 else 1)] for i in range(1, depth)]
     if state == "finished":
-        writer.event("layer_responses", step=400, responses=responses)
+        writer.event("layer_responses", step=steps, responses=responses)
     if state in ("finished", "diverged", "failed"):
-        writer.finish(state, 400, **status)  # type: ignore[arg-type]
+        writer.finish(state, step, **status)  # type: ignore[arg-type]
     writer.close()
 
 

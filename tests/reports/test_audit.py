@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_what_is_damaged_or_still_running_does_not_count_as_agreeing(
         assert audit.main(["lab/p", "--runs", str(runs)]) == 1
         out = capsys.readouterr().out
         assert "is damaged in line 3" in line(out, "damaged")
-        assert f"mend: repair the record, or move {path.parent} away and run the cell again" in out
+        assert f"mend: restore the record, or move {path.parent} away and run the cell again" in out
         assert "5 of 7 records agree with wandb:lab/p, 1 findings, 1 still running and not compared" in out
         assert sync.main(["lab/p", "--runs", str(runs)]) == 1
         out = capsys.readouterr().out
@@ -147,7 +148,7 @@ def test_a_file_with_another_configuration_is_made_again_from_the_record(
 ) -> None:
     """Its history is that of the record, so only the configuration tells."""
     path = runs / make_cell(1).identity / record.FILE
-    _, *rest = path.read_text().splitlines(keepends=True)
+    _, *rest = re.sub(r', "crc": \d+', "", path.read_text()).splitlines(keepends=True)
     other = make_cell(1, 32)
     path.write_text("".join([json.dumps({"event": "cell", "schema": 1, **other.to_json()}) + "\n", *rest]))
     path.parent.rename(runs / other.identity)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lightning_module.cell.record import Record
+from lightning_module.cell.record import FILE, Record
+from slurm import store
+from slurm.__main__ import main
 from slurm.cluster import Job, merge, parse_partitions, parse_sacct, parse_squeue, unresolvable
 from slurm.resources import Limits
 from slurm.status import job_state
@@ -88,3 +93,28 @@ def test_partitions() -> None:
 
 def test_a_host_without_an_address_is_found() -> None:
     assert unresolvable(["localhost", "no-such-host.invalid"]) == ["no-such-host.invalid"]
+
+
+def test_a_damaged_record_is_named_by_status_and_by_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the other cells are still shown."""
+    for name in ("squeue", "sacct"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    runs = tmp_path / "runs"
+    cells = tuple({"identity": name, "name": f"cell {name}"} for name in ("0" * 12, "1" * 12))
+    array = store.Array("sweep.0", "sweep", "sweep", 0.0, "", cells, {})
+    (runs / store.FOLDER / "sweep.0").mkdir(parents=True)
+    (runs / store.FOLDER / "sweep.0" / "array.json").write_text(json.dumps(asdict(array)))
+    path = runs / ("0" * 12) / FILE
+    path.parent.mkdir()
+    path.write_text('{"event": "epoch", "seconds": NaN}\n')
+    damage = f"{path} is damaged in line 1 (a record starts with its cell)"
+    main(["status", "--runs", str(runs)])
+    shown = capsys.readouterr().out
+    assert damage in shown
+    assert "cell 111111111111  planned" in shown
+    main(["logs", "0" * 12, "--runs", str(runs)])
+    assert damage in capsys.readouterr().err

@@ -21,9 +21,16 @@ from lightning_module.support.disk import Busy, Lock
 from lightning_module.support.errors import ConfigError
 
 
+def make_cell(*overrides):
+    """A cell of three epochs of ten steps."""
+    return Cell(
+        compose(["recipe.steps=30", "recipe.drops=[20]", *overrides]), (), "ResNet-20", 269722, 2535040
+    )
+
+
 @pytest.fixture
 def cell():
-    return Cell(compose([]), (), "ResNet-20 seed 0", 269722, 2535040)
+    return make_cell()
 
 
 @pytest.fixture
@@ -192,9 +199,9 @@ def test_a_full_disk_leaves_whole_lines_and_an_error(folder, cell):
 
 
 def test_the_record_of_another_cell_is_damaged_and_refused(folder):
-    other = Cell(compose(["seed=1"]), (), "ResNet-20 seed 1", 269722, 2535040)
+    other = make_cell("seed=1")
     with Lock(folder):
-        Writer(folder, Cell(compose([]), (), "ResNet-20 seed 0", 269722, 2535040)).finish("finished", 30)
+        Writer(folder, make_cell()).finish("finished", 30)
     foreign = folder.rename(folder.with_name(other.identity))
     found = read(foreign)
     assert found.state == "damaged"
@@ -204,10 +211,12 @@ def test_the_record_of_another_cell_is_damaged_and_refused(folder):
 
 
 def test_states_of_many_records_are_those_of_each_and_results_are_read_once(folder, cell, monkeypatch):
-    runs, others = folder.parent, [Cell(compose([f"seed={n}"]), (), "", 1, 1) for n in (1, 2, 3)]
+    runs, others = folder.parent, [make_cell(f"seed={n}") for n in (1, 2, 3)]
     for other, status in zip(others, ("finished", "diverged", "failed"), strict=True):
         with Lock(runs / other.identity):
-            Writer(runs / other.identity, other).finish(status, 30)
+            writer = Writer(runs / other.identity, other)
+            writer.epoch(1, 30, {"seconds": 1.0})
+            writer.finish(status, 30)
     names = [cell.identity, *(other.identity for other in others), "0123456789ab"]
     expected = {name: read(runs / name).state for name in names}
     assert list(expected.values()) == ["killed", "finished", "diverged", "failed", "planned"]

@@ -44,6 +44,7 @@ def train(runs: Path, cell: Cell, job: str, url: str, monkeypatch: pytest.Monkey
     writer = record.Writer(runs / cell.identity, cell)
     told = reporter.Reporter(cell, config, runs / cell.identity, writer)
     told.start("cuda", {})
+    told.call(400)
     told.epoch(1, 400, {"train/loss": 0.5, "train/error": 3.0, "test/error": 9.0, "seconds": 60.0})
     told.end("finished")
     writer.close()

@@ -61,8 +61,8 @@ def test_cache_changes_nothing_and_sees_every_change(tmp_path: Path) -> None:
     assert (tmp_path / records.CACHE).exists()
     same(cold, load(tmp_path))
     cell = make_cell(20, "A", 0)
-    path = tmp_path / cell.identity / record.FILE
-    path.write_text(path.read_text().replace('"finished"', '"diverged"'))
+    (tmp_path / cell.identity / record.FILE).unlink()
+    train(tmp_path, cell, state="diverged")
     changed = load(tmp_path).runs.set_index("identity")
     assert changed.loc[cell.identity, "state"] == "diverged"
     assert (changed["state"] == "finished").sum() == 3
