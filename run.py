@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +18,7 @@ signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to `main`, which says them in one sentence
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -24,9 +28,10 @@ from omegaconf.errors import OmegaConfBaseException
 from ablations.sweep.accepted import check_options
 from ablations.sweep.compose import check_choices, check_launcher, register_studies
 from ablations.sweep.hydra_side import typed_sweep
-from ablations.sweep.keys import CONF
+from ablations.sweep.keys import CONF, default_choices, keys
 from ablations.sweep.overrides import parse_overrides
-from lightning_module.support.errors import ConfigError, tell
+from lightning_module.support.check import one_of
+from lightning_module.support.errors import ConfigError, nearest, tell
 
 
 @contextmanager
@@ -49,10 +54,56 @@ def door(_: DictConfig) -> None:
         run_sweep(typed_sweep(tuple(HydraConfig.get().overrides.task)))
 
 
-def check(arguments: Sequence[str]) -> None:
+MULTIRUN = ("-m", "--multirun")
+WITH_VALUE = (
+    *("-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name"),
+    *("-cd", "--config-dir", "--experimental-rerun"),
+)
+
+
+def in_order(arguments: Sequence[str]) -> list[str]:
+    """-m, the overrides and the other options, wherever they stood; hydra.mode=MULTIRUN is -m.
+
+    argparse, by which Hydra reads them, takes overrides in one place only.
+    """
+    overrides: list[str] = []
+    options: list[str] = []
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        is_value = before in WITH_VALUE or (before in ("-i", "--info") and "=" not in word)
+        (options if word.startswith("-") or is_value else overrides).append(word)
+    modes = [word.removeprefix("hydra.mode=") for word in overrides if word.startswith("hydra.mode=")]
+    for mode in modes:
+        one_of("hydra.mode", mode, ("RUN", "MULTIRUN"))
+    several = "MULTIRUN" in modes or any(word in MULTIRUN for word in options)
+    if several and ("RUN" in modes or {"-r", "--run"} & set(options)):
+        raise ConfigError("-m trains several cells, --run and hydra.mode=RUN one; leave out one of them")
+    rest = [word for word in options if word not in MULTIRUN]
+    typed = [word for word in overrides if not word.startswith("hydra.mode=")]
+    if not options:
+        several |= any(word.startswith(("ablation=", "hydra/launcher=", "hydra.launcher.")) for word in typed)
+    if several and any(word.partition("=")[0] in ("-c", "--cfg") for word in rest):
+        raise ConfigError(
+            "--cfg shows one cell and takes no -m; "
+            f"the cells of a grid are shown by: python -m ablations plan {shlex.join(typed)}"
+        )
+    return ["-m"] * several + typed + rest
+
+
+def check_shown(options: argparse.Namespace) -> None:
+    """ConfigError for a shell or a section that does not exist: Hydra's own is a traceback, or has exit code 1."""
+    shells = r"(install|uninstall)=(bash|fish|zsh)"
+    asked = " ".join(options.overrides)
+    if options.shell_completion and "COMP_LINE" not in os.environ and not re.fullmatch(shells, asked):
+        raise ConfigError(
+            "--shell-completion needs install=SHELL or uninstall=SHELL; SHELL is bash, fish or zsh"
+        )
+    sections = default_choices()
+    if options.cfg == "job" and options.package and options.package not in {"_global_", *sections, *keys()}:
+        raise ConfigError(f"--package={options.package} is not known; {nearest(options.package, sections)}")
+
+
+def check(overrides: Sequence[str], multirun: bool) -> None:
     """Names and values of every cell, before Hydra sees them: its own errors are longer and come one by one."""
-    multirun = any(text in ("-m", "--multirun") for text in arguments)
-    overrides = [text for text in arguments if not text.startswith("-")]
     for override in parse_overrides(overrides):
         if override.is_sweep_override() and not multirun:
             raise ConfigError(f"{override.input_line} lists several values; add -m to train them all")
@@ -65,15 +116,13 @@ def check(arguments: Sequence[str]) -> None:
 def main() -> None:
     """Check the command line, then let Hydra run it."""
     register_studies()
-    arguments = sys.argv[1:]
-    several = any(text.startswith(("ablation=", "hydra/launcher=", "hydra.launcher.")) for text in arguments)
-    flags = {text for text in arguments if text.startswith("-")}
-    if several and not flags:
-        sys.argv.insert(1, "-m")
     with one_sentence():
+        sys.argv[1:] = in_order(sys.argv[1:])
         check_options(sys.argv[1:])
-        if flags <= {"-m", "--multirun"}:  # others, such as --cfg, only show something
-            check(sys.argv[1:])
+        options = get_args_parser().parse_args()
+        check_shown(options)
+        if not options.shell_completion:
+            check(options.overrides, options.multirun)
         door()
 
 

@@ -107,17 +107,21 @@ def plan(options: argparse.Namespace) -> str:
 
 
 def _sweep(wanted: Sequence[str], runs: Path | None) -> Sweep:
-    several = [text for text in wanted if "=" not in text]
+    several = [text for text in wanted if not _is_override(text)]
     if len(several) > 1:
         raise ConfigError(
             f"plan takes one study, but {' and '.join(several)} were named; ask for one after the other"
         )
-    overrides = [text if "=" in text else f"ablation={text}" for text in wanted]
+    overrides = [text if _is_override(text) else f"ablation={text}" for text in wanted]
     asked = [*overrides, *([typed("runs", str(runs))] if runs else [])]
     made = asked_for(asked, shlex.split(command("run", "-m", *asked)))
     if made.runs.exists() and not made.runs.is_dir():
         raise ConfigError(f"runs={made.runs} is a file, not a folder; choose another with runs=FOLDER")
     return made
+
+
+def _is_override(text: str) -> bool:
+    return "=" in text or text.startswith(("~", "+"))
 
 
 def why(cells: Sequence[str], runs: Path | None) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import command_server
 import pytest
+import rows_of_overrides
 from small import ROOT
 
 from lightning_module.support.disk import cache_folder
@@ -38,6 +39,7 @@ ROWS: list[Row] = [
     # Other commands
     ("reports nothing", 2, ["nothing is neither a sweep in runs nor a study"], []),
     ("slurm status", 2, ["--runs runs is not a folder"], []),
+    *rows_of_overrides.ROWS,
 ]
 
 TINY = "model.depth=8 model.width=4 recipe.steps=4 recipe.drops=[2] logger=none trainer=cpu trainer.progress=false"
@@ -151,8 +153,8 @@ def words_of(line: str, here: Path) -> tuple[list[str], dict[str, str]]:
     script = 'printf "%s\\0" ' + line
     environment = {"PATH": os.environ["PATH"], "HOME": str(here)}
     bash = ["bash", "--norc", "-c", script]
-    said = subprocess.run(bash, cwd=here, env=environment, capture_output=True, text=True, check=True).stdout
-    words = said.split("\0")[:-1]
+    said = subprocess.run(bash, cwd=here, env=environment, capture_output=True, check=True).stdout
+    words = os.fsdecode(said).split("\0")[:-1]
     first = next(index for index, word in enumerate(words) if "=" not in word)
     typed = dict(word.split("=", 1) for word in words[:first])
     return words[first:], {"HOME": str(here), "XDG_CACHE_HOME": str(cache_folder().parent), **typed}
@@ -199,6 +201,11 @@ def test_what_is_typed_and_what_is_said(typed, line, code, said, unsaid):
     if code == 2:
         assert done.stderr.startswith("usage: ") or len(done.stderr.splitlines()) == 1, done.stderr
         assert not list(done.here.iterdir()), "nothing may have been started"
+        if written := re.search(
+            "(?:cannot be read|keys are fixed|blank before).*; write (.+=.+)$", done.stderr
+        ):
+            pasted = typed(f"ablations plan {written[1]}")
+            assert not re.search("cannot be read|is fixed|has a blank", pasted.stderr), pasted.stderr
 
 
 def pasted(line: str) -> str:

@@ -45,7 +45,7 @@ def check_options(arguments: Sequence[str]) -> None:
         if value and not given.cfg:
             raise ConfigError(f"{option} has no effect without --cfg, such as --cfg job {option}")
     asked = [f"--{name.replace('_', '-')}" for name in COMMANDS if getattr(given, name)]
-    if len(asked) > 1 and asked != ["--multirun", "--cfg"]:
+    if len(asked) > 1:
         raise ConfigError(f"{' and '.join(asked)} cannot be asked for at once; leave out one of them")
     if not (given.cfg or given.info or given.help or given.hydra_help or given.shell_completion):
         _check_hydra_keys(given.overrides)

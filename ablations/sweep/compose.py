@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import re
+import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args, get_origin
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -23,11 +26,12 @@ from ablations.sweep import studies
 from ablations.sweep.keys import CONF, default_choices, groups, having, keys, meant
 from ablations.sweep.overrides import parse, parse_overrides, plain_value, typed, values_of
 from lightning_module.cell import price
-from lightning_module.cell.config import parse_config
+from lightning_module.cell.config import Config, parse_config
 from lightning_module.cell.identity import Cell
 from lightning_module.networks.config import NetworkConfig
+from lightning_module.support.check import field_types
 from lightning_module.support.disk import DiskCache
-from lightning_module.support.errors import ConfigError, nearest, spelled
+from lightning_module.support.errors import ConfigError, closest, nearest, spelled
 
 CACHE = DiskCache("composed", CONF.rglob("*.yaml"))
 """Hydra takes a tenth of a second for each choice of groups."""
@@ -49,9 +53,13 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     config = _copy(tree)
     for text in values:
         _set(config, text, choices)
-    if interpolated or any("${" in text for text in values):
+    if interpolated or any(map(_interpolates, values)):
         return _resolved(config, values)
     return config
+
+
+def _interpolates(text: str) -> bool:
+    return "$" in text and "${" in str(plain_value(text))
 
 
 def check_choices(overrides: Sequence[str]) -> None:
@@ -85,9 +93,9 @@ def check_launcher(overrides: Sequence[str]) -> None:
     for key in parsed:
         name = key.removeprefix("hydra.launcher.")
         if name != key and name.split(".")[0] not in known:
-            raise ConfigError(
-                f"{key} is not a parameter of hydra/launcher={launcher}; {nearest(name, known)}"
-            )
+            others = [other for other, file in files.items() if name in file]
+            fits = f"it is one of hydra/launcher={' and '.join(others)}" if others else nearest(name, known)
+            raise ConfigError(f"{key} is not a parameter of hydra/launcher={launcher}; {fits}")
 
 
 def register_studies() -> None:
@@ -126,7 +134,11 @@ def _set(config: dict[str, Any], text: str, choices: Mapping[str, str]) -> None:
         branch, node, path = node, node[part], f"{path}{part}."
     if isinstance(node, dict):
         raise ConfigError(f"{text} would replace a whole section; set {key}.KEY")
-    branch[part] = plain_value(text)
+    value = plain_value(text)
+    if isinstance(value, str) and re.match(r"~(/|$)", value):
+        home = shlex.quote(typed(key, os.path.expanduser(value)))
+        raise ConfigError(f"{text} names a folder ~ here, as it is quoted; write {home} for your home")
+    branch[part] = value
 
 
 def _not_there(text: str, key: str, beside: Sequence[str], choices: Mapping[str, str]) -> str:
@@ -138,31 +150,42 @@ def _not_there(text: str, key: str, beside: Sequence[str], choices: Mapping[str,
             f"{text} does not fit {choice}, which has no {name}; {group} with it are {', '.join(having(key))}"
         )
     found = meant(key)
-    return f"{key} is not a key; allowed are {', '.join(beside)}" + (
-        f"; did you mean {found}?" if found else ""
-    )
+    likely = f"; did you mean {found}{_likely_value(found, text.partition('=')[2])}?" if found else ""
+    return f"{key} is not a key; allowed are {', '.join(beside)}{likely}"
+
+
+def _likely_value(key: str, value: str) -> str:
+    """What was probably meant by the value too, where the key has a list of them: "=A"; else nothing."""
+    section, _, name = key.partition(".")
+    kind = field_types(Config).get(section) if name else None
+    hint = field_types(kind).get(name) if isinstance(kind, type) else None
+    found = closest(value, groups().get(key, get_args(hint) if get_origin(hint) is Literal else []))
+    return f"={found}" if found else ""
 
 
 def _resolved(config: dict[str, Any], values: Sequence[str]) -> dict[str, Any]:
     """The configuration with `${…}` taken from itself, the environment and whatever else OmegaConf knows."""
-    tree = OmegaConf.create(config)
+    tree, typed_here = OmegaConf.create(config), ""
     try:
-        for text in values:
-            OmegaConf.select(tree, str(parse(text).key_or_group))
-        text = ""
+        for text in filter(_interpolates, values):
+            key = str(parse(text).key_or_group)
+            typed_here = f"{key}={spelled(plain_value(text))}"
+            OmegaConf.select(tree, key)
+        typed_here = ""
         return cast(dict[str, Any], OmegaConf.to_container(tree, resolve=True))
     except OmegaConfBaseException as error:
-        said = (error.msg or str(error)).splitlines()[0].partition("raised while resolving interpolation: ")
-        raise ConfigError(
-            f"{text or error.full_key} cannot be resolved: {(said[2] or said[0]).strip(chr(34))}"
-        ) from error
+        said = str(error).splitlines()[0].rpartition("while resolving interpolation: ")[2].strip('"')
+        missing = re.search(r"key '([\w.]+)'", said)
+        found = meant(missing[1]) if missing else None
+        near = f"; did you mean {found}?" if found else ""
+        raise ConfigError(f"{typed_here or error.full_key} cannot be resolved: {said}{near}") from error
 
 
 def resolved_overrides(overrides: Sequence[str], config: Mapping[str, Any]) -> tuple[str, ...]:
     """The overrides with what `${…}` stands for in this configuration, so that they say the same anywhere."""
     return tuple(
         typed(key, functools.reduce(lambda node, part: node[part], key.split("."), config))
-        if "${" in text and (key := str(parse(text).key_or_group)) not in groups()
+        if (key := str(parse(text).key_or_group)) not in groups() and _interpolates(text)
         else text
         for text in overrides
     )

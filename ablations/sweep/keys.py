@@ -88,10 +88,10 @@ def _file(name: str) -> dict[str, Any]:
 
 @functools.cache
 def keys() -> dict[str, Any]:
-    """Every key that some choice of groups has, dotted -> a value of it; the launchers' last."""
+    """Every key that some choice of groups has, dotted -> a value, the usual one if it has one; the launchers' last."""
     known = {key: value for key, value in keys_of("config").items() if key != "hydra"}
     for group in (*default_choices(), "hydra/launcher"):
-        for choice in _files(group):
+        for choice in (*_files(group), default_choices().get(group, "local")):
             pairs = keys_of(f"{group}/{choice}").items()
             known |= {f"{group.replace('/', '.')}.{key}": value for key, value in pairs if key != "_target_"}
     return known

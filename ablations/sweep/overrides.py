@@ -35,16 +35,24 @@ def parse(text: str) -> Override:
     override = _read(text)
     if isinstance(override, str):
         raise ConfigError(_mistake(text, override))
-    key, value = override.key_or_group, text.partition("=")[2]
-    known = key in groups() or key in keys()
-    if not key:
+    if not override.key_or_group:
         raise ConfigError(f"{text} names no key; an override is written key=value")
-    if override.package is not None or not text.startswith(key):
-        does = "moves" if override.package is not None else "adds or deletes"
-        written = shlex.quote(f"{key}={value}") if value else f"{key}=VALUE"
-        instead = f"; write {written}" if known else _perhaps(key)
-        raise ConfigError(f"{text} {does} a key, but the keys are fixed{instead}")
+    if override.package is not None or not text.startswith(override.key_or_group):
+        raise ConfigError(
+            _no_change(text, override.key_or_group, "moves" if override.package else "adds or deletes")
+        )
     return override
+
+
+def _no_change(text: str, key: str, does: str) -> str:
+    value = text.partition("=")[2]
+    written = shlex.quote(f"{key}={value}") if value else f"{key}=VALUE"
+    instead = f"; write {written}" if _is_known(key) else _perhaps(key) or "; write key=value"
+    return f"{text} {does} a key, but the keys are fixed{instead}"
+
+
+def _is_known(key: str) -> bool:
+    return key in groups() or key in keys() or key.startswith("hydra.")
 
 
 def _read(text: str) -> Override | str:
@@ -148,8 +156,12 @@ def _mistake(text: str, said: str) -> str:
         repaired = ".".join(re.findall(r"\w+", name))
         near = f"; did you mean {repaired}?" if repaired in keys() else _perhaps(repaired)
         return f"{text} cannot be read: {_at(text, min(at, len(key)))} stands in no key{near}"
+    if (bare := name.lstrip("~+")) != name:
+        return _no_change(text, bare, "adds or deletes")
     if name in groups():
         return f"{name}={value} is not known; {nearest(value, groups()[name])}"
+    if not _is_known(name):
+        return f"{name} is not a key{_perhaps(name) or '; an override is written key=value'}"
     problem, at = _trouble(value)
     where = f"{_at(text, len(key) + 1 + at)} {problem}" if at else _reason(said)
     return f"{text} cannot be read: {where}; {_instead(name, value)}"
@@ -216,7 +228,7 @@ def _instead(key: str, value: str) -> str:
     example = keys().get(key)
     if value.startswith("~"):
         return f"write {shlex.quote(typed(key, os.path.expanduser(value)))}"
-    if isinstance(example, int | float | list):
+    if isinstance(example, int | float | list) and "${" not in value:
         repaired = re.sub(r",\s*(?=$|[,\])}])", "", value)
         for candidate in (f"{key}={repaired}", f"{key}={repaired}]"):
             if not isinstance(_read(candidate), str):

@@ -53,7 +53,7 @@ def fit(value: Any, kind: Any, key: str) -> Any:
     """The value as a Literal, int, float, bool, str, tuple of these or one of them or None: 20.0 -> 20, -6 -> -6.0."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
-        text = str(value) if all(isinstance(choice, str) for choice in arguments) else value
+        text = spelled(value) if all(isinstance(choice, str) for choice in arguments) else value
         one_of(key, text, arguments)
         return text
     if origin in (types.UnionType, typing.Union):

@@ -28,6 +28,7 @@ ELSEWHERE: Mapping[str, str | None] = {
     **dict.fromkeys(("bfloat16", "bf16-mixed", "bf16-true"), "bf16"),
     **dict.fromkeys(("fp32", "float32", "float", "single", "full", "32-true"), "32"),
     **dict.fromkeys(("fp16", "float16", "half", "16-mixed", "16-true", "mps", "tpu", "xpu"), None),
+    **dict.fromkeys(("off", "no", "false", "null", "disable", "disabled"), "none"),
     **dict.fromkeys(("ilsvrc", "ilsvrc2012", "imagenet1k", "imagenet-1k"), "imagenet"),
     "mnist": "digits",
 }

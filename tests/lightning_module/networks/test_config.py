@@ -47,7 +47,7 @@ def test_configuration_needs_no_torch() -> None:
             ),
         ),
         ({"depth": "20"}, "model.depth=20 is not a whole number but a text"),
-        ({"depth": True}, "model.depth=True is not a whole number"),
+        ({"depth": True}, "model.depth=true is not a whole number"),
         ({"width": 0}, "model.width=0 is not allowed; the smallest valid value is 1"),
         (
             {"block": "botleneck"},
