@@ -21,8 +21,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ablations.sweep.compose import check_choices, check_launcher, parse_overrides, register_studies
+from ablations.sweep.accepted import check_options
+from ablations.sweep.compose import check_choices, check_launcher, register_studies
 from ablations.sweep.hydra_side import typed_sweep
+from ablations.sweep.keys import CONF
+from ablations.sweep.overrides import parse_overrides
 from lightning_module.support.errors import ConfigError, tell
 
 
@@ -37,7 +40,7 @@ def one_sentence() -> Iterator[None]:
         sys.exit(tell(error))
 
 
-@hydra.main(config_path="conf", config_name="config", version_base="1.3")
+@hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def door(_: DictConfig) -> None:
     """One cell: without -m there is no sweeper."""
     from ablations.sweep.here import run_sweep
@@ -63,11 +66,12 @@ def main() -> None:
     """Check the command line, then let Hydra run it."""
     register_studies()
     arguments = sys.argv[1:]
-    several = any(text.startswith(("ablation=", "hydra/launcher=")) for text in arguments)
+    several = any(text.startswith(("ablation=", "hydra/launcher=", "hydra.launcher.")) for text in arguments)
     flags = {text for text in arguments if text.startswith("-")}
     if several and not flags:
         sys.argv.insert(1, "-m")
     with one_sentence():
+        check_options(sys.argv[1:])
         if flags <= {"-m", "--multirun"}:  # others, such as --cfg, only show something
             check(sys.argv[1:])
         door()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,20 +13,23 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from ablations.sweep import estimate, show, studies
+from ablations.sweep.accepted import asked_for
 from ablations.sweep.check_study import checked
 from ablations.sweep.compose import compose, make_cell
+from ablations.sweep.overrides import typed
 from ablations.sweep.plan import Sweep, sweep
 from ablations.sweep.request import request
 from lightning_module.cell import record
 from lightning_module.cell.identity import difference
+from lightning_module.support.command_line import RUNS, Parser, command, folder
 from lightning_module.support.errors import ConfigError, nearest, tell
 from lightning_module.support.text import aligned
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0; 2 for bad input, said in one sentence on stderr."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         if options.command == "list":
             return list_studies(options.runs, options.on)
         print(plan(options) if options.command == "plan" else why(options.cells, options.runs))
@@ -37,10 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m ablations", description="Studies: what they ask, what they take."
-    )
+def _parser() -> Parser:
+    parser = Parser("python -m ablations", description="Studies: what they ask, what they take.")
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="every study: question, cells, done, cost")
     planning = commands.add_parser("plan", help="the cells of a study or a grid: cost, state, what would run")
@@ -55,24 +57,26 @@ def _parser() -> argparse.ArgumentParser:
     reason.add_argument(
         "cells", nargs="+", metavar="CELL", help='an identity, or overrides: "model.depth=56 seed=1"'
     )
-    for command in (listing, planning, reason):
-        command.add_argument("--runs", type=Path, default=None, metavar="FOLDER", help="default: runs")
-    for command in (listing, planning):
+    for each in (listing, planning, reason):
+        each.add_argument("--runs", type=folder, default=None, metavar="FOLDER", help="default: runs")
+    for each in (listing, planning):
         text = "device of the expected hours: auto, gpu, cpu, or a part of the name of one that was measured"
-        command.add_argument("--on", default="auto", metavar="DEVICE", help=text)
+        each.add_argument("--on", default="auto", metavar="DEVICE", help=text)
     return parser
 
 
 def list_studies(runs: Path | None, device: str) -> int:
     """Print every study; exit code 2 if one has a mistake, which does not hide the others."""
-    folder = runs or Path("runs")
-    speed = estimate.of_device(estimate.measured(folder), device)
+    where = runs or RUNS
+    speed = estimate.of_device(estimate.measured(where), device)
     lines = [("study", "cells", "done", f"{speed.kind.upper()} time", "question")]
     wrong = []
     for name in studies.names():
         try:
             study = checked(name)
-            planned = show.planned_cells(sweep(request([f"ablation={name}", f"runs={folder}"]), []), speed)
+            planned = show.planned_cells(
+                sweep(request([f"ablation={name}", typed("runs", str(where))]), []), speed
+            )
         except ConfigError as error:
             wrong.append(str(error))
             continue
@@ -81,7 +85,9 @@ def list_studies(runs: Path | None, device: str) -> int:
         lines.append((name, str(len(planned)), str(done), total, study.question))
     print("\n".join(aligned(lines, right={1, 2, 3})))
     print(f"\n{speed.kind.upper()} time: {speed.source}.")
-    print("One of them:  python -m ablations plan STUDY      Run it:  python run.py -m ablation=STUDY")
+    into = [] if where == RUNS else [typed("runs", str(where))]
+    print(f"One of them:  {command('plan', 'STUDY', runs=where)}")
+    print(f"Run it:       {command('run', '-m', 'ablation=STUDY', *into)}")
     for sentence in wrong:
         print(f"error: {sentence}", file=sys.stderr)
     return 2 if wrong else 0
@@ -101,11 +107,17 @@ def plan(options: argparse.Namespace) -> str:
 
 
 def _sweep(wanted: Sequence[str], runs: Path | None) -> Sweep:
-    overrides = [
-        text if "=" in text else f"ablation={text}" for text in wanted if text not in ("-m", "--multirun")
-    ]
-    asked = [*overrides, *([f"runs={runs}"] if runs else [])]
-    return sweep(request(asked), ["python", "run.py", "-m", *asked])
+    several = [text for text in wanted if "=" not in text]
+    if len(several) > 1:
+        raise ConfigError(
+            f"plan takes one study, but {' and '.join(several)} were named; ask for one after the other"
+        )
+    overrides = [text if "=" in text else f"ablation={text}" for text in wanted]
+    asked = [*overrides, *([typed("runs", str(runs))] if runs else [])]
+    made = asked_for(asked, shlex.split(command("run", "-m", *asked)))
+    if made.runs.exists() and not made.runs.is_dir():
+        raise ConfigError(f"runs={made.runs} is a file, not a folder; choose another with runs=FOLDER")
+    return made
 
 
 def why(cells: Sequence[str], runs: Path | None) -> str:
@@ -114,8 +126,8 @@ def why(cells: Sequence[str], runs: Path | None) -> str:
         raise ConfigError(
             f'{len(cells)} cells were given; name one or two, such as: why "model.depth=56 seed=1"'
         )
-    folder = runs or Path("runs")
-    records = record.read_all(folder)
+    where = runs or RUNS
+    records = record.read_all(where)
     named = [_cell(text, records) for text in cells]
     if len(named) == 2:
         return show.difference_text(*named)
@@ -127,7 +139,7 @@ def why(cells: Sequence[str], runs: Path | None) -> str:
     }
     if not finished:
         raise ConfigError(
-            f"{folder} holds no other finished cell to compare {cells[0]} with; name a second cell"
+            f"{where} holds no other finished cell to compare {cells[0]} with; name a second cell"
         )
     other = min(finished, key=lambda name: (len(difference(config, finished[name])), name))
     return show.difference_text(named[0], (f"{records[other].cell['name']} {other}", finished[other]))
@@ -138,7 +150,11 @@ def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[st
     if "=" in text:
         cell = make_cell(compose(text.split()), tuple(text.split()))
         return f"{cell.name} {cell.identity}", cell.canonical
-    hits = [name for name, one in records.items() if name.startswith(text) and one.cell]
+    if not records:
+        raise ConfigError(
+            f"{text} is not an identity: there is no such record, nor any other here; overrides are written key=value"
+        )
+    hits = [name for name, one in records.items() if text and name.startswith(text) and one.cell]
     if len(hits) != 1:
         known = (
             f"it begins {len(hits)} identities"

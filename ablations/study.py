@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, spelled
 
 Levels = Mapping[str, Any]
 """One cell of a study, or a part of one: factor -> level, such as {"model.depth": 20, "seed": 0}."""
@@ -62,7 +62,7 @@ def grid(levels: Levels | None = None, **factors: Any) -> Grid:
         axes[key] = tuple(tuple(level) if isinstance(level, list) else level for level in several)
         for index, level in enumerate(axes[key]):
             if level in axes[key][:index]:
-                raise ConfigError(f"cells: {key}={level} stands twice in one grid")
+                raise ConfigError(f"cells: {key}={spelled(level)} stands twice in one grid")
     return Grid(tuple(dict(zip(axes, choice, strict=True)) for choice in itertools.product(*axes.values())))
 
 

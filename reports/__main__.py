@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_module.support import command_line
 from lightning_module.support.errors import ConfigError, tell
 from reports import audit, choose, sources, sync
 from reports.numbers.join import Collected, collect
@@ -30,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return commands[words[0]](words[1:])
         options = parser().parse_args(words)
         if options.list:
+            if options.name or options.all or options.check or options.publish:
+                raise ConfigError(
+                    "--list lists what can be reported, and makes no report; leave out the rest"
+                )
             asked, damaged = choose.readable(options.runs)
             print("\n".join(choose.listing(asked) or [choose.no_sweep(options.runs)]))
             return max([0, *map(tell, damaged)])
@@ -38,12 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return tell(error)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> command_line.Parser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        "python -m reports",
+    p = command_line.Parser(
+        command_line.command("report"),
         description="Turns runs into a report: Markdown, HTML, SVG figures, CSV and LaTeX tables.",
-        epilog="See also: python -m reports audit --help, python -m reports sync --help.",
+        epilog=f"See also: {command_line.command('audit', '--help')}, {command_line.command('sync', '--help')}.",
     )
     p.add_argument("name", nargs="?", help="sweep or study; default: the sweep asked for last")
     p.add_argument("--list", action="store_true", help="list the sweeps that can be reported, newest first")
@@ -55,13 +59,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--publish", metavar="wandb:ENTITY/PROJECT", help="put the report into W&B Reports as well"
     )
-    p.add_argument("--runs", type=Path, default=choose.RUNS, metavar="FOLDER", help="default: runs")
-    p.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER", help="default: results")
+    p.add_argument(
+        "--runs", type=command_line.folder, default=Path("runs"), metavar="FOLDER", help="default: runs"
+    )
+    p.add_argument(
+        "--out", type=command_line.folder, default=Path("results"), metavar="FOLDER", help="default: results"
+    )
     return p
 
 
 def single(options: argparse.Namespace) -> int:
     """Make (or check) one report; the exit code."""
+    if options.check and options.publish:
+        raise ConfigError("--check writes nothing, and --publish does; leave out one of them")
     manifest, choice = choose.manifest(options.name, options.runs)
     study = choose.study(manifest.study)
     if choice:
@@ -128,14 +138,14 @@ def write_or_check(target: Path, contents: dict[str, str], check: bool) -> int:
 
 def command(options: argparse.Namespace, what: str) -> str:
     """What makes this report again; with its folders only where one can type them elsewhere too."""
-    words = ["python", "-m", "reports", what]
+    words = [what]
     for key in ("runs", "out"):
-        path = getattr(options, key)
-        if path != parser().get_default(key) and not path.is_absolute():  # see choose.at
+        path = choose.from_here(getattr(options, key))
+        if path != parser().get_default(key) and not path.is_absolute():
             words += [f"--{key}", str(path)]
     if options.source != "records":
         words += ["--source", options.source]
-    return shlex.join(words)
+    return command_line.command("report", *words)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ going on are not compared, and said so. Exit code 0: they agree; 1: they do not;
 
 from __future__ import annotations
 
-import argparse
 import json
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from lightning_module.support.command_line import Parser, command, folder
 from lightning_module.support.text import visible
-from reports.choose import with_runs
 from reports.sources import RUN_COLUMNS, Frames, is_config, records, wandb_api, wandb_offline
 
 Kind = Literal["missing", "not synced", "stale", "different", "extra", "duplicate", "added", "damaged"]
@@ -146,12 +147,13 @@ def _twins(frames: Frames) -> dict[str, str]:
 
 def mend(finding: Finding, where: str, runs: Path) -> str:
     """The command that mends a finding; where: ENTITY/PROJECT, "" for the files in the runs folder."""
-    folder = with_runs(runs)
     if finding.kind in MENDED_BY_SYNC:
-        return f"python -m reports sync {where or 'ENTITY/PROJECT'}{folder}"
+        return command("sync", where or "ENTITY/PROJECT", runs=runs)
     path = f"{where}/{finding.identity}"
     if finding.kind == "duplicate":
-        return f"python -c \"import wandb; wandb.Api().run('{path}').delete()\""
+        code = f"import wandb; wandb.Api().run({path!r}).delete()"
+        plain = re.fullmatch(r"[\w./-]+", path)  # nothing that a shell reads between double quotes
+        return f'python -c "{code}"' if plain else shlex.join(["python", "-c", code])
     if finding.kind == "added":
         return f"delete the key from the configuration of {path} on W&B"
     if finding.kind == "damaged":
@@ -161,9 +163,9 @@ def mend(finding: Finding, where: str, runs: Path) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Compare, and print the findings with what mends them; the exit code. arguments: those after `audit`."""
-    p = argparse.ArgumentParser("python -m reports audit", description="Compares the records with W&B.")
+    p = Parser(command("audit"), description="Compares the records with W&B.")
     p.add_argument("where", nargs="?", default="", metavar="ENTITY/PROJECT", help="default: the files here")
-    p.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    p.add_argument("--runs", type=folder, default=Path("runs"), metavar="FOLDER", help="default: runs")
     options = p.parse_args(arguments)
     where, runs = options.where, options.runs
     local = records.load(str(runs), None)
@@ -172,8 +174,8 @@ def main(arguments: Sequence[str]) -> int:
     findings = compare(local, other, offline)
     for finding in findings:
         print(finding)
-    for command in dict.fromkeys(mend(finding, where, runs) for finding in findings):
-        print(f"mend: {command}")
+    for line in dict.fromkeys(mend(finding, where, runs) for finding in findings):
+        print(f"mend: {line}")
     place = f"wandb:{where}" if where else "the W&B files"
     agree = len(local.runs) - len({finding.identity for finding in findings} & set(local.runs["identity"]))
     going_on = int((local.runs["state"] == "running").sum())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,12 +12,10 @@ from ablations.study import Study
 from ablations.sweep import manifest as manifests
 from ablations.sweep import studies
 from ablations.sweep.manifest import Manifest
+from lightning_module.support.command_line import RUNS, command, in_hydra
 from lightning_module.support.errors import ConfigError, tell
 from lightning_module.support.text import aligned
 from reports.numbers.deviations import departed
-
-RUNS = Path("runs")
-"""The runs folder that commands have when none is named."""
 
 
 def readable(runs: Path) -> tuple[list[Manifest], list[ConfigError]]:
@@ -39,29 +36,30 @@ def listing(asked: Sequence[Manifest]) -> list[str]:
     )
 
 
-def with_runs(runs: Path) -> str:
-    """What a command of this room needs at its end to find this runs folder."""
-    return "" if runs == RUNS else f" --runs {shlex.quote(str(runs))}"
-
-
 def no_sweep(runs: Path) -> str:
     """What to say of a runs folder in which nobody asked for anything."""
-    where = "" if runs == RUNS else " " + shlex.quote(_override(runs))
-    return f"{runs} holds no sweep; start one, such as: python run.py -m model.depth=20,56,110{where}"
-
-
-def _override(runs: Path) -> str:
-    """The override of Hydra that names this folder."""
-    text = str(runs)
-    return "runs=" + (
-        text if re.fullmatch(r"[\w./+-]+", text, re.ASCII) else "'" + text.replace("'", r"\'") + "'"
+    where = [] if runs == RUNS else [_override(runs)]
+    return (
+        f"{runs} holds no sweep; start one, such as:  {command('run', '-m', 'model.depth=20,56,110', *where)}"
     )
 
 
+def _override(runs: Path) -> str:
+    return f"runs={in_hydra(str(runs))}"
+
+
+def from_here(folder: Path) -> Path:
+    """A folder as it is typed where all of this lies elsewhere too: from the current folder, if it is below that."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_absolute() and folder.is_relative_to(here) else folder
+
+
 def at(manifest: Manifest, runs: Path) -> Manifest:
-    """The same with commands that run its cells in this folder, unless it is an absolute one: a report has none of
-    its own, so that it is the same wherever the records lie.
+    """The same with commands that run its cells in this folder.
+
+    As they were typed if it is an absolute one: a report is the same wherever the records lie.
     """
+    runs = from_here(runs)
     if runs == RUNS or runs.is_absolute():
         return manifest
 
@@ -69,11 +67,11 @@ def at(manifest: Manifest, runs: Path) -> Manifest:
         return [word for word in words if not word.startswith("runs=")] + [_override(runs)]
 
     try:
-        command = shlex.join(there(shlex.split(manifest.command)))
+        rest = shlex.join(there(shlex.split(manifest.command)))
     except ValueError:  # no command of a shell: somebody wrote it by hand
-        command = manifest.command
+        rest = manifest.command
     cells = tuple({**cell, "overrides": there(cell["overrides"])} for cell in manifest.cells)
-    return replace(manifest, command=command, cells=cells)
+    return replace(manifest, command=rest, cells=cells)
 
 
 def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
@@ -87,9 +85,8 @@ def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
         if not paths:
             raise ConfigError(no_sweep(runs))
         newest = manifests.read(paths[0])
-        others, where = len(paths) - 1, with_runs(runs)
-        hint = f" ({others} older: python -m reports --list{where}, then python -m reports NAME{where})"
-        hint *= others > 0
+        others = len(paths) - 1
+        hint = f" ({others} older: {command('report', '--list', runs=runs)})" if others else ""
         return newest, f"Newest sweep: {newest.name}{hint}"
     for path in paths:
         if path.stem == name:
@@ -146,5 +143,5 @@ def _declared(name: str) -> Manifest:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"study {name} was never started, and only where {error.name} is installed can its cells be listed; "
-            "report a sweep that was started (python -m reports --list), or install the project"
+            f"report a sweep that was started ({command('report', '--list')}), or install the project"
         ) from error

@@ -10,7 +10,6 @@ records are damaged; 2: bad input.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -21,11 +20,11 @@ from pathlib import Path
 
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
+from lightning_module.support.command_line import Parser, command, folder
 from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import visible
 from lightning_module.tracking.wandb_run import Tracker
 from reports import audit
-from reports.choose import with_runs
 from reports.sources import Frames, records, wandb_api, wandb_offline
 from reports.sources._wandb_client import NotThere, place
 
@@ -37,11 +36,9 @@ PATIENCE = 30.0
 
 def main(arguments: Sequence[str]) -> int:
     """Push what the audit finds, then audit again; the exit code. arguments: those after `sync`."""
-    p = argparse.ArgumentParser(
-        "python -m reports sync", description="Pushes runs to W&B and checks them there."
-    )
+    p = Parser(command("sync"), description="Pushes runs to W&B and checks them there.")
     p.add_argument("where", metavar="ENTITY/PROJECT")
-    p.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    p.add_argument("--runs", type=folder, default=Path("runs"), metavar="FOLDER", help="default: runs")
     p.add_argument("--dry-run", action="store_true", help="only say what would be pushed")
     options = p.parse_args(arguments)
     where, runs = options.where, options.runs
@@ -56,9 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{running} still running: left for later")
     damaged = len(findings) - len(to_push)
     if damaged:
-        print(
-            f"{damaged} damaged: cannot be pushed, `python -m reports audit{with_runs(runs)}` says what to do"
-        )
+        print(f"{damaged} damaged: cannot be pushed; what to do says:  {command('audit', where, runs=runs)}")
     if options.dry_run or not to_push:
         print(
             f"{len(to_push)} of {len(local.runs)} runs to push" if to_push else f"wandb:{where} has all of it"
@@ -130,11 +125,11 @@ def push(files: Iterable[Path], entity: str, project: str) -> None:
     folders = [str(path.parent.resolve()) for path in files]
     with tempfile.TemporaryDirectory() as scratch, tqdm(total=len(folders), unit="run", disable=None) as bar:
         environment = os.environ | {"WANDB_ERROR_REPORTING": "false", "WANDB_DIR": scratch}
-        command = [sys.executable, "-m", "wandb", "sync", "-e", entity, "-p", project]
+        program = [sys.executable, "-m", "wandb", "sync", "-e", entity, "-p", project]
         for start in range(0, len(folders), CHUNK):
             part = folders[start : start + CHUNK]
             done = subprocess.run(
-                [*command, "--include-synced", "--include-online", *part],
+                [*program, "--include-synced", "--include-online", *part],
                 cwd=scratch,
                 env=environment,
                 capture_output=True,

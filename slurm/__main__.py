@@ -8,7 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ablations.sweep.overrides import plain_value
 from lightning_module.cell.identity import Cell
+from lightning_module.support.command_line import Parser, folder
 from lightning_module.support.errors import ConfigError, tell
 from slurm import cluster, status, store
 from slurm.cluster import SlurmError
@@ -16,16 +18,14 @@ from slurm.options import parse_options
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m slurm", description="Cells that were submitted to SLURM."
-    )
+    parser = Parser(prog="python -m slurm", description="Cells that were submitted to SLURM.")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    def command(name: str, text: str, cells: str | None = "*") -> argparse.ArgumentParser:
+    def command(name: str, text: str, cells: str | None = "*") -> Parser:
         added = commands.add_parser(name, help=text, description=text)
         named = "a study, a sweep, a cell's name or identity"
         added.add_argument("wanted", nargs=cells, metavar="CELL", help=named)
-        added.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the records")
+        added.add_argument("--runs", type=folder, default=Path("runs"), help="folder of the records")
         return added
 
     watching = command("status", "state of every submitted cell")
@@ -43,9 +43,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; bad input ends with one sentence and exit code 2."""
-    asked = _arguments(arguments)
-    runs: Path = asked.runs.absolute()
     try:
+        asked = _arguments(arguments)
+        runs: Path = asked.runs.absolute()
         if not runs.is_dir():
             raise ConfigError(
                 f"--runs {asked.runs} is not a folder; name the one that the cells were run with"
@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif asked.command == "logs":
             _logs(runs, asked.wanted, asked.rank, not asked.no_follow)
         elif asked.command == "cancel":
-            if not asked.wanted and not asked.all:
-                raise ConfigError("cancel needs a study, a sweep or a cell, or --all")
+            if bool(asked.wanted) == asked.all:
+                raise ConfigError("cancel needs a study, a sweep or a cell, or --all; not both")
             _cancel(runs, asked.wanted)
         else:
             _retry(runs, asked.wanted, asked.set)
@@ -71,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
     """Print the log of one cell, and what is added to it until the cell ends."""
+    if rank < 0:
+        raise ConfigError(f"--rank {rank} is not allowed; ranks are counted from 0")
     rows = status.survey(runs, [wanted])
     if len(rows) > 1:
         names = ", ".join(row.name for row in rows)
@@ -119,8 +121,8 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
     """Submit cells without a result again, as they were resolved, with today's program."""
     from slurm.submit import submit
 
-    pairs = (change.partition("=") for change in changes)
-    own = {key: int(value) if value.isdigit() else value for key, _, value in pairs}
+    own = {key.partition("=")[0]: plain_value(key) for key in changes}
+    parse_options(own)
     groups: dict[str, list[status.SubmittedCell]] = {}
     for row in status.survey(runs, wanted):
         if row.array and row.state in ("failed", "killed", "cancelled"):

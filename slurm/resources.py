@@ -116,6 +116,11 @@ def resources(cell: Cell, options: Options, limits: Limits, speed: Speed) -> Res
             f"trainer.devices={devices} GPUs are not on any node of the partition (at most {limits.gpus}); "
             "choose another with hydra.launcher.partition, or trainer.accelerator=cpu"
         )
+    if trainer["threads"] > limits.cpus:
+        raise ConfigError(
+            f"trainer.threads={trainer['threads']} is more than a node of the partition has CPUs ({limits.cpus}); "
+            "use at most that, or 0"
+        )
     cores = options.cpus_per_task or (4 if gpu else trainer["threads"] or 2)
     if cores * tasks > limits.cpus:
         if options.cpus_per_task or tasks > limits.cpus:

@@ -71,7 +71,9 @@ class Executor(submitit.SlurmExecutor):
 
 
 def commit() -> str:
-    """The commit of the checkout, with "-dirty" if files differ; "" without git."""
+    """The commit of the checkout, with "-dirty" if files differ; "" without git, or where it is installed."""
+    if not (ROOT / ".git").exists():
+        return ""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     done = (
         subprocess.run(command, capture_output=True, text=True, check=False) if shutil.which("git") else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def choose(runs: Path, wanted: Sequence[str]) -> tuple[dict[str, str], dict[str,
         hits = sweeps.get(word) or {
             key: name
             for key, name in names.items()
-            if name == word or (len(word) > 3 and key.startswith(word))
+            if word in (name, _full(name, key)) or (len(word) > 3 and key.startswith(word))
         }
         if not hits:
             raise ConfigError(
@@ -101,7 +102,13 @@ def choose(runs: Path, wanted: Sequence[str]) -> tuple[dict[str, str], dict[str,
             )
         names |= hits
         chosen |= hits
-    return chosen, places
+    often = Counter(chosen.values())
+    return {key: _full(name, key) if often[name] > 1 else name for key, name in chosen.items()}, places
+
+
+def _full(name: str, identity: str) -> str:
+    """The name of a cell that another one, of another sweep, has too."""
+    return f"{name} ({identity})"
 
 
 def survey(runs: Path, wanted: Sequence[str] = ()) -> list[SubmittedCell]:

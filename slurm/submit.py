@@ -18,6 +18,7 @@ from ablations.sweep.plan import ACTIONS, Sweep, announce
 from ablations.sweep.preflight import check_data, check_records
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
+from lightning_module.support.command_line import command
 from lightning_module.support.disk import ROOT, Lock, write_json
 from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import visible
@@ -152,9 +153,10 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
         print(f"  left out: {item['reason']}")
     for array in submitted:
         print(f"  job {array.job}: {array.cells} cell{'s' * (array.cells != 1)}, {array.needs}")
-    where = "" if sweep.runs == Path("runs") else f" --runs {sweep.runs}"
-    print(f"Follow:  python -m slurm status {name}{where} --watch   (also: logs CELL, cancel, retry)")
-    print(f"Report:  python -m reports {name}{where}")
+    print(
+        f"Follow:  {command('status', name, '--watch', runs=sweep.runs)}   # also: logs CELL, cancel, retry"
+    )
+    print(f"Report:  {command('report', name, runs=sweep.runs)}")
     if options.wait:
         follow(runs, [name])
 

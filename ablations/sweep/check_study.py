@@ -8,26 +8,19 @@ from typing import Any
 
 from ablations.study import Levels, Study
 from ablations.sweep import studies
-from ablations.sweep.compose import compose, groups, plain_value
+from ablations.sweep.compose import compose
+from ablations.sweep.keys import groups
+from ablations.sweep.overrides import plain_value
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import canonical, identity
-from lightning_module.support.errors import ConfigError, nearest
+from lightning_module.support.errors import ConfigError, nearest, spelled
 
 Flat = Mapping[str, Any]
 
 
 def override(key: str, level: Any) -> str:
-    """A level as one would type it: ("seed", 0) -> "seed=0"; truth, nothing and lists in Hydra's spelling."""
+    """A level as one would type it: ("seed", 0) -> "seed=0"."""
     return f"{key}={spelled(level)}"
-
-
-def spelled(level: Any) -> str:
-    """A value in Hydra's spelling: true, null, [1,2]."""
-    if level is None or isinstance(level, bool):
-        return {None: "null", True: "true", False: "false"}[level]
-    if isinstance(level, list | tuple):
-        return "[" + ",".join(map(spelled, level)) + "]"
-    return str(level)
 
 
 def overrides_of(study: Study, levels: Levels) -> dict[str, str]:
@@ -82,7 +75,7 @@ def _check(study: Study) -> None:
     for levels, reason in impossible:
         for key, level in levels.items():
             if not any(key in other and other[key] == level for other, _ in possible):
-                raise ConfigError(f"cells: {key}={level} is in no possible cell: {reason}")
+                raise ConfigError(f"cells: {override(key, level)} is in no possible cell: {reason}")
     for field, named in _spoken_of(study):
         _check_levels(field, named, [flat for _, flat in possible])
 

@@ -1,116 +1,67 @@
 """From overrides to resolved configurations and checked cells; fast, because a sweep may have thousands.
 
-Hydra composes the groups, once per choice of groups; values are set here, and every text is parsed once.
+Hydra composes the groups, once per choice of groups; values are set and interpolated here.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ablations.sweep import studies
+from ablations.sweep.keys import CONF, default_choices, groups, having, keys, meant
+from ablations.sweep.overrides import parse, parse_overrides, plain_value, typed, values_of
 from lightning_module.cell import price
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import Cell
 from lightning_module.networks.config import NetworkConfig
-from lightning_module.support.disk import ROOT, DiskCache
-from lightning_module.support.errors import ConfigError, nearest
+from lightning_module.support.disk import DiskCache
+from lightning_module.support.errors import ConfigError, nearest, spelled
 
-CONF = ROOT / "conf"
 CACHE = DiskCache("composed", CONF.rglob("*.yaml"))
 """Hydra takes a tenth of a second for each choice of groups."""
 
 
-@functools.cache
-def groups() -> dict[str, list[str]]:
-    """Configuration group -> its choices: the YAML files of conf/, and the studies."""
-    choices: dict[str, list[str]] = {}
-    for path in sorted(CONF.rglob("*/*.yaml")):
-        choices.setdefault(path.parent.relative_to(CONF).as_posix(), []).append(path.stem)
-    choices["ablation"] = sorted({*choices["ablation"], *studies.names()})
-    return choices
-
-
-@functools.lru_cache(maxsize=65536)
-def _parsed(text: str) -> Override:
-    try:
-        (override,) = OverridesParser.create().parse_overrides([text])
-    except HydraException as error:
-        said = " ".join(str(error).split("\n")[0].split())
-        raise ConfigError(f"{said}; an override is written key=value") from error
-    assert isinstance(override, Override)
-    return override
-
-
-def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """Hydra's own reading of `key=value`; ConfigError for what is not one."""
-    return [_parsed(text) for text in overrides]
-
-
-def values_of(override: Override) -> list[str]:
-    """The values that an override lists, as one would type them; one if it is no sweep."""
-    if override.is_sweep_override():
-        return [str(value) for value in override.sweep_string_iterator()]
-    return [str(override.input_line).partition("=")[2]]
-
-
-def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """The product of the values listed: ["a=1,2", "b=3"] -> [("a=1", "b=3"), ("a=2", "b=3")]."""
-    axes = [
-        [f"{override.get_key_element()}={value}" for value in values_of(override)]
-        if override.is_sweep_override()
-        else [str(override.input_line)]
-        for override in parse_overrides(overrides)
-    ]
-    return [tuple(combination) for combination in itertools.product(*axes)]
-
-
-def plain_value(text: str) -> Any:
-    """The value of an override `key=value` as plain data: a number, truth, None, a text or a list of these."""
-    value = _parsed(text).value()
-    return value if isinstance(value, int | float | bool | list | None) else str(value)
-
-
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
     """The resolved configuration of one cell as plain data; ConfigError names a group or key that is not there."""
-    choices: list[str] = []
+    choices: dict[str, str] = {}
     values: list[str] = []
     for override in parse_overrides(overrides):
-        key = override.key_or_group
+        key, text = override.key_or_group, str(override.input_line)
         if key.startswith("hydra"):
             continue
-        if override.is_add() or override.is_delete() or override.is_force_add():
-            raise ConfigError(
-                f"{override.input_line} adds or deletes a key, but the keys are fixed; write key=value"
-            )
-        (choices if key in groups() else values).append(str(override.input_line))
-    config = _copy(_composed(tuple(choices)))
+        if key in groups():
+            choices[key] = spelled(plain_value(text))
+        else:
+            values.append(text)
+    tree, interpolated = _composed(tuple(f"{group}={choice}" for group, choice in choices.items()))
+    config = _copy(tree)
     for text in values:
-        _set(config, text)
+        _set(config, text, choices)
+    if interpolated or any("${" in text for text in values):
+        return _resolved(config, values)
     return config
 
 
 def check_choices(overrides: Sequence[str]) -> None:
     """ConfigError for a group's choice, hydra's own groups included, that does not exist."""
     for override in parse_overrides(overrides):
-        allowed = groups().get(override.key_or_group, [])
-        for value in values_of(override) if allowed else []:
-            if value not in allowed:
-                raise ConfigError(f"{override.key_or_group}={value} is not known; {nearest(value, allowed)}")
+        key = override.key_or_group
+        for value in values_of(override) if key in groups() else []:
+            choice = spelled(plain_value(f"{key}={value}"))
+            if choice not in groups()[key]:
+                raise ConfigError(f"{key}={choice} is not known; {nearest(choice, groups()[key])}")
 
 
 def check_launcher(overrides: Sequence[str]) -> None:
@@ -120,7 +71,7 @@ def check_launcher(overrides: Sequence[str]) -> None:
     """
     parsed = {override.key_or_group: override for override in parse_overrides(overrides)}
     chosen = parsed.get("hydra/launcher")
-    launcher = values_of(chosen)[-1] if chosen else "local"
+    launcher = spelled(plain_value(str(chosen.input_line))) if chosen else "local"
     files = {path.stem: OmegaConf.load(path) for path in sorted((CONF / "hydra/launcher").glob("*.yaml"))}
     if chosen:
         there = {f"{kind.__module__}.{kind.__name__}" for kind in Plugins.instance().discover(Launcher)}
@@ -146,20 +97,17 @@ def register_studies() -> None:
 
 
 @functools.lru_cache(maxsize=256)
-def _composed(choices: tuple[str, ...]) -> dict[str, Any]:
+def _composed(choices: tuple[str, ...]) -> tuple[dict[str, Any], bool]:
+    """The configuration of a choice of groups, and whether anything in it is interpolated."""
     check_choices(choices)
-    if known := CACHE.get(json.dumps(choices)):
-        return dict(known)
-    if not GlobalHydra.instance().is_initialized():
-        register_studies()
-        initialize_config_dir(str(CONF), version_base="1.3")  # for good: it takes half a second
-    config = hydra_compose("config", list(choices))
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    if "${" not in json.dumps(
-        OmegaConf.to_container(config)
-    ):  # what is interpolated may be another thing tomorrow
+    plain: dict[str, Any] | None = CACHE.get(json.dumps(choices))
+    if not plain:
+        if not GlobalHydra.instance().is_initialized():
+            register_studies()
+            initialize_config_dir(str(CONF), version_base="1.3")  # for good: it takes half a second
+        plain = cast(dict[str, Any], OmegaConf.to_container(hydra_compose("config", list(choices))))
         CACHE.put(json.dumps(choices), plain)
-    return plain
+    return plain, "${" in json.dumps(plain)
 
 
 def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,18 +115,57 @@ def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copy(value) if isinstance(value, dict) else value for key, value in tree.items()}
 
 
-def _set(config: dict[str, Any], text: str) -> None:
-    whole = str(_parsed(text).key_or_group)
+def _set(config: dict[str, Any], text: str, choices: Mapping[str, str]) -> None:
+    key = str(parse(text).key_or_group)
     branch, node, path = config, config, ""
-    for part in whole.split("."):
+    for part in key.split("."):
         if not isinstance(node, dict) or not node:
-            raise ConfigError(f"{whole} is not a key; {path[:-1]} is a value")
+            raise ConfigError(f"{key} is not a key; {path[:-1]} is a value")
         if part not in node:
-            raise ConfigError(f"{whole} is not a key; {nearest(path + part, [path + key for key in node])}")
+            raise ConfigError(_not_there(text, key, [path + name for name in node], choices))
         branch, node, path = node, node[part], f"{path}{part}."
     if isinstance(node, dict):
-        raise ConfigError(f"{text} would replace a whole section; set {whole}.KEY")
+        raise ConfigError(f"{text} would replace a whole section; set {key}.KEY")
     branch[part] = plain_value(text)
+
+
+def _not_there(text: str, key: str, beside: Sequence[str], choices: Mapping[str, str]) -> str:
+    """The sentence about a key that this choice of groups does not have."""
+    group, _, name = key.partition(".")
+    if key in keys() and group in default_choices():
+        choice = f"{group}={choices.get(group, default_choices()[group])}"
+        return (
+            f"{text} does not fit {choice}, which has no {name}; {group} with it are {', '.join(having(key))}"
+        )
+    found = meant(key)
+    return f"{key} is not a key; allowed are {', '.join(beside)}" + (
+        f"; did you mean {found}?" if found else ""
+    )
+
+
+def _resolved(config: dict[str, Any], values: Sequence[str]) -> dict[str, Any]:
+    """The configuration with `${…}` taken from itself, the environment and whatever else OmegaConf knows."""
+    tree = OmegaConf.create(config)
+    try:
+        for text in values:
+            OmegaConf.select(tree, str(parse(text).key_or_group))
+        text = ""
+        return cast(dict[str, Any], OmegaConf.to_container(tree, resolve=True))
+    except OmegaConfBaseException as error:
+        said = (error.msg or str(error)).splitlines()[0].partition("raised while resolving interpolation: ")
+        raise ConfigError(
+            f"{text or error.full_key} cannot be resolved: {(said[2] or said[0]).strip(chr(34))}"
+        ) from error
+
+
+def resolved_overrides(overrides: Sequence[str], config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The overrides with what `${…}` stands for in this configuration, so that they say the same anywhere."""
+    return tuple(
+        typed(key, functools.reduce(lambda node, part: node[part], key.split("."), config))
+        if "${" in text and (key := str(parse(text).key_or_group)) not in groups()
+        else text
+        for text in overrides
+    )
 
 
 @functools.lru_cache(maxsize=16384)

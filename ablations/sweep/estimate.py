@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_module.cell import record
+from lightning_module.support.errors import ConfigError, nearest
 
 RECORDS = 200
 """The newest records that are read for their speed; a few per network say it."""
@@ -162,7 +163,8 @@ class Speed:
 def of_device(every: Iterable[Measured], wanted: str) -> Speed:
     """The speed of a device.
 
-    wanted: "gpu", "cpu", a part of a device's name, or "auto": a GPU if one was measured, else what was.
+    wanted: "gpu", "cpu", a part of a device's name, or "auto": a GPU if one was measured, else what was. ConfigError
+    for a name that no device has.
     """
     records = list(every)
     if wanted == "auto":
@@ -170,7 +172,12 @@ def of_device(every: Iterable[Measured], wanted: str) -> Speed:
     elif wanted in PER_SECOND:
         records = [one for one in records if one.kind == wanted]
     else:
-        records = [one for one in records if wanted.lower() in one.device.lower()]
+        known = list(dict.fromkeys(one.device for one in records))
+        records = [one for one in records if wanted and wanted.lower() in one.device.lower()]
+        if not records:
+            raise ConfigError(
+                f"--on {wanted}: nothing was measured on it; {nearest(wanted, ['auto', *PER_SECOND, *known])}"
+            )
     if not records:
         kind = wanted if wanted in PER_SECOND else "gpu"
         unit = f"{PER_LAYER * 1000:g} ms per layer and {PER_SECOND[kind]:.1e} multiply-adds/s"

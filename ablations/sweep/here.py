@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 
@@ -12,9 +13,16 @@ from lightning_module.cell import record
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import Cell
 from lightning_module.cell.record import Record
+from lightning_module.support.command_line import command
 from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import aligned, visible
 from lightning_module.training.interruption import Interruption
+
+PROCESS_BYTES = 300 * 2**20
+"""Memory of a process that has imported PyTorch and Lightning, before it has a network."""
+
+PARAMETER_BYTES = 12
+"""Memory of a parameter in training: itself, its gradient and its momentum."""
 
 
 def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
@@ -35,7 +43,7 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     _print_counts(sweep, records, todo)
     interruption = Interruption()
     if jobs > 1 and todo:
-        records |= run_pool(todo, sweep.runs, jobs, interruption)
+        records |= run_pool(todo, sweep.runs, min(jobs, len(todo)), interruption)
         todo = []
     for number, cell in enumerate(todo, start=1):
         folder, action = sweep.runs / cell.identity, ACTIONS[records[cell.identity].state]
@@ -51,7 +59,7 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     if interruption:
         print(f"Interrupted; the same command goes on from there:  {sweep.manifest.command}")
         raise SystemExit(130)
-    print(f"Report:  python -m reports {sweep.manifest.name}")
+    print(f"Report:  {command('report', sweep.manifest.name, runs=sweep.runs)}")
     dead = [cell for cell in sweep.cells if records[cell.identity].state not in (*record.FINAL, "running")]
     if dead:
         for cell in dead if jobs > 1 else []:
@@ -74,10 +82,27 @@ def check_machine(cells: Sequence[Cell]) -> None:
     import torch
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cores, memory = len(os.sched_getaffinity(0)), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    largest = max(cells, key=lambda cell: cell.parameters)
+    if largest.parameters * PARAMETER_BYTES > memory:
+        raise ConfigError(
+            f"{largest.name} has {largest.parameters:,} parameters; with their gradients and momentum they do not fit "
+            f"into this machine's memory, which takes {memory // PARAMETER_BYTES:,}"
+        )
     for trainer in dict.fromkeys(parse_config(cell.config).trainer for cell in cells):
         if trainer.nodes > 1:
             raise ConfigError(
                 f"trainer.nodes={trainer.nodes} needs hydra/launcher=slurm; on this machine it is 1"
+            )
+        if trainer.threads > cores:
+            raise ConfigError(
+                f"trainer.threads={trainer.threads}, but this machine has {cores} cores for it; "
+                f"use at most {cores}, or 0 for PyTorch's choice"
+            )
+        if trainer.devices * PROCESS_BYTES > memory:
+            raise ConfigError(
+                f"trainer.devices={trainer.devices} processes do not fit into this machine's memory; "
+                f"use at most {memory // PROCESS_BYTES}"
             )
         if trainer.accelerator == "gpu" and not gpus:
             raise ConfigError(

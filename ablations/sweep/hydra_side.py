@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +15,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from lightning_module.support.command_line import command
+
 if TYPE_CHECKING:
     from ablations.sweep.plan import Sweep
 
@@ -24,10 +27,9 @@ def typed_sweep(overrides: tuple[str, ...]) -> Sweep:
 
     Kept, because it is asked for twice: by the door, which checks it before Hydra sees it, and when Hydra runs it.
     """
-    from ablations.sweep.plan import sweep
-    from ablations.sweep.request import request
+    from ablations.sweep.accepted import asked_for
 
-    return sweep(request(overrides), ["python", *sys.argv])
+    return asked_for(overrides, shlex.split(command("run", *sys.argv[1:])))
 
 
 class StudySweeper(Sweeper):
@@ -69,10 +71,12 @@ class LocalLauncher(SweepLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the cells; SystemExit 1 at the end if one of them failed. Nobody reads what Hydra gets back."""
         from ablations.sweep.here import run_sweep
-        from lightning_module.support.errors import ConfigError
+        from lightning_module.support.errors import ConfigError, spelled
 
         jobs = self.parameters["jobs"]
         if not isinstance(jobs, int) or jobs < 1:
-            raise ConfigError(f"hydra.launcher.jobs={jobs} is not allowed; a whole number, at least 1")
+            raise ConfigError(
+                f"hydra.launcher.jobs={spelled(jobs)} is not allowed; a whole number, at least 1"
+            )
         run_sweep(self.asked, jobs)
         return []

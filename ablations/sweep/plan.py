@@ -11,11 +11,14 @@ from typing import Any
 
 from ablations.sweep import estimate, studies
 from ablations.sweep import manifest as manifests
-from ablations.sweep.compose import compose, groups, make_cell, parse_overrides
+from ablations.sweep.compose import compose, make_cell, resolved_overrides
+from ablations.sweep.keys import groups
 from ablations.sweep.manifest import Manifest, slug
+from ablations.sweep.overrides import parse_overrides, plain_value
 from ablations.sweep.request import Request, study_request
-from lightning_module.cell.identity import Cell, canonical, difference
+from lightning_module.cell.identity import Cell, canonical, difference, plain
 from lightning_module.cell.record import FILE, State
+from lightning_module.support.command_line import command
 from lightning_module.support.errors import ConfigError
 
 
@@ -37,20 +40,23 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
     cells: dict[str, Cell] = {}
     own: dict[str, tuple[str, ...]] = {}
     excluded = []
+    levels = []
     for index, overrides in enumerate(request.overrides):
         config = compose(overrides)  # a key that does not exist is an error in a study too
         try:
-            cell = make_cell(config, overrides)
+            cell = make_cell(config, resolved_overrides(overrides, config))
         except ConfigError as error:
             if request.study is None or len(request.overrides) == 1:
                 raise
             excluded.append({"overrides": list(overrides), "reason": str(error)})
             continue
+        levels.append((overrides, cell.identity))
         if cell.identity not in cells:
             cells[cell.identity] = cell
             own[cell.identity] = request.own[index] if request.own else ()
     if not cells:
         raise ConfigError(f"{' '.join(request.typed)} leaves no cell to run: {excluded[0]['reason']}")
+    _check_levels(request.typed, levels)
     unique = named(tuple(cells.values()))
     typed = tuple(text for text in request.typed if not text.startswith("hydra"))
     manifest = Manifest(
@@ -65,6 +71,29 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
         departures=_departures(unique, [own[cell.identity] for cell in unique]) if request.study else (),
     )
     return Sweep(unique, manifest, Path(unique[0].config["runs"]))
+
+
+def _check_levels(typed: Sequence[str], cells: Sequence[tuple[tuple[str, ...], str]]) -> None:
+    """ConfigError for two values of a key, listed on the command line, with which the same cells are trained.
+
+    cells: overrides and identity of each.
+    """
+    for one in parse_overrides(typed):
+        key = str(one.key_or_group)
+        if not one.is_sweep_override() or key == "ablation":
+            continue
+        trained: dict[str, set[str]] = {}
+        for overrides, identity in cells:
+            value = next(text for text in reversed(overrides) if text.startswith(f"{key}="))
+            trained.setdefault(value, set()).add(identity)
+        first: dict[frozenset[str], str] = {}
+        for text, identities in trained.items():
+            other = first.setdefault(frozenset(identities), text)
+            if plain(plain_value(other)) != plain(plain_value(text)):
+                raise ConfigError(
+                    f"{one.input_line} lists several values, but {other} and {text} train the same cell; give it one"
+                    + (", or mode=benchmark to compare their speed" if key.startswith("trainer") else "")
+                )
 
 
 def identity_overrides(typed: Sequence[str], cells: Sequence[Cell]) -> list[str]:
@@ -113,16 +142,28 @@ def named(cells: Sequence[Cell]) -> tuple[Cell, ...]:
             if key != "seed" and not key.startswith("model.")
         }
     )
-    if not varying and not keys:
-        return tuple(cells)
-    renamed = []
+    renamed: list[Cell] = []
     for cell, choices in zip(cells, chosen, strict=True):
         words = [f"{group}={choices[group]}" for group in varying if group in choices]
         words += [
             f"{key.rpartition('.')[2]}={_word(cell.canonical[key])}" for key in keys if key in cell.canonical
         ]
         renamed.append(replace(cell, name=", ".join([cell.name, *words])))
-    return tuple(renamed)
+    return _told_apart(renamed)
+
+
+def _told_apart(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """The cells; to names that are still alike whatever differs is added."""
+    alike: dict[str, list[Cell]] = {}
+    for cell in cells:
+        alike.setdefault(cell.name, []).append(cell)
+    differing = {name: _varying(same) for name, same in alike.items()}
+    return tuple(
+        replace(cell, name=", ".join([cell.name, *words]))
+        if (words := [f"{key}={_word(cell.canonical.get(key))}" for key in differing[cell.name]])
+        else cell
+        for cell in cells
+    )
 
 
 def _choices(cell: Cell) -> dict[str, str]:
@@ -136,7 +177,7 @@ def _word(value: Any) -> str:
         return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return "[" + ",".join(map(_word, value)) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value)
 
 
 def _varying(cells: Sequence[Cell]) -> tuple[str, ...]:
@@ -210,8 +251,8 @@ def _with_expected(sweep: Sweep, kind: str) -> Manifest:
 
 def study_manifest(name: str, overrides: Sequence[str] = ()) -> Manifest:
     """The manifest that running a study would write."""
-    command = ["python", "run.py", "-m", f"ablation={name}", *overrides]
-    return sweep(study_request(name, overrides), command).manifest
+    words = shlex.split(command("run", "-m", f"ablation={name}", *overrides))
+    return sweep(study_request(name, overrides), words).manifest
 
 
 ACTIONS: Mapping[State, str] = {

@@ -20,9 +20,10 @@ def check_records(records: Iterable[Record]) -> None:
 
 
 def check_data(cells: Sequence[Cell]) -> None:
-    """Read the data sets of these cells, or download them; ConfigError says what is missing."""
-    from lightning_module.cell.config import parse_config
+    """Read the data sets of these cells, or download them; ConfigError says what is missing or too few."""
+    from lightning_module.cell.config import check_batch, parse_config
     from lightning_module.data.images import load
 
-    for data in dict.fromkeys(parse_config(cell.config).data for cell in cells):
-        load(data)
+    configs = (parse_config(cell.config) for cell in cells)
+    for data, batch in dict.fromkeys((config.data, config.recipe.batch_size) for config in configs):
+        check_batch(batch, load(data).train_images, data.name)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablations.sweep.check_study import checked, override, overrides_of
-from ablations.sweep.compose import compose, expand, groups, parse_overrides, plain_value, values_of
+from ablations.sweep.compose import compose
+from ablations.sweep.keys import groups
+from ablations.sweep.overrides import expand, parse_overrides, plain_value, values_of
 from lightning_module.cell.identity import plain
-from lightning_module.support.errors import ConfigError, nearest
+from lightning_module.support.errors import ConfigError, nearest, spelled
 
 
 @dataclass(frozen=True)
@@ -62,22 +64,20 @@ def study_request(name: str, overrides: Sequence[str]) -> Request:
     narrowed: list[str] = []
     for typed in parse_overrides(overrides):
         key, text = typed.key_or_group, str(typed.input_line)
-        if typed.is_add() or typed.is_delete() or typed.is_force_add():
-            compose([text])  # says what is wrong with it
         wanted = [f"{key}={value}" for value in values_of(typed)]
-        spelled = {_comparable(plain_value(value)): value for value in wanted}
+        asked_for = {_comparable(plain_value(value)): value for value in wanted}
         owns = [_comparable(part.value(key)) for part in parts]
-        if set(spelled) <= set(owns):
-            fewer = [index for index in kept if owns[index] in spelled]
+        if set(asked_for) <= set(owns):
+            fewer = [index for index in kept if owns[index] in asked_for]
             if not fewer:
                 raise ConfigError(f"{text} and {' '.join(narrowed)} leave no cell of study {name}")
-            if set(owns) - set(spelled):
+            if set(owns) - set(asked_for):
                 narrowed.append(text)
             kept = fewer
             for index in kept:
-                parts[index].asked[key] = spelled[owns[index]]
+                parts[index].asked[key] = asked_for[owns[index]]
         elif key.partition(".")[0] == "model" and len(set(owns)) > 1:
-            wrong = next(value for level, value in spelled.items() if level not in owns)
+            wrong = next(value for level, value in asked_for.items() if level not in owns)
             levels_known = [override(key, value).partition("=")[2] for value in dict.fromkeys(owns)]
             raise ConfigError(
                 f"{wrong} is not a level of study {name}; {nearest(wrong.partition('=')[2], levels_known)}"
@@ -97,14 +97,29 @@ def study_request(name: str, overrides: Sequence[str]) -> Request:
 
 def _comparable(value: Any) -> Any:
     """One spelling per value that can stand in a set."""
-    spelled = plain(value)
-    return tuple(spelled) if isinstance(spelled, list) else spelled
+    known = plain(value)
+    return tuple(map(_comparable, known)) if isinstance(known, list) else known
+
+
+def last_of_each_key(overrides: Sequence[str]) -> list[str]:
+    """The overrides that count: of a key that is given twice the last, as everywhere in Hydra."""
+    last = {
+        override.key_or_group: text
+        for override, text in zip(parse_overrides(overrides), overrides, strict=True)
+    }
+    return [text for text in overrides if text in last.values()]
 
 
 def request(overrides: Sequence[str]) -> Request:
     """What the overrides of one command ask for: a study if they name one, else the product of their values."""
-    chosen = [text for text in overrides if text.startswith("ablation=") and text != "ablation=none"]
+    overrides = last_of_each_key(overrides)
+    chosen = []
+    for typed in parse_overrides(overrides):
+        if typed.key_or_group == "ablation":
+            if typed.is_sweep_override():
+                raise ConfigError(f"{typed.input_line} names several studies; run them one after another")
+            chosen.append(spelled(plain_value(str(typed.input_line))))
     rest = [text for text in overrides if not text.startswith(("ablation=", "hydra"))]
-    if not chosen:
+    if not chosen or chosen[-1] == "none":
         return Request(tuple(expand(rest)), tuple(overrides))
-    return study_request(chosen[-1].removeprefix("ablation="), rest)
+    return study_request(chosen[-1], rest)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablations.sweep import estimate
-from ablations.sweep.check_study import spelled
 from ablations.sweep.manifest import Manifest
 from ablations.sweep.plan import ACTIONS, Sweep
 from lightning_module.cell import price, record
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import Cell, difference
+from lightning_module.support.errors import spelled
 from lightning_module.support.text import aligned
 
 MEBI = 2**20

@@ -85,6 +85,11 @@ class TrainerConfig:
         return self.devices * self.nodes
 
 
+NO_PROJECT = "/\\#?%:"
+"""Characters that W&B has in no name of a project."""
+LONGEST_PROJECT = 128
+
+
 @dataclass(frozen=True)
 class LoggerConfig:
     """Where metrics go besides the record; see conf/logger/."""
@@ -93,6 +98,21 @@ class LoggerConfig:
     project: str = "residual-ablations"
     entity: str | None = None
     base_url: str | None = None
+
+    def __post_init__(self) -> None:
+        if wrong := [character for character in self.project if character in NO_PROJECT]:
+            raise ConfigError(
+                f"logger.project={self.project} has a {wrong[0]}, which W&B does not allow in a project's name; "
+                f"nor does it {' '.join(character for character in NO_PROJECT if character != wrong[0])}"
+            )
+        if len(self.project) > LONGEST_PROJECT:
+            raise ConfigError(
+                f"logger.project={self.project[:20]}… has {len(self.project)} characters; W&B allows {LONGEST_PROJECT}"
+            )
+        if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"logger.base_url={self.base_url} is not an address, such as https://api.wandb.ai"
+            )
 
 
 @dataclass(frozen=True)
@@ -118,6 +138,35 @@ class Config:
                 f"recipe.batch_size={batch} cannot be shared out over trainer.devices x trainer.nodes = {processes} "
                 f"processes; the nearest valid sizes are {' and '.join(choices)}"
             )
+        if self.data.train_images is not None:
+            check_batch(batch, self.data.train_images, self.data.name)
+
+
+def check_batch(batch: int, images: int, data: str) -> None:
+    """ConfigError for a batch in which an image would come twice."""
+    if batch > images:
+        raise ConfigError(
+            f"recipe.batch_size={batch} is more than data={data} has to train on; the largest valid size is {images}"
+        )
+
+
+def idle(config: Config) -> dict[str, str]:
+    """Key of the recipe that changes nothing in this cell, whatever its value -> what it needs for that."""
+    recipe = config.recipe
+    warms_up = recipe.warm_up != "none"
+    deep = config.model.depth >= recipe.warm_up_from_depth
+    deeper = f"recipe.warm_up_from_depth={config.model.depth} or less"
+    needs = [
+        ("warm_up_learning_rate", warms_up, "recipe.warm_up=steps or train_error"),
+        ("warm_up_learning_rate", deep, deeper),
+        ("warm_up_from_depth", warms_up, "recipe.warm_up=steps or train_error"),
+        ("warm_up_steps", recipe.warm_up == "steps", "recipe.warm_up=steps"),
+        ("warm_up_steps", deep, deeper),
+        ("warm_up_error", recipe.warm_up == "train_error", "recipe.warm_up=train_error"),
+        ("warm_up_error", deep, deeper),
+        ("drop_factor", bool(recipe.drops), "recipe.drops, such as recipe.drops=[32000,48000]"),
+    ]
+    return {f"recipe.{key}": what for key, there, what in reversed(needs) if not there}
 
 
 def _read_data(values: Mapping[str, Any]) -> AnyData:

@@ -29,7 +29,10 @@ class DataConfig:
     download: bool = True
 
     def __post_init__(self) -> None:
-        at_least(self, "data", "padding", "contrast", minimum=0)
+        at_least(self, "data", "contrast", minimum=0)
+        between(
+            self, "data", "padding", minimum=0, maximum=self.image_size
+        )  # farther off, a crop may be empty
         at_least(self, "data", "scale", minimum=1e-6)
         if self.train == "45k" and self.name == "digits":
             raise ConfigError("data.train=45k is a split of CIFAR; digits allow data.train=all")
@@ -58,6 +61,11 @@ class DataConfig:
     def classes(self) -> int:
         """Number of labels, known before any file is read."""
         return 100 if self.name == "cifar100" else 10
+
+    @property
+    def train_images(self) -> int:
+        """Number of images to train on in the official files."""
+        return 1442 if self.name == "digits" else 45_000 if self.train == "45k" else 50_000
 
     @property
     def image_size(self) -> int:
@@ -107,6 +115,10 @@ class ImageNetConfig:
             raise ConfigError(f"data.test_scales={list(self.test_scales)} is not a list of sizes in pixels")
         if len(set(self.final_tests)) < len(self.final_tests):
             raise ConfigError(f"data.final_tests={list(self.final_tests)} names one twice")
+
+    @property
+    def train_images(self) -> None:
+        """Number of images to train on: not known before the folders are read."""
 
     @property
     def image_size(self) -> int:

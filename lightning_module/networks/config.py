@@ -9,7 +9,7 @@ from typing import Literal
 
 from lightning_module.networks import blocks
 from lightning_module.support.check import at_least, field_types, fit, one_of
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, spelled
 
 IMAGENET_UNITS = ((2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3), (3, 24, 36, 3))
 """Units per stage of the ImageNet forms (arXiv:1512.03385, Table 1; the last one arXiv:1603.05027, section 5)."""
@@ -152,7 +152,8 @@ class NetworkConfig:
             value = getattr(self, key)
             if not met and value != _defaults()[key]:
                 raise ConfigError(
-                    f"model.{key}={value} needs {need}; without it the value is {_defaults()[key]}"
+                    f"model.{key}={spelled(value)} needs {need}; "
+                    f"without it the value is {spelled(_defaults()[key])}"
                 )
         if dropped and not 0 < self.dropout < 1:
             raise ConfigError(

@@ -14,11 +14,14 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
-from lightning_module.support.errors import ConfigError, nearest
+from lightning_module.support.errors import ConfigError, nearest, spelled
 
 T = TypeVar("T")
 
 NOUNS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+
+LARGEST = 2**63 - 1
+"""Of whole numbers, as torch and NumPy count."""
 
 
 @functools.cache
@@ -59,24 +62,28 @@ def fit(value: Any, kind: Any, key: str) -> Any:
         return fit(value, next(arm for arm in arguments if arm is not type(None)), key)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{key}={value} is not a list, such as [32000,48000]")
+            raise ConfigError(f"{key}={spelled(value)} is not a list, such as [32000,48000]")
         return tuple(fit(item, arguments[0], key) for item in value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and isinstance(value, int) and abs(value) > LARGEST:
+        raise ConfigError(f"{key}={str(value)[:20]}… is too large; the largest valid value is {LARGEST}")
     if kind is float and number and math.isfinite(value):
         return float(value)
     if kind is int and number and float(value).is_integer():
-        return int(value)
+        return fit(int(value), int, key) if isinstance(value, float) else value
+    if kind is str and isinstance(value, str) and not value.strip():
+        raise ConfigError(f"{key}={value} is empty; give it a value, or leave it out for the usual one")
     if kind in (str, bool) and isinstance(value, kind):
         return value
     text = " but a text" if isinstance(value, str) else ""
-    raise ConfigError(f"{key}={value} is not {NOUNS[kind]}{text}")
+    raise ConfigError(f"{key}={spelled(value)} is not {NOUNS[kind]}{text}")
 
 
 def one_of(key: str, value: object, allowed: Iterable[object]) -> None:
     """ConfigError unless the value is one of these."""
     choices = list(allowed)
     if value not in choices:
-        raise ConfigError(f"{key}={value} is not known; {nearest(value, choices)}")
+        raise ConfigError(f"{key}={spelled(value)} is not known; {nearest(value, choices)}")
 
 
 def at_least(section: object, prefix: str, *names: str, minimum: float = 1) -> None:
@@ -95,18 +102,18 @@ def _within(
     for name in names:
         value = getattr(section, name)
         if value is not None and not minimum <= value <= maximum:
-            raise ConfigError(f"{prefix and prefix + '.'}{name}={value} is not allowed; {allowed}")
+            raise ConfigError(f"{prefix and prefix + '.'}{name}={spelled(value)} is not allowed; {allowed}")
 
 
 def interval(key: str, values: Sequence[float], minimum: float) -> None:
     """ConfigError unless the values are two, in order and at least the minimum."""
     if len(values) != 2 or not minimum <= values[0] <= values[1]:
-        raise ConfigError(f"{key}={list(values)} is not [smallest,largest], both at least {minimum}")
+        raise ConfigError(f"{key}={spelled(values)} is not [smallest,largest], both at least {minimum}")
 
 
 def three_channels(key: str, values: Sequence[float], minimum: float) -> None:
     """ConfigError unless there is one value for each of red, green and blue."""
     if len(values) != 3 or min(values) < minimum:
         raise ConfigError(
-            f"{key}={list(values)} is not three numbers, for red, green and blue, at least {minimum}"
+            f"{key}={spelled(values)} is not three numbers, for red, green and blue, at least {minimum}"
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from lightning_module.support.text import visible
 
@@ -13,11 +14,57 @@ class ConfigError(ValueError):
     """Bad input. Its text is one sentence: key, value, what is allowed, the nearest valid choice."""
 
 
+def spelled(value: Any) -> str:
+    """A value as YAML and the command line spell it: true, null, [1,2]."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(spelled, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{spelled(item)}" for key, item in value.items()) + "}"
+    return str(value)
+
+
+ELSEWHERE: Mapping[str, str | None] = {
+    **dict.fromkeys(("cuda", "nvidia", "rocm"), "gpu"),
+    **dict.fromkeys(("bfloat16", "bf16-mixed", "bf16-true"), "bf16"),
+    **dict.fromkeys(("fp32", "float32", "float", "single", "full", "32-true"), "32"),
+    **dict.fromkeys(("fp16", "float16", "half", "16-mixed", "16-true", "mps", "tpu", "xpu"), None),
+    **dict.fromkeys(("ilsvrc", "ilsvrc2012", "imagenet1k", "imagenet-1k"), "imagenet"),
+    "mnist": "digits",
+}
+"""What a value is called elsewhere -> what it is called here; None: it is not here, however near another is spelled."""
+
+
+def closest(value: object, allowed: Iterable[object]) -> str | None:
+    """The one that was probably meant: by meaning, by number, or by spelling without regard to case; else None."""
+    word, names = spelled(value), [spelled(item) for item in allowed]
+    folded = {name.casefold(): name for name in reversed(names)}
+    if word.casefold() in folded:
+        return folded[word.casefold()]
+    if word.casefold() in ELSEWHERE:
+        meant = ELSEWHERE[word.casefold()]
+        return meant if meant in names else None
+    if (number := _number(word)) is not None:  # is no slip of the pen for a name
+        numbers = {name: other for name in names if (other := _number(name)) is not None}
+        every = len(numbers) == len(names)
+        return min(numbers, key=lambda name: abs(numbers[name] - number)) if names and every else None
+    close = difflib.get_close_matches(word.casefold(), folded, n=1)
+    return folded[close[0]] if close else None
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
 def nearest(value: object, allowed: Iterable[object]) -> str:
     """The tail of an error sentence: what is allowed and, when one is close, which was probably meant."""
-    names = [str(item) for item in allowed]
-    close = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
-    return f"allowed are {', '.join(names)}" + (f"; did you mean {close[0]}?" if close else "")
+    names = [spelled(item) for item in allowed]
+    meant = closest(value, names)
+    return f"allowed are {', '.join(names)}" + (f"; did you mean {meant}?" if meant else "")
 
 
 def one_line(error: BaseException) -> str:

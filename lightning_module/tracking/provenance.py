@@ -34,6 +34,8 @@ def provenance(device: str) -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str:
+    if not (ROOT / ".git").exists():  # installed; a repository around it is somebody else's
+        return ""
     try:
         return subprocess.run(
             ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10, check=True

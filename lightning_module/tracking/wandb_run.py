@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell, canonical, nested
+from lightning_module.support.command_line import command
 from lightning_module.support.errors import one_line
 
 if TYPE_CHECKING:
@@ -200,9 +201,10 @@ def _start(
             except Exception as error:  # whatever it is, the run can be logged offline
                 _unreachable[base_url] = one_line(error)
         log.warning(
-            "W&B is not reachable (%s); %s is logged offline: push it later with `python -m reports sync`",
+            "W&B is not reachable (%s); %s is logged offline: push it later with  %s",
             _unreachable[base_url],
             arguments["name"],
+            command("sync", f"{arguments['entity'] or 'ENTITY'}/{arguments['project']}", runs=folder.parent),
         )
     return wandb.init(**arguments, settings=settings("offline"))
 

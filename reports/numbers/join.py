@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
 from collections import Counter
@@ -14,6 +15,7 @@ import pandas as pd
 
 from ablations.study import Claim, Published, Study
 from ablations.sweep.manifest import Manifest
+from lightning_module.support.command_line import COMMANDS, CONSOLE
 from lightning_module.support.errors import ConfigError
 from reports.numbers.statistics import Estimate, estimate
 from reports.sources import RUN_COLUMNS, Frames, is_metric, last_event
@@ -179,11 +181,21 @@ def factors(manifest: Manifest, study: Study | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*named, *study.factors, *typed]))
 
 
+def _program(manifest: Manifest) -> list[str]:
+    """What the sweep was started with: ["python", "run.py"], or the command that an installation provides."""
+    with contextlib.suppress(ValueError):  # of a manifest that somebody wrote by hand
+        words = shlex.split(manifest.command)
+        if len(words) > 1 and words[0] in ("python", CONSOLE):
+            return words[:2]
+    return list(COMMANDS["run"])
+
+
 def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collected:
     """Join a manifest's cells with what a source found of them; ConfigError if they are not those of the study."""
     own = ("identity", "name", "parameters", "multiply_adds")
     declared = pd.DataFrame({key: [cell[key] for cell in manifest.cells] for key in own})
-    declared["command"] = [shlex.join(["python", "run.py", *cell["overrides"]]) for cell in manifest.cells]
+    program = _program(manifest)
+    declared["command"] = [shlex.join([*program, *cell["overrides"]]) for cell in manifest.cells]
     observed = [name for name in frames.runs.columns if name in RUN_COLUMNS or is_metric(name)]
     runs = frames.runs[[name for name in observed if name not in own[1:]]]
     cells = declared.merge(runs, on="identity", how="left", validate="m:1")

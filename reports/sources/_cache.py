@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ablations.sweep.manifest import Manifest
+from lightning_module.support.command_line import command, in_hydra
 from lightning_module.support.disk import whole_file
 from lightning_module.support.errors import ConfigError
 from reports.sources._frames import ParsedRun
@@ -76,7 +77,9 @@ def runs_in_folder(
     """
     folder = Path(where)
     if not folder.is_dir():
-        raise ConfigError(f"runs={where} is not a folder; train something first with python run.py")
+        raise ConfigError(
+            f"runs={where} is not a folder; train something first:  {command('run', f'runs={in_hydra(where)}')}"
+        )
     try:
         present = {entry.name for entry in os.scandir(folder)}
     except OSError as error:

@@ -1,0 +1,85 @@
+"""Command lines: argparse whose mistakes are one sentence, and how a command is typed."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning_module.support.errors import ConfigError, nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are ConfigErrors, for the caller to say as any other."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's; a sub-command refuses what it does not know, for it knows what it allows."""
+        known, extras = super().parse_known_args(args, namespace)
+        if extras:
+            self.error(f"unrecognized arguments: {' '.join(extras)}")
+        return known, extras
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the ConfigError."""
+        refuse(self, message)
+
+
+def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """ConfigError for argparse's message; the nearest option is named for one that does not exist."""
+    message = re.sub(
+        r"^argument (\S+): (.* is a file, not a folder)$", r"\2; choose another with \1 FOLDER", message
+    )
+    _, unknown, words = message.partition("unrecognized arguments: ")
+    if unknown:
+        options = [text for text in parser._option_string_actions if text.startswith("--")]
+        first = words.split()[0].partition("=")[0]
+        message = f"{words} is not understood by {parser.prog}; " + nearest(first, options)
+    raise ConfigError(message)
+
+
+def folder(text: str) -> Path:
+    """The folder that an option names, whether it exists yet or not."""
+    path = Path(text)
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty text names no folder; . is the current one")
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
+    return path
+
+
+CONSOLE = "residual-ablations"
+"""The command that an installation provides; it takes the words below."""
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "run": ("python", "run.py"),
+    **{name: ("python", "-m", "ablations", name) for name in ("list", "plan", "why")},
+    **{name: ("python", "-m", "slurm", name) for name in ("status", "logs", "cancel", "retry")},
+    "report": ("python", "-m", "reports"),
+    **{name: ("python", "-m", "reports", name) for name in ("audit", "sync")},
+}
+"""What can be done -> how it is typed in the repository."""
+
+RUNS = Path("runs")
+"""The runs folder of every command that is told no other."""
+
+
+def command(name: str, *words: str, runs: Path = RUNS) -> str:
+    """How to type one of COMMANDS, for this program's user: to be pasted into a shell in the current folder."""
+    program, here = COMMANDS[name], Path(sys.argv[0]).name
+    if here == CONSOLE:
+        program = (CONSOLE, name)
+    elif name == "run" and here == "run.py":
+        program = ("python", sys.argv[0])
+    where = ["--runs", str(runs)] if runs != RUNS else []
+    return shlex.join([*program, *words, *where])
+
+
+def in_hydra(text: str) -> str:
+    """A text as the value of an override, in quotes where Hydra needs them."""
+    if re.fullmatch(r"[\w/.+-]+", text, re.ASCII):
+        return text
+    return '"' + re.sub(r'(\\*)(?="|$)', r"\1\1", text).replace('"', '\\"') + '"'

@@ -1,0 +1,229 @@
+"""What is typed, and what is said: one table, each row run through the real door.
+
+A row: (command line as typed into bash, exit code, words that appear, words that do not). The commands are
+`run.py …` (python run.py …) and `ablations …`, `reports …`, `slurm …` (python -m …), in an empty folder whose path is
+$HOME, with NAME=value before them for the environment. For every row: no traceback; with exit code 2, one line on
+stderr and nothing in the folder. A row costs about 0.1 s, if it trains nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import command_server
+import pytest
+from small import ROOT
+
+from lightning_module.support.disk import cache_folder
+
+Row = tuple[str, int, list[str], list[str]]
+
+ROWS: list[Row] = [
+    # A value that does not fit
+    ("run.py model.depth=57", 2, ["model.depth=57", "56 and 62"], []),
+    ("run.py data=cifar11", 2, ["data=cifar11 is not known", "did you mean cifar10?"], []),
+    ("run.py model.depth=20,56", 2, ["model.depth=20,56 lists several values", "-m"], []),
+    # Showing
+    ("run.py --cfg job model.depth=56", 0, ["depth: 56"], []),
+    ("run.py --help", 0, ["plain_cifar", "residual-ablations"], []),
+    ("ablations --help", 0, ["plan", "why"], []),
+    ("ablations plan depth seed=0", 0, ["6 cells"], []),
+    # Other commands
+    ("reports nothing", 2, ["nothing is neither a sweep in runs nor a study"], []),
+    ("slurm status", 2, ["--runs runs is not a folder"], []),
+]
+
+TINY = "model.depth=8 model.width=4 recipe.steps=4 recipe.drops=[2] logger=none trainer=cpu trainer.progress=false"
+NO_EFFECT = ["has no effect", "hydra.launcher.KEY", "runs=FOLDER"]
+
+EFFECT: list[Row] = [
+    # Hydra's own keys and options
+    ("run.py hydra.sweep.dir=/tmp/x", 2, ["hydra.sweep.dir=/tmp/x", *NO_EFFECT], []),
+    ("run.py -m hydra.run.dir=/tmp/x", 2, ["hydra.run.dir=/tmp/x", *NO_EFFECT], []),
+    ("run.py hydra.job.chdir=true", 2, ["hydra.job.chdir=true", *NO_EFFECT], []),
+    ("run.py hydra.verbose=foo", 2, ["hydra.verbose=foo", *NO_EFFECT], []),
+    ("run.py hydra/sweeper=basic", 2, ["hydra/sweeper=basic", *NO_EFFECT], []),
+    ("run.py --config-dir=/nonexistent", 2, ["--config-dir /nonexistent is not read", "conf/"], []),
+    ("run.py -cn other", 2, ["--config-name other is not read"], []),
+    ("run.py --experimental-rerun x", 2, ["--experimental-rerun x is not read"], []),
+    ("run.py --resolve", 2, ["--resolve has no effect without --cfg"], []),
+    ("run.py -m --info plugins", 2, ["--multirun and --info cannot be asked for at once"], []),
+    ("run.py --cgf job", 2, ["--cgf", "did you mean --cfg?"], ["usage"]),
+    ("run.py --cfg foo", 2, ["invalid choice: 'foo'"], ["usage"]),
+    ("run.py hydra.launcher.jobs=0 seed=0,1", 2, ["hydra.launcher.jobs=0 is not allowed"], []),
+    # Values without effect
+    ("run.py -m runs=a,b", 2, ["runs=a and runs=b train the same cell"], []),
+    ("run.py -m trainer.devices=1,2", 2, ["trainer.devices=1,2", "the same cell", "mode=benchmark"], []),
+    ("ablations plan mode=benchmark trainer.devices=1,2", 0, ["2 cells"], []),
+    (
+        f"run.py seed=1 {TINY} seed=0",
+        0,
+        ["note: seed=1 does not count: seed=0 comes later", "runs/9cc3bc51706a"],
+        [],
+    ),
+    ("run.py study=depth", 2, ["study=depth is not how a study is chosen: write ablation=depth"], []),
+    (
+        "run.py recipe.warm_up_steps=10",
+        2,
+        ["recipe.warm_up_steps=10 has no effect", "recipe.warm_up=steps"],
+        [],
+    ),
+    ("run.py recipe.drops=[500]", 2, ["recipe.drops=[500] is not reached", "recipe.steps=400"], []),
+    (
+        *("run.py recipe=he2015_cifar recipe.steps=20000", 2),
+        *(["recipe.drops=[32000,48000] is not reached", "write recipe.drops=[10000,15000]"], []),
+    ),
+    ("ablations plan depth recipe.steps=20000", 2, ["is not reached", "recipe.drops=[10000,15000]"], []),
+    (
+        *("run.py recipe=he2016_cifar recipe.steps=300 recipe.drops=[]", 2),
+        *(["recipe.warm_up_steps=400 does not end before recipe.steps=300"], []),
+    ),
+    # Empty, and too much
+    ("run.py runs=", 2, ["runs= is empty"], []),
+    ("run.py runs=$UNSET", 2, ["runs= is empty"], []),
+    ("run.py logger.project=", 2, ["logger.project= is empty"], []),
+    ("run.py data=cifar10 data.root=", 2, ["data.root= is empty"], []),
+    ("run.py logger.project=a/b", 2, ["logger.project=a/b has a /"], []),
+    ("run.py logger.base_url=foo", 2, ["logger.base_url=foo is not an address"], []),
+    ("run.py recipe.batch_size=1000000", 2, ["recipe.batch_size=1000000", "data=digits", "1442"], []),
+    (
+        "run.py data=cifar10 data.train=45k recipe.batch_size=50000",
+        2,
+        ["the largest valid size is 45000"],
+        [],
+    ),
+    ("run.py trainer.threads=100000", 2, ["trainer.threads=100000, but this machine has"], []),
+    (
+        "run.py trainer=cpu trainer.devices=1000 recipe.batch_size=1000",
+        2,
+        ["trainer.devices=1000", "memory"],
+        [],
+    ),
+    ("run.py model.width=100000000", 2, ["parameters", "memory"], []),
+    ("run.py seed=1e30", 2, ["seed=10000000000000000198… is too large"], []),
+    ("run.py data.padding=9", 2, ["data.padding=9 is not allowed", "between 0 and 8"], []),
+    # The other commands
+    ("ablations plan depth degradation", 2, ["takes one study, but depth and degradation"], []),
+    (
+        "ablations plan depth --on quantum",
+        2,
+        ["--on quantum: nothing was measured on it", "gpu, cpu"],
+        [],
+    ),
+    ("ablations plan depth --on ''", 2, ["--on : nothing was measured on it"], []),
+    ("ablations plan depth --runs /dev/null", 2, ["--runs: /dev/null is a file, not a folder"], ["usage"]),
+    ("ablations plan depth runs=/dev/null", 2, ["runs=/dev/null is a file, not a folder"], []),
+    ("ablations plan depth --runs ''", 2, ["--runs: an empty text names no folder"], []),
+    ("ablations why '' --runs .", 2, ["is not an identity"], []),
+    ("ablations plan --cell depth=3 --foo", 2, ["--foo", "allowed are --help, --json, --cells"], ["usage"]),
+    ("reports --runs /dev/null", 2, ["--runs: /dev/null is a file, not a folder"], []),
+    ("reports --out /dev/null", 2, ["--out: /dev/null is a file, not a folder"], []),
+    ("reports --list --all", 2, ["--list", "leave out the rest"], []),
+    ("reports --check --publish wandb:a/b", 2, ["--check writes nothing, and --publish does"], []),
+    ("slurm retry --set foo=1 --runs .", 2, ["hydra.launcher.foo is not a key", "partition"], []),
+    ("slurm retry --set wait=maybe --runs .", 2, ["hydra.launcher.wait=maybe is not true or false"], []),
+    ("slurm retry --set mem= --runs .", 2, ["hydra.launcher.mem= is empty"], []),
+    ("slurm logs x --rank -1 --runs .", 2, ["--rank -1 is not allowed"], []),
+    ("slurm cancel --all depth --runs .", 2, ["not both"], []),
+]
+"""Whatever is typed has an effect, or is refused."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command line gave. here: the folder that it ran in."""
+
+    code: int
+    stdout: str
+    stderr: str
+    here: Path
+
+
+def words_of(line: str, here: Path) -> tuple[list[str], dict[str, str]]:
+    """The words of a command line, and the environment in front of them, as bash reads it."""
+    script = 'printf "%s\\0" ' + line
+    environment = {"PATH": os.environ["PATH"], "HOME": str(here)}
+    bash = ["bash", "--norc", "-c", script]
+    said = subprocess.run(bash, cwd=here, env=environment, capture_output=True, text=True, check=True).stdout
+    words = said.split("\0")[:-1]
+    first = next(index for index, word in enumerate(words) if "=" not in word)
+    typed = dict(word.split("=", 1) for word in words[:first])
+    return words[first:], {"HOME": str(here), "XDG_CACHE_HOME": str(cache_folder().parent), **typed}
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, command_server.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        assert process.stdin
+        process.stdin.close()
+
+
+@pytest.fixture
+def typed(server: subprocess.Popen[str], tmp_path: Path) -> Callable[[str], Done]:
+    """A command line, as typed into bash in an empty folder."""
+    here = tmp_path / "here"
+    here.mkdir()
+
+    def run(line: str) -> Done:
+        words, environment = words_of(line, here)
+        assert server.stdin and server.stdout
+        print(json.dumps([words, str(tmp_path), environment]), file=server.stdin, flush=True)
+        code = int(server.stdout.readline())
+        return Done(code, *((tmp_path / name).read_text() for name in ("stdout", "stderr")), here)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said", "unsaid"),
+    [*ROWS, *EFFECT],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_typed_and_what_is_said(typed, line, code, said, unsaid):
+    done = typed(line)
+    everything = done.stdout + done.stderr
+    assert "Traceback" not in everything, everything
+    assert done.code == code, everything
+    assert [words for words in said if words not in everything] == [], everything
+    assert [words for words in unsaid if words in everything] == [], everything
+    if code == 2:
+        assert done.stderr.startswith("usage: ") or len(done.stderr.splitlines()) == 1, done.stderr
+        assert not list(done.here.iterdir()), "nothing may have been started"
+
+
+def pasted(line: str) -> str:
+    """A command line that was printed, as `typed` takes it."""
+    return line.replace("python -m ", "").replace(f"python {ROOT / 'run.py'} ", "run.py ")
+
+
+def test_what_is_printed_works_when_pasted(typed):
+    """From a folder whose name has a blank; and two learning rates are two names, however near."""
+    trained = typed(f"run.py -m 'runs=\"a b/c\"' recipe.learning_rate=0.1,0.10000001 {TINY}")
+    assert trained.code == 0, trained.stderr
+    for name in ("ResNet-8 (width=4) seed 0, learning_rate=0.1 ", "learning_rate=0.10000001 "):
+        assert name in trained.stdout
+    (hint,) = re.findall(r"^Report:  (.*)", trained.stdout, re.MULTILINE)
+    report = typed(pasted(hint))
+    assert report.code == 0, report.stderr
+    assert "2 of 2 cells finished" in report.stdout
+    record = next(trained.here.glob("a b/c/*/record.jsonl"))
+    record.unlink()
+    (record.parent / "last.ckpt").unlink()
+    assert "1 of 2 cells finished" in typed(pasted(hint)).stdout
+    (page,) = trained.here.glob("results/*/report.md")
+    one_by_one = [line for line in page.read_text().splitlines() if line.startswith("python ")][1]
+    assert "0 finished before, 1 to train" in typed(pasted(one_by_one)).stdout
+    assert record.exists()
+    nothing = typed("reports --runs 'd e'")
+    (hint,) = re.findall(r"such as: python (.*)", nothing.stderr)
+    assert typed(f"{hint} model.depth=57").stderr.startswith("error: model.depth=57 is not 6n+2")
