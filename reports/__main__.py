@@ -95,8 +95,8 @@ def single(options: argparse.Namespace) -> int:
 def every(options: argparse.Namespace) -> int:
     """Make (or check) the reports of all sweeps, and the index of them and of the studies not started.
 
-    A study whose file has a mistake and a manifest that is damaged have no report: a sentence says why, and the exit
-    code is 2.
+    What cannot be reported (a study whose file has a mistake, a manifest that is damaged) has no report: a sentence
+    says why, and the exit code is 2.
     """
     if options.name or options.publish:
         raise ConfigError("--all takes neither a name nor --publish; leave out one of them")
@@ -109,13 +109,15 @@ def every(options: argparse.Namespace) -> int:
         target = options.out / manifest.name
         if manifest.study in broken:
             continue
-        if twin := next((path for path in reported if target.exists() and path.samefile(target)), None):
-            codes.append(
-                tell(ConfigError(f"{target} is the folder of {twin} too: one of them has no report"))
-            )
-            continue
         study = known.get(manifest.study or "")
-        reported[target] = collect(choose.at(manifest, options.runs), study, frames)
+        try:
+            if twin := next((path for path in reported if target.exists() and path.samefile(target)), None):
+                raise ConfigError(f"{target} is {twin} by another name; move one of the manifests away")
+            reported[target] = collect(choose.at(manifest, options.runs), study, frames)
+        except ConfigError as error:
+            damaged.append(error)
+            codes.append(tell(error))
+            continue
         report = build_report(reported[target], command(options, manifest.name))
         codes.append(write_or_check(target, folder.report_files(report), options.check))
     started = {manifest.study for manifest in asked}
@@ -150,10 +152,8 @@ def command(options: argparse.Namespace, what: str) -> str:
     """What makes this report again; with its folders only where one can type them elsewhere too."""
     words = [what]
     for key in ("runs", "out"):
-        path = getattr(options, key)
-        if path.is_absolute() and path.is_relative_to(Path.cwd()):
-            path = path.relative_to(Path.cwd())
-        if path != parser().get_default(key) and not path.is_absolute():  # see choose.at
+        path = choose.from_here(getattr(options, key))
+        if path != parser().get_default(key) and not path.is_absolute():
             words += [f"--{key}", str(path)]
     if options.source != "records":
         words += ["--source", options.source]

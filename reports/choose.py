@@ -38,28 +38,40 @@ def listing(asked: Sequence[Manifest]) -> list[str]:
 
 def no_sweep(runs: Path) -> str:
     """What to say of a runs folder in which nobody asked for anything."""
-    where = [] if runs == RUNS else [f"runs={in_hydra(str(runs))}"]
+    where = [] if runs == RUNS else [_override(runs)]
     return (
         f"{runs} holds no sweep; start one, such as:  {command('run', '-m', 'model.depth=20,56,110', *where)}"
     )
 
 
+def _override(runs: Path) -> str:
+    return f"runs={in_hydra(str(runs))}"
+
+
+def from_here(folder: Path) -> Path:
+    """A folder as it is typed where all of this lies elsewhere too: from the current folder, if it is below that."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_absolute() and folder.is_relative_to(here) else folder
+
+
 def at(manifest: Manifest, runs: Path) -> Manifest:
-    """The same with commands that run its cells in this folder, unless it is an absolute one: a report has none of
-    its own, so that it is the same wherever the records lie.
+    """The same with commands that run its cells in this folder.
+
+    As they were typed if it is an absolute one: a report is the same wherever the records lie.
     """
+    runs = from_here(runs)
     if runs == RUNS or runs.is_absolute():
         return manifest
 
     def there(words: Iterable[str]) -> list[str]:
-        return [word for word in words if not word.startswith("runs=")] + [f"runs={in_hydra(str(runs))}"]
+        return [word for word in words if not word.startswith("runs=")] + [_override(runs)]
 
     try:
-        words = shlex.join(there(shlex.split(manifest.command)))
+        rest = shlex.join(there(shlex.split(manifest.command)))
     except ValueError:  # no command of a shell: somebody wrote it by hand
-        words = manifest.command
+        rest = manifest.command
     cells = tuple({**cell, "overrides": there(cell["overrides"])} for cell in manifest.cells)
-    return replace(manifest, command=words, cells=cells)
+    return replace(manifest, command=rest, cells=cells)
 
 
 def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
@@ -74,7 +86,7 @@ def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
             raise ConfigError(no_sweep(runs))
         newest = manifests.read(paths[0])
         others = len(paths) - 1
-        hint = f" ({others} older:  {command('report', '--list', runs=runs)})" if others else ""
+        hint = f" ({others} older: {command('report', '--list', runs=runs)})" if others else ""
         return newest, f"Newest sweep: {newest.name}{hint}"
     for path in paths:
         if path.stem == name:

@@ -78,7 +78,7 @@ TEXTS, VALUES = ["a text"], ["a value of a configuration"]
 CELL = {
     **dict.fromkeys(("identity", "name"), "a text"),
     "overrides": TEXTS,
-    "config": {"seed": "a number", "": VALUES[0]},
+    "config": {"seed": "a number", "recipe.drops": ["a number"], "": VALUES[0]},
     **dict.fromkeys(("parameters", "multiply_adds"), "a number"),
     "": None,
 }
@@ -93,8 +93,8 @@ SHAPE = {
 }
 """What a manifest holds."""
 
-OPTIONAL = ("", "narrowed", "departures", "expected", "expected_from")
-"""Keys that manifests did not always have."""
+OPTIONAL = ("", "narrowed", "departures", "expected", "expected_from", "recipe.drops")
+"""Keys that need not be there."""
 
 
 def slug(overrides: Sequence[str]) -> str:

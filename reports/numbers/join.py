@@ -17,6 +17,7 @@ import pandas as pd
 from ablations.study import Claim, Published, Study
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.command_line import COMMANDS, CONSOLE
+from lightning_module.support.errors import ConfigError
 from reports.numbers.statistics import Estimate, estimate
 from reports.sources import RUN_COLUMNS, Frames, is_metric, last_event
 from reports.sources._frames import config_columns, frozen
@@ -176,7 +177,7 @@ def factors(manifest: Manifest, study: Study | None) -> tuple[str, ...]:
     What was typed belongs to a study's own: recipe.learning_rate=0.03,0.1 makes two rows of each, never a mean.
     """
     if study is None:
-        return manifest.factors
+        return tuple(dict.fromkeys(manifest.factors))
     typed = (text.partition("=")[0] for text in manifest.overrides)
     named = [key for key in (study.rows, study.columns) if key]
     return tuple(dict.fromkeys([*named, *study.factors, *typed]))
@@ -192,7 +193,7 @@ def _program(manifest: Manifest) -> list[str]:
 
 
 def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collected:
-    """Join a manifest's cells with what a source found of them."""
+    """Join a manifest's cells with what a source found of them; ConfigError if they are not those of the study."""
     own = ("identity", "name", "parameters", "multiply_adds")
     declared = pd.DataFrame({key: [cell[key] for cell in manifest.cells] for key in own})
     program = _program(manifest)
@@ -211,9 +212,17 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
         elif metric not in cells:
             cells[metric] = math.nan
     studied = factors(manifest, study)
-    groups = [key for key in studied if "." not in key and key != "seed"] if study else []
+    groups = (
+        [key for key in studied if "." not in key and key != "seed" and key not in cells] if study else []
+    )
     configs = [frozen(cell["config"]) | _chosen(cell["overrides"], groups) for cell in manifest.cells]
     cells = pd.concat([cells, pd.DataFrame(config_columns(configs), index=cells.index)], axis=1)
+    lost = [key for key in (study.rows, study.columns) if key and key not in cells] if study else []
+    if lost:
+        raise ConfigError(
+            f"the cells of sweep {manifest.name} have no {lost[0]}, by which study {manifest.study} tells them apart; "
+            "run the sweep's command again"
+        )
     row_keys, column_keys = axes(cells, studied, study)
     for axis, of_axis in (("row", row_keys), ("column", column_keys)):
         levels = [tuple(config.get(key) for key in of_axis) for config in configs]

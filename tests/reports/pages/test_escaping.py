@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lightning_module.support.text import visible
@@ -85,7 +85,13 @@ ODD = [
     *("\ud800", "\uffff", "\u2028", "é", "中", "a", " ", "\n", "\r", "\t"),
 ]
 texts = st.lists(st.sampled_from(ODD), max_size=7).map("".join) | st.text(max_size=9)
-fuzzed = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+fuzzed = settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),  # a busy machine is no failure
+)
 
 PAGE_TAGS = {
     *(
@@ -211,8 +217,7 @@ def test_a_figure_is_well_formed_and_holds_the_text(a: str, b: str) -> None:
 
 def without_code(text: str) -> str:
     """Markdown without what stands between runs of as many backticks."""
-    text = re.sub(r"^(`{3,})sh\n.*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)
-    return re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
+    return re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", text, flags=re.DOTALL)
 
 
 @fuzzed
