@@ -1,6 +1,6 @@
 """From overrides to resolved configurations and checked cells; fast, because a sweep may have thousands.
 
-Hydra composes the groups, once per choice of groups; values are set and interpolated here.
+The groups are read, or composed by Hydra, once per choice of them; values are set and interpolated here.
 """
 
 from __future__ import annotations
@@ -23,18 +23,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ablations.sweep import studies
-from ablations.sweep.keys import CONF, default_choices, groups, having, keys, meant
+from ablations.sweep.keys import CONF, default_choices, groups, having, is_plain, keys, keys_of, meant
 from ablations.sweep.overrides import parse, parse_overrides, plain_value, typed, values_of
 from lightning_module.cell import price
 from lightning_module.cell.config import Config, parse_config
 from lightning_module.cell.identity import Cell
 from lightning_module.networks.config import NetworkConfig
 from lightning_module.support.check import field_types
-from lightning_module.support.disk import DiskCache
 from lightning_module.support.errors import ConfigError, closest, nearest, spelled
-
-CACHE = DiskCache("composed", CONF.rglob("*.yaml"))
-"""Hydra takes a tenth of a second for each choice of groups."""
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
@@ -108,14 +104,28 @@ def register_studies() -> None:
 def _composed(choices: tuple[str, ...]) -> tuple[dict[str, Any], bool]:
     """The configuration of a choice of groups, and whether anything in it is interpolated."""
     check_choices(choices)
-    plain: dict[str, Any] | None = CACHE.get(json.dumps(choices))
-    if not plain:
+    plain = _read(choices)
+    if plain is None:
         if not GlobalHydra.instance().is_initialized():
             register_studies()
             initialize_config_dir(str(CONF), version_base="1.3")  # for good: it takes half a second
         plain = cast(dict[str, Any], OmegaConf.to_container(hydra_compose("config", list(choices))))
-        CACHE.put(json.dumps(choices), plain)
     return plain, "${" in json.dumps(plain)
+
+
+def _read(choices: Sequence[str]) -> dict[str, Any] | None:
+    """The configuration as Hydra composes it of files that say no more than values and what they are made from.
+
+    None if a file says more. Hydra takes a tenth of a second for each choice of groups, a study's plan has dozens.
+    """
+    chosen = {"ablation": "none"} | default_choices() | dict(text.split("=", 1) for text in choices)
+    study = chosen.pop("ablation")
+    of_files = [f"{group}/{choice}" for group, choice in chosen.items()]
+    if study not in ("none", *studies.names()) or not all(map(is_plain, of_files)):
+        return None
+    sections = {group: dict(keys_of(f"{group}/{choice}")) for group, choice in chosen.items()}
+    own = {key: value for key, value in keys_of("config").items() if key != "hydra"}
+    return sections | {"study": None if study == "none" else study} | own
 
 
 def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,21 @@ def keys_of(choice: str) -> dict[str, Any]:
     return keys | content
 
 
+@functools.cache
+def is_plain(choice: str) -> bool:
+    """Whether a file of conf/ holds no more than the values of its group, after those of other plain files."""
+    path = CONF / f"{choice}.yaml"
+    if not path.exists() or "@package" in path.read_text():
+        return False
+    content, group = _file(choice), choice.rpartition("/")[0]
+    *bases, last = content.pop("defaults", ["_self_"])
+    return (
+        last == "_self_"
+        and not any(isinstance(value, dict) for value in content.values())
+        and all(isinstance(base, str) and is_plain(f"{group}/{base}") for base in bases)
+    )
+
+
 def _file(name: str) -> dict[str, Any]:
     content: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))  # type: ignore[assignment]
     return content

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lightning_module.networks import blocks
 from lightning_module.networks.config import Cost, NetworkConfig
-from lightning_module.networks.resnet import build
+from lightning_module.networks.resnet import ResNet
 
 
 @functools.lru_cache(maxsize=1024)
@@ -40,13 +41,14 @@ def cost(
     )
 
 
+@functools.lru_cache(maxsize=1024)
 def _measured(
     config: NetworkConfig, num_classes: int, image_size: int, batch_size: int, in_channels: int
 ) -> Cost:
     """Run one forward pass on the meta device and watch it: of two images at least, as batch normalisation must."""
     run_size = max(batch_size, 2)
-    with torch.device("meta"):
-        network = build(config, num_classes, in_channels)
+    with torch.device("meta"), _Unwritten():
+        network = ResNet(config, num_classes, in_channels)
         images = torch.empty(run_size, in_channels, image_size, image_size)
     own = {tensor.untyped_storage()._cdata for tensor in network.state_dict().values()}
     saved: dict[int, Tensor] = {}
@@ -58,13 +60,40 @@ def _measured(
             saved[storage] = tensor
         return tensor
 
-    with (
-        FlopCounterMode(display=False) as counter,
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-    ):
+    multiply_adds = 0
+
+    def count(module: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal multiply_adds
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        multiply_adds += output.numel() * module.weight[0].numel()
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.forward = _KeepsAsBatchNorm.apply  # type: ignore[method-assign]
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(images)
     return Cost(
         sum(parameter.numel() for parameter in network.parameters()),
-        counter.get_total_flops() // (2 * run_size),
+        multiply_adds // run_size,
         sum(tensor.untyped_storage().nbytes() for tensor in saved.values()) * batch_size // run_size,
     )
+
+
+class _Unwritten(TorchFunctionMode):
+    """Initial values are left out: nothing is there to be written to, and on the meta device that takes long."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return (kwargs or {}).get("tensor", args[0] if args else None)
+        return function(*args, **(kwargs or {}))
+
+
+class _KeepsAsBatchNorm(torch.autograd.Function):
+    """What batch normalisation keeps for the backward pass; the real one is slow on the meta device."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x, x.new_empty(x.shape[1]), x.new_empty(x.shape[1]))
+        return torch.empty_like(x)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from small import ROOT
 
 from ablations.__main__ import main
-from ablations.sweep import estimate
+from ablations.sweep import estimate, studies
 from ablations.sweep.compose import compose, make_cell
-from lightning_module.cell import record
-from lightning_module.support.disk import Lock
+from lightning_module.cell import price, record
+from lightning_module.networks import cost
+from lightning_module.support.disk import DiskCache, Lock
 
 OVERRIDES = ("model.depth=20", "seed=0")
 
@@ -124,3 +127,26 @@ def test_no_lightning_is_imported(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_listing_composes_nothing_and_counts_no_network_twice(tmp_path, capsys, monkeypatch):
+    """It would take a minute: there are 760 cells."""
+    monkeypatch.setattr(price, "CACHE", DiskCache("costs", [], tmp_path))
+    for cached in (price._cost, cost.cost, cost._measured):
+        cached.cache_clear()
+    GlobalHydra.instance().clear()
+    assert main(["list", "--runs", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("\n") == len(studies.names()) + 5
+    assert not GlobalHydra.instance().is_initialized()
+    assert cost._measured.cache_info().misses < 80
+
+
+def test_what_was_counted_once_needs_no_torch(tmp_path):
+    code = "import sys; from ablations.__main__ import main; main(['plan', 'depth']); print('torch' in sys.modules)"
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    cold, warm = (
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    )
+    assert [done.stdout.split()[-1] for done in (cold, warm)] == ["True", "False"]
+    assert cold.stdout.splitlines()[:-1] == warm.stdout.splitlines()[:-1]
