@@ -240,4 +240,4 @@ def _instead(key: str, value: str) -> str:
             if not isinstance(_read(candidate), str):
                 return f"write {shlex.quote(candidate)}"
         return f"a value looks like {shlex.quote(typed(key, example))}"
-    return f"write {shlex.quote(f'{key}={value}')}"
+    return f"write {shlex.quote(typed(key, value))}"
