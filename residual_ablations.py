@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from lightning_module.support.command_line import COMMANDS, CONSOLE, command
-from lightning_module.support.errors import ConfigError, nearest, tell
+from lightning_module.support.errors import ConfigError, nearest
+from lightning_module.support.program import program
 
 USAGE = f"""{CONSOLE} COMMAND ...
 
@@ -24,12 +25,13 @@ USAGE = f"""{CONSOLE} COMMAND ...
 def main() -> None:
     """Give the rest of the command line to the module whose command it is."""
     name, words = (sys.argv[1:2] or ["--help"])[0], sys.argv[2:]
-    if name in ("-h", "--help"):
-        print(USAGE)
-    elif name in COMMANDS:
-        sys.exit(_do(name, words))
-    else:
-        sys.exit(tell(ConfigError(f"{name} is not a command; {nearest(name, COMMANDS)}")))
+    with program():
+        if name in ("-h", "--help"):
+            print(USAGE)
+        elif name in COMMANDS:
+            sys.exit(_do(name, words))
+        else:
+            raise ConfigError(f"{name} is not a command; {nearest(name, COMMANDS)}")
 
 
 def _do(name: str, words: Sequence[str]) -> int | None:

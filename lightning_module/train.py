@@ -6,11 +6,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import traceback
-import warnings
 from pathlib import Path
 
 import torch
@@ -20,7 +18,6 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from torch import nn
 
 from lightning_module.benchmark.measure import Benchmark
@@ -41,16 +38,13 @@ from lightning_module.training.classifier import Classifier
 from lightning_module.training.device_memory import (
     device_memory,
     peak_memory,
-    reset_peak_memory,
     with_activation_checkpoint,
 )
 from lightning_module.training.interruption import Interruption, leave_with_parent
 from lightning_module.training.realised import realised
 from lightning_module.training.resume import choose
 from lightning_module.training.sync_batch_norm import synchronise_batch_norm
-
-MULTIPLY_ADDS_PER_THREAD = 5e7
-"""Work per layer and batch that is worth a CPU thread."""
+from lightning_module.training.torch_setup import cpu_threads, on_gpu, set_up_torch
 
 
 def run_folder(cell: Cell) -> Path:
@@ -116,11 +110,11 @@ def _fit(
 ) -> None:
     """Train on, from the last checkpoint if there is one, to an end that the log is told of."""
     config = parse_config(cell.config)
-    config = with_activation_checkpoint(config, device_memory(config, _on_gpu(config)))
+    config = with_activation_checkpoint(config, device_memory(config, on_gpu(config)))
     data = load(config.data)
     reporter = Reporter(cell, config, folder, writer)
     try:
-        _set_up_torch(config, cell)
+        set_up_torch(config, cell.multiply_adds)
         training = _Training(config, folder, interruption, reporter)
         network = _network(config, data.classes)
         about = realised(config, cell.parameters, network)
@@ -219,37 +213,6 @@ class _Training(Callback):
         return bool(flag)
 
 
-def cpu_threads(config: Config, multiply_adds: int) -> int:
-    """Threads for one process on the CPU: as many as have work, since idle ones cost more than they bring.
-
-    A function of the cell and its cores alone, because sums in another order differ in the last bit. The cores
-    are those that OMP_NUM_THREADS says this process has (the scheduler's word), or else its share of the machine's;
-    what is no number above 0 says nothing, as for OpenMP.
-    """
-    if config.trainer.threads:
-        return config.trainer.threads
-    per_layer = (
-        multiply_adds * config.recipe.batch_size / config.trainer.processes / config.model.weighted_layers
-    )
-    there, told = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    cores = min(int(told), there) if told.isdecimal() and int(told) else there // config.trainer.devices
-    return max(1, min(cores, int(per_layer / MULTIPLY_ADDS_PER_THREAD)))
-
-
-def _set_up_torch(config: Config, cell: Cell) -> None:
-    # Lightning makes an exception of SIGTERM, and so a failure of the cell; Interruption owns the signals.
-    _SignalConnector.register_signal_handlers = lambda self: None  # type: ignore[method-assign]
-    warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\..*")
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    torch.set_num_threads(cpu_threads(config, cell.multiply_adds))
-    fast = config.trainer.precision == "tf32"
-    torch.set_float32_matmul_precision("high" if fast else "highest")
-    torch.backends.cudnn.allow_tf32 = fast
-    torch.backends.cudnn.benchmark = True  # shapes stay the same in training; see Classifier for testing
-    reset_peak_memory(_on_gpu(config))
-
-
 def _network(config: Config, classes: int) -> nn.Module:
     """The network with its initial weights, a function of the seed."""
     torch.manual_seed(generator(config.seed, 0).initial_seed())
@@ -259,7 +222,7 @@ def _network(config: Config, classes: int) -> nn.Module:
     if config.trainer.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.trainer.processes > 1 and config.trainer.sync_batch_norm:
-        network = synchronise_batch_norm(network, gpu=_on_gpu(config))
+        network = synchronise_batch_norm(network, gpu=on_gpu(config))
     if config.trainer.compile:
         for module in network.modules():
             if isinstance(module, Unit):
@@ -267,16 +230,12 @@ def _network(config: Config, classes: int) -> nn.Module:
     return network
 
 
-def _on_gpu(config: Config) -> bool:
-    return config.trainer.accelerator != "cpu" and torch.cuda.is_available()
-
-
 def _trainer(config: Config, training: _Training, environment: ClusterEnvironment | None) -> Trainer:
     several = config.trainer.processes > 1
     if environment is None:
         environment = LightningEnvironment()
     return Trainer(
-        accelerator="gpu" if _on_gpu(config) else "cpu",
+        accelerator="gpu" if on_gpu(config) else "cpu",
         devices=config.trainer.devices,
         num_nodes=config.trainer.nodes,
         strategy=DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True) if several else "auto",

@@ -29,7 +29,11 @@ def test_imports_point_one_way():
 
 def product() -> list[Path]:
     rooms = ("ablations", "hydra_plugins", "lightning_module", "reports", "slurm")
-    return [ROOT / "run.py", *(path for room in rooms for path in sorted((ROOT / room).rglob("*.py")))]
+    return [
+        ROOT / "run.py",
+        ROOT / "residual_ablations.py",
+        *(path for room in rooms for path in sorted((ROOT / room).rglob("*.py"))),
+    ]
 
 
 BY_TEXT = {

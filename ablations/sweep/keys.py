@@ -85,7 +85,7 @@ def keys_of(choice: str) -> dict[str, Any]:
 def is_plain(choice: str) -> bool:
     """Whether a file of conf/ holds no more than the values of its group, after those of other plain files."""
     path = CONF / f"{choice}.yaml"
-    if not path.exists() or "@package" in path.read_text():
+    if not path.exists() or "@package" in path.read_text(encoding="utf-8"):
         return False
     content, group = _file(choice), choice.rpartition("/")[0]
     *bases, last = content.pop("defaults", ["_self_"])

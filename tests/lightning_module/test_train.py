@@ -20,11 +20,12 @@ from small import ROOT, SMALL
 from ablations.sweep.compose import compose, make_cell
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.record import Record, read
-from lightning_module.train import cpu_threads, run, run_folder
+from lightning_module.train import run, run_folder
 from lightning_module.training import checkpoint
 from lightning_module.training.classifier import Classifier
 from lightning_module.training.device_memory import peak_memory, reset_peak_memory
 from lightning_module.training.interruption import Interruption
+from lightning_module.training.torch_setup import cpu_threads
 
 TIMES = {"seconds", "images_per_second", "time", "peak_memory"}
 
