@@ -41,7 +41,7 @@ def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
             raise ConfigError(_no_sweep(runs))
         newest = manifests.read(paths[0])
         others = len(paths) - 1
-        hint = f" ({others} older:  {command('report', '--list', runs=runs)})" if others else ""
+        hint = f" ({others} older: {command('report', '--list', runs=runs)})" if others else ""
         return newest, f"Newest sweep: {newest.name}{hint}"
     for path in paths:
         if path.stem == name:
