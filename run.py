@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ablations.sweep.accepted import check_options
 from ablations.sweep.compose import check_choices, check_launcher, register_studies
 from ablations.sweep.hydra_side import typed_sweep
-from ablations.sweep.keys import CONF, default_choices, keys
+from ablations.sweep.keys import CONF, default_choices, keys, meant
 from ablations.sweep.overrides import parse_overrides
 from lightning_module.support.check import one_of
 from lightning_module.support.errors import ConfigError, nearest, tell
@@ -71,6 +71,14 @@ def in_order(arguments: Sequence[str]) -> list[str]:
     for before, word in zip(["", *arguments], arguments, strict=False):
         is_value = before in WITH_VALUE or (before in ("-i", "--info") and "=" not in word)
         (options if word.startswith("-") or is_value else overrides).append(word)
+    for word in options:
+        option, _, value = word.partition("=")
+        key = option.lstrip("-")
+        found = key if key in keys() else meant(key)
+        if found and option.startswith("-") and option not in get_args_parser()._option_string_actions:
+            raise ConfigError(
+                f"{word} begins with a dash, but overrides do not; write {found}={value or 'VALUE'}"
+            )
     modes = [word.removeprefix("hydra.mode=") for word in overrides if word.startswith("hydra.mode=")]
     for mode in modes:
         one_of("hydra.mode", mode, ("RUN", "MULTIRUN"))
@@ -105,8 +113,15 @@ def check_shown(options: argparse.Namespace) -> None:
 def check(overrides: Sequence[str], multirun: bool) -> None:
     """Names and values of every cell, before Hydra sees them: its own errors are longer and come one by one."""
     for override in parse_overrides(overrides):
+        key, text = override.key_or_group, str(override.input_line)
+        if override.is_sweep_override() and key.startswith("hydra"):
+            raise ConfigError(
+                f"{text} lists several values, but one launcher runs all cells; give it one value"
+            )
         if override.is_sweep_override() and not multirun:
-            raise ConfigError(f"{override.input_line} lists several values; add -m to train them all")
+            listed = shlex.quote(f"{key}=[{text.partition('=')[2]}]")
+            a_list = f" write {listed} for a list, or" if isinstance(keys().get(key), list) else ""
+            raise ConfigError(f"{text} lists several values;{a_list} add -m to train them all")
     check_choices(overrides)
     check_launcher(overrides)
     typed_sweep(tuple(text for text in overrides if not text.startswith("hydra")))

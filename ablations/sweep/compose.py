@@ -145,6 +145,8 @@ def _set(config: dict[str, Any], text: str, choices: Mapping[str, str]) -> None:
     if isinstance(node, dict):
         raise ConfigError(f"{text} would replace a whole section; set {key}.KEY")
     value = plain_value(text)
+    if value == "???":
+        raise ConfigError(f"{text} is Hydra's mark of a value that is missing; give {key} one")
     if isinstance(value, str) and re.match(r"~(/|$)", value):
         home = shlex.quote(typed(key, os.path.expanduser(value)))
         raise ConfigError(f"{text} names a folder ~ here, as it is quoted; write {home} for your home")

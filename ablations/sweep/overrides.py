@@ -128,7 +128,7 @@ def plain_value(text: str) -> Any:
     if override.is_sweep_override():
         raise ConfigError(f"{text} lists several values where one is wanted")
     value = override.value()
-    return value if isinstance(value, int | float | bool | list | None) else str(value)
+    return value if isinstance(value, int | float | bool | list | None) else spelled(value)
 
 
 def typed(key: str, value: Any) -> str:
@@ -173,6 +173,9 @@ def _no_equals(text: str) -> str:
         return f"{text} begins with a long dash; write -{word.lstrip('–—−')}"
     if word in groups()["ablation"]:
         return f"{text} is not an override; did you mean ablation={word}?"
+    key, _, value = word.partition(":")
+    if value and _is_known(key):
+        return f"{text} is not an override; write {shlex.quote(f'{key}={value}')}"
     instead = (
         f"write {word}=VALUE" if word in groups() or word in keys() else "an override is written key=value"
     )
@@ -226,11 +229,14 @@ def _reason(said: str) -> str:
 def _instead(key: str, value: str) -> str:
     """How to write what was probably meant."""
     example = keys().get(key)
+    words = f"{key}={value}".split()
+    if len(words) > 1 and all("=" in word and isinstance(_read(word), Override) for word in words):
+        return f"each override is a word of its own: write {shlex.join(words)}"
     if value.startswith("~"):
         return f"write {shlex.quote(typed(key, os.path.expanduser(value)))}"
     if isinstance(example, int | float | list) and "${" not in value:
         repaired = re.sub(r",\s*(?=$|[,\])}])", "", value)
-        for candidate in (f"{key}={repaired}", f"{key}={repaired}]"):
+        for candidate in (f"{key}={repaired}", f"{key}={repaired}]", f"{key}={repaired.lstrip('= ')}"):
             if not isinstance(_read(candidate), str):
                 return f"write {shlex.quote(candidate)}"
         return f"a value looks like {shlex.quote(typed(key, example))}"
