@@ -38,6 +38,8 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
         options = [text for text in parser._option_string_actions if text.startswith("--")]
         first = words.split()[0].partition("=")[0]
         message = f"{words} is not understood by {parser.prog}; " + nearest(first, options)
+    if named := re.match(r"argument (--\w+): .* not a folder", message):
+        message += f"; choose another with {named[1]} FOLDER"
     raise ConfigError(message)
 
 
