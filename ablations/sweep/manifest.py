@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_module.cell.identity import digest
-from lightning_module.support.disk import write_json
+from lightning_module.support.disk import read_file, write_json
 from lightning_module.support.errors import ConfigError
 
 
@@ -121,7 +121,7 @@ def write(runs: Path, manifest: Manifest) -> Path:
 def read(path: Path) -> Manifest:
     """The manifest in a file that has its name; ConfigError if it is not one."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        data = json.loads(read_file(path), parse_constant=_no_number)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:

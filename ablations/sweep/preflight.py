@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, log
 
 if TYPE_CHECKING:
     from lightning_module.cell.identity import Cell
     from lightning_module.cell.record import Record
-
-log = logging.getLogger(__name__)
 
 
 def check_records(records: Iterable[Record]) -> None:
@@ -33,6 +30,6 @@ def check_data(cells: Sequence[Cell]) -> None:
     configs = [parse_config(cell.config) for cell in cells]
     for remark in dict.fromkeys(load(config.data).remark for config in configs):
         if remark:
-            log.warning(remark)
+            log.warning("%s", remark)
     for data, batch in dict.fromkeys((config.data, config.recipe.batch_size) for config in configs):
         check_batch(batch, load(data).train_images, data.name)

@@ -159,20 +159,21 @@ def read_all(runs: Path) -> dict[str, Record]:
 def read_states(runs: Path, identities: Iterable[str]) -> dict[str, State]:
     """identity -> state as `read` finds it, fast for thousands of cells: reading takes about 1 ms a record.
 
-    That a cell has its result is kept in the runs folder, for as long as size and time of its record stay the same.
+    That a cell has its result is kept in the runs folder, for as long as nobody changes the file of its record.
     """
     cache = DiskCache(".results", Path(__file__).parent.glob("record*.py"), runs)
-    before = cache.get("results") or {}
+    kept = cache.get("results")
+    before = kept if isinstance(kept, dict) else {}
     states: dict[str, State] = {}
     results = {}
     for identity in identities:
         try:
             about = os.stat(runs / identity / FILE)
-            key = [about.st_size, about.st_mtime_ns]
+            key = [about.st_size, about.st_ctime_ns]  # which, unlike that of its content, nobody can set
         except OSError:  # mostly a cell that was never run
             key = []
-        known = before.get(identity)
-        state = known[1] if known and known[0] == key else read(runs / identity).state
+        known = next((state for state in FINAL if before.get(identity) == [key, state]), None)
+        state = known or read(runs / identity).state
         states[identity] = state
         if state in FINAL:
             results[identity] = [key, state]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_module.cell import record_values
+from lightning_module.support.disk import read_file
 
 SCHEMA = 1
 DEEPEST = 8
@@ -33,13 +34,14 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int, int]:
     cell than the folder's. Of a newer record only the first line is looked at.
     """
     try:
-        rows = path.read_bytes().splitlines(keepends=True)
+        rows = read_file(path).splitlines(keepends=True)
     except (FileNotFoundError, NotADirectoryError):
         return [], 0, 0
     except OSError as error:
         raise RecordError(f"{path} cannot be read ({error.strerror})") from error
     lines: list[dict[str, Any]] = []
     length = checksum = 0
+    sealed_before = False
     for number, row in enumerate(rows, start=1):
         if not row.endswith(b"\n"):
             break
@@ -51,6 +53,10 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int, int]:
             if line["identity"] != path.parent.name:
                 raise RecordError(f"{path} is the record of cell {line['identity']}: move it away")
             wrong = record_values.wrong_config(line["config"], line["identity"])
+        is_sealed = "crc" in line
+        if sealed_before and not is_sealed:
+            wrong = wrong or "it has no checksum, and what stands before it has"
+        sealed_before = is_sealed
         wrong = wrong or _unsealed(line, row, checksum)
         if wrong:
             raise damaged(path, number, wrong)

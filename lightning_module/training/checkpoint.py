@@ -9,18 +9,26 @@ from __future__ import annotations
 import io
 import platform
 import zlib
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lightning_module.support.disk import whole_file
+from lightning_module.support.disk import read_file, whole_file
 from lightning_module.support.errors import one_line
 
 FILE = "last.ckpt"
 SCHEMA = 1
 """Raise it when the state of the training has other keys: those of before are then set aside."""
+
+KINDS = {
+    **dict.fromkeys(("step", "attempt", "epochs", "warm_up_ends"), int),
+    **dict.fromkeys(("sums", "window"), torch.Tensor),
+    **{"seconds": float, "network": OrderedDict, "optimizer": dict},
+}
+"""Types of what a cell goes on from; warm_up_ends may be None."""
 
 
 class CheckpointError(Exception):
@@ -44,11 +52,11 @@ def load(folder: Path) -> dict[str, Any] | None:
     is none, or damaged, or does not say whose it is, and OSError where the disk does not give it.
     """
     try:
-        data = (folder / FILE).read_bytes()
+        if (folder / FILE).is_dir():
+            raise CheckpointError("is a folder")
+        data = read_file(folder / FILE)
     except FileNotFoundError:
         return None
-    except IsADirectoryError:
-        raise CheckpointError("is a folder") from None
     try:
         content: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes the reader do
@@ -59,8 +67,15 @@ def load(folder: Path) -> dict[str, Any] | None:
         )
     if content.get("schema") != SCHEMA:
         raise CheckpointError(f"has schema {content.get('schema')!r}, and this program's is {SCHEMA}")
-    if content.pop("crc", None) != checksum(content):
+    try:
+        fits = content.pop("crc", None) == checksum(content)
+    except (RecursionError, RuntimeError):  # lists within lists without end, tensors of another kind
+        fits = False
+    if not fits:
         raise CheckpointError("is damaged (its checksum does not fit)")
+    for key, kind in KINDS.items():
+        if type(content.get(key)) not in (kind, type(None) if key == "warm_up_ends" else kind):
+            raise CheckpointError(f"holds no {key} such as this program writes")
     return content
 
 

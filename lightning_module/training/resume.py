@@ -50,7 +50,11 @@ def _own(
         content = load(folder)
         if content is not None:
             _check(content, read(folder), identity, recipe.steps)
-            _check_shapes(content, network, optimizer(recipe, network, fused=False))
+            fresh = optimizer(recipe, network, fused=False)
+            try:
+                _check_shapes(content, network, fresh)
+            except (AttributeError, LookupError, TypeError) as error:
+                raise CheckpointError(f"holds no state of an optimizer ({error!r})") from error
         return content, ""
     except CheckpointError as error:
         place = _set_aside(folder / FILE)
@@ -71,7 +75,7 @@ def _check(content: Mapping[str, Any], known: Record, identity: str, steps: int)
     if content["identity"] != identity:
         raise CheckpointError(f"is of cell {content['identity']}")
     step, attempt, epochs = content["step"], content["attempt"], content["epochs"]
-    if step > steps:
+    if not 0 <= step <= steps:
         raise CheckpointError(f"is of step {step} of {steps}")
     held = sum(epoch["step"] <= step for epoch in known.epochs)
     if attempt > len(known.attempts) or held != epochs:

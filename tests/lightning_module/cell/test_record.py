@@ -232,8 +232,19 @@ def test_a_result_that_is_damaged_later_is_damaged(folder, cell):
     assert read_states(folder.parent, [cell.identity]) == {cell.identity: "finished"}
     time.sleep(0.01)
     path = folder / FILE
+    before = path.stat()
     path.write_text(path.read_text().replace('"epoch": 2', '"epoch"; 2'))  # as long as before
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # and of the same time
     assert read_states(folder.parent, [cell.identity]) == {cell.identity: "damaged"}
+
+
+@pytest.mark.parametrize("kept", ["[]", '{"results": [1]}', '{"results": {"NAME": 1}}', "[" * 100_000, "\0"])
+def test_an_odd_file_of_results_is_done_without(folder, cell, kept):
+    Writer(folder, cell).finish("finished", 30)
+    assert read_states(folder.parent, [cell.identity]) == {cell.identity: "finished"}
+    (path,) = folder.parent.glob(".results*")
+    path.write_text(kept.replace("NAME", cell.identity))
+    assert read_states(folder.parent, [cell.identity]) == {cell.identity: "finished"}
 
 
 def test_a_reader_that_looks_at_the_lock_does_not_refuse_a_writer(tmp_path):

@@ -210,6 +210,15 @@ def test_a_value_that_was_changed_is_found_by_its_checksum(tmp_path):
     assert read(folder).state == "finished"
 
 
+def test_lines_that_a_hand_put_after_those_of_the_program_are_no_result(tmp_path):
+    folder = write(tmp_path)
+    lines, rows = unsealed(folder), (folder / FILE).read_bytes().splitlines(keepends=True)
+    for kept in range(1, len(rows)):
+        added = "".join(json.dumps(line) + "\n" for line in lines[kept:])
+        (folder / FILE).write_bytes(b"".join(rows[:kept]) + added.encode())
+        assert f"line {kept + 1} (it has no checksum, and what stands before it has)" in read(folder).damage
+
+
 def mutation(chance: random.Random, data: bytes, other: bytes) -> bytes:
     """One fault of a file, or one slip of a hand."""
     rows = data.splitlines(keepends=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from lightning_module.training.checkpoint import FILE, checksum
 from lightning_module.training.interruption import Interruption
 from lightning_module.training.resume import choose
 
+Damage = Callable[[Record, Path], bytes]
 TIMES = {"seconds", "images_per_second", "peak_memory"}
 FLIPS, OTHERS = 150, 50
 
@@ -130,7 +133,22 @@ def beyond_the_last_step(record: Record, _: Path) -> bytes:
     return resealed(content(record) | {"step": 57})
 
 
-Damage = Callable[[Record, Path], bytes]
+def changed(**values: Any) -> Damage:
+    """Sealed, but by another program than this one."""
+    return lambda record, _: resealed(content(record) | values)
+
+
+def brackets(record: Record, _: Path) -> bytes:
+    state = content(record)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    for _ in range(2_000):
+        state["versions"] = [state["versions"]]
+    odd = saved(state)
+    sys.setrecursionlimit(limit)
+    return odd
+
+
 DAMAGES: dict[str, Damage] = {
     "is of cell": lambda _, foreign: foreign.read_bytes(),
     r"is damaged \(its checksum does not fit\)": a_tensor_bit,
@@ -141,6 +159,13 @@ DAMAGES: dict[str, Damage] = {
     r"classifier.weight is float32 \[10, 8\] in it and float32 \[10, 16\] here": another_shape,
     "does not fit the network: momentum 0": another_momentum,
     "is of step 57 of 50": beyond_the_last_step,
+    "is of step -7 of 50": changed(step=-7),
+    "holds no step such": changed(step="49"),
+    "holds no epochs such": changed(epochs=1.0),
+    "holds no network such": changed(network=[1]),
+    "holds no optimizer such": changed(optimizer=None),
+    "holds no state of an optimizer": changed(optimizer={"state": []}),
+    r"damaged .its checksum": brackets,
 }
 
 
@@ -168,6 +193,17 @@ def test_what_does_not_fit_is_named_and_set_aside_and_the_cell_begins_anew(
     assert re.search(said, line), line
     (event,) = [event for event in record.events if event["event"] == "set_aside"]
     assert event["reason"] == line
+
+
+def test_a_pipe_where_a_file_should_lie_is_not_waited_for(tmp_path, half):
+    folder = there(tmp_path, half)
+    (folder / FILE).unlink()
+    os.mkfifo(folder / FILE)
+    record = train(tmp_path)
+    assert (record.state, "it is not a file" in record.status["error"]) == ("failed", True)
+    (folder / RECORD).unlink()
+    os.mkfifo(folder / RECORD)
+    assert "it is not a file" in read(folder).damage
 
 
 def test_a_checkpoint_that_fits_is_gone_on_from(tmp_path, whole, half, capfd):
