@@ -9,6 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C within the imports: program() takes it from there
+
 from ablations.sweep.overrides import plain_value
 from lightning_module.cell.identity import Cell
 from lightning_module.support.command_line import Parser, folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -138,7 +139,11 @@ def _status(
     # A job may go on for another cell that shares it.
     over = array.cells_per_job > 1 and known.state in record.FINAL
     note = folder / "stopped.json"
-    stopped = str(json.loads(note.read_text(encoding="utf-8"))["why"]) if note.exists() else ""
+    stopped = ""
+    if note.exists():
+        stopped = f"{note} cannot be read"
+        with contextlib.suppress(*store.ODD):
+            stopped = str(json.loads(note.read_bytes())["why"])
     submitted = (folder / "job.json").exists()
     word, reason = job_state(known, None if over else job, stopped, submitted, cancelled)
     return SubmittedCell(

@@ -26,6 +26,9 @@ from lightning_module.support.disk import write_json
 
 FOLDER = "slurm"
 
+ODD = (OSError, ValueError, TypeError, KeyError, RecursionError)
+"""What reading a file raises that is not as it was written."""
+
 SCANCEL = re.compile(rb"\*\*\* JOB \d+ ON \S+ CANCELLED AT \S+ \*\*\*")
 """What slurmstepd writes into a job's log; another reason ("DUE TO TIME LIMIT") stands before the last stars."""
 
@@ -62,7 +65,7 @@ def arrays(runs: Path) -> list[Array]:
     """All arrays of a runs folder, the oldest first; a folder that is half written or removed is left out."""
     readable = []
     for path in (runs / FOLDER).glob("*/array.json"):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        with contextlib.suppress(*ODD):
             readable.append(read_array(path.parent))
     return sorted(readable, key=lambda array: (array.time, array.name))
 
@@ -70,7 +73,13 @@ def arrays(runs: Path) -> list[Array]:
 def read_array(folder: Path) -> Array:
     """The array whose folder this is."""
     data = json.loads((folder / "array.json").read_text(encoding="utf-8"))
-    return Array(**{**data, "cells": tuple(data["cells"])})
+    array = Array(**{**data, "cells": tuple(data["cells"]), "time": float(data["time"])})
+    texts = [array.sweep, array.submission, array.code]
+    texts += [cell[key] for cell in array.cells for key in ("identity", "name")]
+    whole = type(array.cells_per_job) is int and array.cells_per_job > 0 and isinstance(array.options, dict)
+    if array.name != folder.name or not whole or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{folder} holds no array of that name")
+    return array
 
 
 def write_array(folder: Path, array: Array, cells: list[Cell]) -> None:
@@ -105,7 +114,7 @@ def owner(run: Path) -> Attempt | None:
     """The attempt that a run folder belongs to."""
     try:
         return Attempt(**json.loads((run / "owner.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except ODD:
         return None
 
 
@@ -139,12 +148,16 @@ def progress(run: Path) -> int:
 
 
 def history(run: Path) -> list[dict[str, Any]]:
-    """The history of a cell's jobs; a line that was cut short is left out."""
+    """The history of a cell's jobs; a line that was cut short, or is none of ours, is left out."""
     lines = []
     with contextlib.suppress(OSError):
-        for row in (run / "jobs.jsonl").read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):
-                lines.append(json.loads(row))
+        for row in (run / "jobs.jsonl").read_bytes().splitlines():
+            with contextlib.suppress(*ODD):
+                line = json.loads(row)
+                texts = {"cancel": ("job", "array"), "end": ("job", "action")}.get(line["event"], ("job",))
+                whole = all(isinstance(line[key], str) for key in texts)
+                if whole and type(line["restart"]) is int and type(line["time"]) in (int, float):
+                    lines.append(line)
     return lines
 
 

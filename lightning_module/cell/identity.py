@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_module.support.disk import write_json
+from lightning_module.support.errors import ConfigError
 
 SCHEMA = 1
 """Version of the identity. Raise it when the meaning of an unchanged configuration changes."""
@@ -162,6 +163,11 @@ class Cell:
 
     @classmethod
     def read(cls, path: Path) -> Cell:
-        """The cell that `write` kept."""
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{**data, "overrides": tuple(data["overrides"])})
+        """The cell that `write` kept; ConfigError for a file that holds none."""
+        try:
+            data = json.loads(path.read_bytes())
+            cell = cls(**{**data, "overrides": tuple(data["overrides"])})
+            _ = cell.identity  # which needs all of its configuration
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise ConfigError(f"{path} does not hold a cell; run the sweep's command again") from error
+        return cell

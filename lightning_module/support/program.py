@@ -120,6 +120,8 @@ def program() -> Iterator[None]:
     reader has left, as in `… | head -1`, else 1 and a sentence.
     """
     output = start_program()
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         _read_arguments()
         yield

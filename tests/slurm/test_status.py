@@ -118,3 +118,36 @@ def test_a_damaged_record_is_named_by_status_and_by_logs(
     assert "cell 111111111111  planned" in shown
     main(["logs", "0" * 12, "--runs", str(runs)])
     assert damage in capsys.readouterr().err
+    known = json.dumps(asdict(array) | {"name": "odd"})
+    odd = (
+        "[]",
+        "3",
+        "\0",
+        "[" * 100_000,
+        '{"why": [1]}',
+        '{"event": "end"}',
+        '{"event": [], "job": "1"}',
+        known,
+    )
+    changed = [
+        json.dumps(asdict(array) | {"name": "odd"} | {key: value})
+        for key, value in (
+            ("time", "x"),
+            ("cells", [3]),
+            ("cells_per_job", 0),
+            ("options", 1),
+            ("sweep", None),
+        )
+    ]
+    (runs / store.FOLDER / "odd").mkdir()
+    for text in (*odd, *changed):
+        for file in (
+            runs / store.FOLDER / "odd" / "array.json",
+            runs / store.FOLDER / "sweep.0" / "stopped.json",
+        ):
+            file.write_text(text)
+        (path.parent / "jobs.jsonl").write_text(f"{text}\n")
+        (path.parent / "owner.json").write_text(text)
+        for words in (["status"], ["logs", "1" * 12], ["cancel", "sweep"], ["retry", "sweep"]):
+            assert main([*words, "--runs", str(runs)]) in (0, 1, 2, None)
+        assert store.owner(path.parent) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,22 @@ def test_a_closed_output_is_not_given_to_the_next_file(tmp_path):
         tmp_path,
     )
     assert (done.returncode, done.stderr, (tmp_path / "record").read_text()) == (0, "", "")
+
+
+@pytest.mark.parametrize("room", ["ablations", "reports", "slurm"])
+def test_ctrl_c_within_the_imports_has_no_traceback(room):
+    """-X importtime tells of each, so that it can be sent at the first of our own."""
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", room, "--help"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        lines = iter(process.stderr.readline, "")
+        next(line for line in lines if "lightning_module" in line)
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in "".join(lines)
+    assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
 
 
 def test_ctrl_c_has_no_traceback():
