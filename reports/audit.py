@@ -8,6 +8,7 @@ going on are not compared, and said so. Exit code 0: they agree; 1: they do not;
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,7 +150,10 @@ def mend(finding: Finding, where: str, runs: Path) -> str:
         return command("sync", where or "ENTITY/PROJECT", runs=runs)
     path = f"{where}/{finding.identity}"
     if finding.kind == "duplicate":
-        return shlex.join(["python", "-c", f"import wandb; wandb.Api().run({path!r}).delete()"])
+        code = "import wandb; wandb.Api().run({}).delete()"
+        if re.fullmatch(r"[\w/.-]+", path):
+            return f'python -c "{code.format(repr(path))}"'
+        return shlex.join(["python", "-c", code.format(repr(path))])
     if finding.kind == "added":
         return f"delete the key from the configuration of {path} on W&B"
     if finding.kind == "damaged":
