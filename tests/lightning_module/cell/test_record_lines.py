@@ -210,6 +210,13 @@ def test_a_value_that_was_changed_is_found_by_its_checksum(tmp_path):
     assert read(folder).state == "finished"
 
 
+def test_a_line_that_somebody_adds_without_a_checksum_is_damage(tmp_path):
+    folder = write(tmp_path, "seed=0")
+    rows = (folder / FILE).read_text().splitlines(keepends=True)
+    (folder / FILE).write_text("".join([*rows[:-1], json.dumps(unsealed(folder)[-1]) + "\n"]))
+    assert "has no checksum" in read(folder).damage
+
+
 def mutation(chance: random.Random, data: bytes, other: bytes) -> bytes:
     """One fault of a file, or one slip of a hand."""
     rows = data.splitlines(keepends=True)
