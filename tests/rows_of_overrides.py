@@ -296,11 +296,12 @@ MEANT: list[tuple[str, int, list[str], list[str]]] = [
         ["data=digits, which has no root", "cifar100"],
         ["not a key"],
     ),
-    ("run.py data.root=/x", 2, ["data.root=/x does not fit data=digits, which has no root"], []),
+    (f"run.py seed={'9' * 5000}", 2, ["seed=9999", "5,000 digits"], ["9" * 100]),
+    ("run.py data.root=/x", 2, ["data.root=/x is not a key of data=digits, which has no root"], []),
     (
         "run.py data=cifar10 data.workers=2",
         2,
-        ["does not fit data=cifar10, which has no workers", "imagenet"],
+        ["is not a key of data=cifar10, which has no workers", "imagenet"],
         [],
     ),
     (
