@@ -220,7 +220,7 @@ UNREADABLE: list[tuple[str, int, list[str], list[str]]] = [
     ("run.py 'model.depth= 57 '", 2, ["57 is not 6n+2"], []),
     ("run.py $'runs=a\\tb'", 2, ["'\\t' at character 7"], []),
     ("run.py $'runs=a\\nb'", 2, ["'\\n' at character 7"], []),
-    ("run.py $'runs=a\\xffb'", 2, ["at character 7, which cannot be typed"], []),
+    ("run.py $'runs=a\\xffb'", 2, ["is not text in UTF-8"], []),
     ("run.py 'runs=\"a#é=~\"' --cfg job -p runs", 0, ["a#é=~"], []),
 ]
 
