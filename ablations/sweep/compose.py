@@ -158,9 +158,7 @@ def _not_there(text: str, key: str, beside: Sequence[str], choices: Mapping[str,
     group, _, name = key.partition(".")
     if key in keys() and group in default_choices():
         choice = f"{group}={choices.get(group, default_choices()[group])}"
-        return (
-            f"{text} does not fit {choice}, which has no {name}; {group} with it are {', '.join(having(key))}"
-        )
+        return f"{text} is not a key of {choice}, which has no {name}; {group} with it are {', '.join(having(key))}"
     found = meant(key)
     likely = f"; did you mean {found}{_likely_value(found, text.partition('=')[2])}?" if found else ""
     return f"{key} is not a key; allowed are {', '.join(beside)}{likely}"

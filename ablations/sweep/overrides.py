@@ -32,6 +32,10 @@ BEGUN = re.compile(r"\s*(~|\+\+?)?([\w$-]+[./])*[\w$-]*", re.ASCII)
 @functools.lru_cache(maxsize=65536)
 def parse(text: str) -> Override:
     """Hydra's own reading of `key=value`; ConfigError for what is not one, or does more than to set a key."""
+    if digits := re.search(r"\d{1000,}", text):
+        raise ConfigError(
+            f"{text[:40]}… has a number of {len(digits[0]):,} digits, which nothing here can count to"
+        )
     override = _read(text)
     if isinstance(override, str):
         raise ConfigError(_mistake(text, override))

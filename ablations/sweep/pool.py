@@ -121,10 +121,6 @@ def run_pool(
             going = {cell.identity for cell, _ in running.values()}
             screen.show(live.table([_status(cell, runs, going, over.get(cell.identity)) for cell in todo]))
         time.sleep(REFRESH if screen.terminal else 0.1)
-    for known in over.values():  # they said it too, in their output.log
-        for event in known.events:
-            if event["event"] == "set_aside" and event["attempt"] == len(known.attempts):
-                print(event["reason"], file=sys.stderr)
     return over
 
 

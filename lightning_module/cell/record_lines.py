@@ -41,7 +41,7 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int, int]:
         raise RecordError(f"{path} cannot be read ({error.strerror})") from error
     lines: list[dict[str, Any]] = []
     length = checksum = 0
-    sealed_before = False
+    wanted = False
     for number, row in enumerate(rows, start=1):
         if not row.endswith(b"\n"):
             break
@@ -53,11 +53,9 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int, int]:
             if line["identity"] != path.parent.name:
                 raise RecordError(f"{path} is the record of cell {line['identity']}: move it away")
             wrong = record_values.wrong_config(line["config"], line["identity"])
-        is_sealed = "crc" in line
-        if sealed_before and not is_sealed:
-            wrong = wrong or "it has no checksum, and what stands before it has"
-        sealed_before = is_sealed
-        wrong = wrong or _unsealed(line, row, checksum)
+        has_checksum = "crc" in line
+        wrong = wrong or _unsealed(line, row, checksum, wanted)
+        wanted = has_checksum
         if wrong:
             raise damaged(path, number, wrong)
         lines.append(line)
@@ -100,10 +98,10 @@ def _writable(value: Any) -> Any:
     return number if math.isfinite(number) else json.dumps(number)
 
 
-def _unsealed(line: dict[str, Any], row: bytes, checksum: int) -> str:
-    """What is wrong with the checksum of a line, which is taken out of it."""
+def _unsealed(line: dict[str, Any], row: bytes, checksum: int, wanted: bool) -> str:
+    """What is wrong with the checksum of a line, which is taken out of it; wanted: the line before it has one."""
     if "crc" not in line:
-        return ""
+        return "it has no checksum, and the line before it has one" if wanted else ""
     del line["crc"]
     text, _, rest = row.rpartition(b', "crc": ')
     if rest == b"%d}\n" % zlib.crc32(text, checksum):

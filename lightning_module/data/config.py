@@ -16,10 +16,6 @@ LARGEST = 2**27
 
 def root_folder(root: str) -> Path:
     """The folder that `data.root` says, `~` in it replaced; ConfigError if it cannot be one."""
-    if not root.strip() or "\0" in root:
-        raise ConfigError(
-            f"data.root={root!r} is no folder; say which one holds the data, such as data.root=data"
-        )
     try:
         return Path(root).expanduser()
     except RuntimeError as error:

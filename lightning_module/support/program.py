@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import io
@@ -94,7 +95,14 @@ def start_program() -> Output:
         setattr(sys, name, text)
         outputs.append(output)
     log.addHandler(_Warnings())
+    atexit.register(_keep_exit_code)  # the first that is registered, so the last that is called
     return outputs[0]
+
+
+def _keep_exit_code() -> None:
+    """Signals come too late now: while Python takes itself apart, their default would replace the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _read_arguments() -> None:

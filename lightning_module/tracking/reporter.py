@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -53,9 +52,9 @@ class Reporter:
         self.progress = Progress(self.cell.name, self.step, recipe.steps, recipe.batch_size, trainer.progress)
 
     def set_aside(self, sentence: str) -> None:
-        """Say that a checkpoint was set aside, and why; "" if none was."""
+        """Warn that a checkpoint was set aside, and why; "" if none was."""
         if self.writer and sentence:
-            print(sentence, file=sys.stderr, flush=True)
+            log.warning(sentence)
             self.event("set_aside", attempt=self.writer.attempt, reason=sentence)
 
     def call(self, step: int) -> None:

@@ -15,6 +15,7 @@ import pytest
 from small import ROOT
 from synthetic import make_cell, manifest, train
 
+from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.text import aligned, visible
 from reports.__main__ import main
@@ -84,11 +85,9 @@ def test_links_of_runs_are_no_marks_in_tables(tmp_path: Path) -> None:
         cells, ("https://w.example/r/1_a", "javascript:alert(1)", 'https://a"/x'), strict=True
     ):
         train(tmp_path, cell)
-        path = tmp_path / cell.identity / "record.jsonl"
-        head, attempt, *rest = path.read_text().splitlines(keepends=True)
-        path.write_text(
-            "".join([head, attempt.replace('"attempt": 1', f'"attempt": 1, "url": {quoted(url)}'), *rest])
-        )
+        writer = record.Writer(tmp_path / cell.identity, cell)
+        writer.event("wandb", url=url)
+        writer.close()
     manifest(tmp_path, "linked", cells, ("seed",))
     assert main(["linked", "--runs", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     folder = tmp_path / "out" / "linked"
@@ -99,10 +98,6 @@ def test_links_of_runs_are_no_marks_in_tables(tmp_path: Path) -> None:
     page, text = (folder / "report.html").read_text(), (folder / "report.md").read_text()
     assert re.findall(r'href="([^"]*)"', page) == ["https://w.example/r/1_a", "https://a%22/x"]
     assert re.findall(r"\]\((?!figures/)([^)]*)\)", text) == ["https://w.example/r/1_a", "https://a%22/x"]
-
-
-def quoted(text: str) -> str:
-    return '"' + text.replace('"', '\\"') + '"'
 
 
 def test_a_terminal_obeys_no_text(out: Path, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ CIFAR = ("data=cifar10", "data.normalisation=constants")
         ("[0,0,0.25]", "[64,64,64]", f"data.mean=[0,0,0.25] {FIT_1}data.mean=[0,0,63.75]"),
         ("[128,128,128]", "[0.2,0.2,0.2]", f"data.deviation=[0.2,0.2,0.2] {FIT_1}data.deviation=[51,51,51]"),
         ("[31536,29651,26399]", "[64,64,64]", "data.mean=[31536.0, 29651.0, 26399.0] is not a colour; the largest"),
-        ("[128,128,128]", "[64,0,64]", "data.deviation=[64.0, 0.0, 64.0] is not three numbers"),
-        ("[128,128,128]", "[64,-64,64]", "data.deviation=[64.0, -64.0, 64.0] is not three numbers"),
+        ("[128,128,128]", "[64,0,64]", "data.deviation=[64.0,0.0,64.0] is not three numbers"),
+        ("[128,128,128]", "[64,-64,64]", "data.deviation=[64.0,-64.0,64.0] is not three numbers"),
         ("[128,128,128]", "[64]", "data.deviation=[64.0] is not three numbers"),
         ("[128,128,128,128]", "[64,64,64]", "is not three numbers"),
     ],
@@ -47,8 +47,8 @@ def test_small_constants_that_someone_may_mean_are_allowed(base, mean, deviation
 @pytest.mark.parametrize(
     ("root", "said"),
     [
-        ("''", "data.root='' is no folder"),
-        ("' '", "is no folder"),
+        ("''", "data.root= is empty"),
+        ("' '", "data.root=  is empty"),
         ("'~nobody_here/x'", "no home folder of ~nobody_here"),
     ],
 )

@@ -97,7 +97,13 @@ def test_a_name_that_is_no_text_can_be_read(tmp_path):
 
 
 def cell(root: Path, classes: int = 2):
-    texts = ("data=imagenet", "model=resnet_imagenet", "recipe=he2015_imagenet", f"data.root={root}")
+    texts = (
+        "data=imagenet",
+        "model=resnet_imagenet",
+        "recipe=he2015_imagenet",
+        "recipe.batch_size=1",
+        f"data.root={root}",
+    )
     return make_cell(compose((*texts, f"data.classes={classes}")), texts)
 
 
@@ -113,7 +119,12 @@ def test_a_user_is_told_once_for_all_cells(tmp_path, caplog):
         f"data.root={tmp_path}",
     )
     with caplog.at_level(logging.WARNING):
-        check_data([cell(tmp_path), make_cell(compose((*other, "recipe=he2015_imagenet")), other)])
+        check_data(
+            [
+                cell(tmp_path),
+                make_cell(compose((*other, "recipe=he2015_imagenet", "recipe.batch_size=1")), other),
+            ]
+        )
     said = [record.getMessage() for record in caplog.records]
     assert said == [
         f"data.root={tmp_path}: left out are images in sub-folders of a class (1, such as val/b/sub/2.png)"

@@ -123,12 +123,13 @@ def test_ctrl_c_has_no_traceback():
 def test_a_locale_without_our_letters_changes_nothing_but_them(tmp_path):
     """A POSIX locale; and what W&B was asked for and cannot be is said, once."""
     no_key = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "none"), "WANDB_API_KEY": ""}
-    done = shell(f"{RUN} logger=wandb \"runs='é'\"", tmp_path, **POSIX, **no_key)
+    done = shell(f"{RUN.replace('logger=none', 'logger=wandb')} \"runs='é'\"", tmp_path, **POSIX, **no_key)
     assert done.returncode == 0, done.stderr
     assert "finished" in done.stdout
     (warning,) = done.stderr.splitlines()
     assert warning.startswith("warning: W&B is not reachable (")
-    assert warning.endswith("ResNet-8 seed 0 is logged offline: push it later with `python -m reports sync`")
+    assert "; ResNet-8 seed 0 is logged offline: push it later with" in warning
+    assert "python -m reports sync " in warning
     assert states(tmp_path / "é") == ["finished"]
     report = shell(f"{sys.executable} -m reports --runs é --out ü", tmp_path, **POSIX)
     assert (report.returncode, report.stderr) == (0, "")

@@ -14,6 +14,8 @@ from small import ROOT, SMALL
 from lightning_module.cell import record
 from lightning_module.training import checkpoint
 
+LONG = [*(text for text in SMALL if not text.startswith("recipe.steps=")), "recipe.steps=1000"]
+
 
 @pytest.mark.parametrize(
     ("sent", "code"),
@@ -25,17 +27,22 @@ def test_a_run_that_is_told_to_stop_is_killed_and_has_a_checkpoint(tmp_path, sen
         "import time\n"
         "import lightning_module.training.classifier as c\n"
         "step = c.Classifier.training_step\n"
-        "c.Classifier.training_step = lambda self, *a: (step(self, *a), self.step > 40 and time.sleep(2))[0]\n"
+        "def slow(self, *given):\n"
+        "    if self.step > 20:\n"
+        "        open('in a step', 'w').close()\n"
+        "        time.sleep(2)\n"
+        "    return step(self, *given)\n"
+        "c.Classifier.training_step = slow\n"
     )
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "run.py"), *SMALL, "recipe.steps=1000"],
+        [sys.executable, str(ROOT / "run.py"), *LONG],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
         stderr=subprocess.PIPE,
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not (found := [one for one in record.read_all(tmp_path / "runs").values() if one.epochs]):
+    while not (tmp_path / "in a step").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     for number in sent:
@@ -43,7 +50,7 @@ def test_a_run_that_is_told_to_stop_is_killed_and_has_a_checkpoint(tmp_path, sen
         time.sleep(0.1)
     assert process.communicate(timeout=60)[1] == ""
     assert process.returncode == code
-    after = record.read(found[0].folder)
+    (after,) = record.read_all(tmp_path / "runs").values()
     assert (after.state, after.status) == ("killed", {})
     assert checkpoint.load(after.folder)["step"] >= after.last["step"]
 

@@ -178,7 +178,7 @@ def there(runs: Path, record: Record) -> Path:
 
 @pytest.mark.parametrize("said", DAMAGES)
 def test_what_does_not_fit_is_named_and_set_aside_and_the_cell_begins_anew(
-    tmp_path, whole, half, foreign, capfd, said
+    tmp_path, whole, half, foreign, caplog, said
 ):
     folder = there(tmp_path, half)
     odd = DAMAGES[said](half, foreign)
@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_named_and_set_aside_and_the_cell_begins_anew(
     assert (record.state, numbers(record)) == ("finished", numbers(whole))
     assert [attempt["step"] for attempt in record.attempts] == [0, 0]
     assert (folder / "set-aside-1.ckpt").read_bytes() == odd
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if "set-aside" in line]
+    (line,) = [line for line in caplog.messages if "set-aside" in line]
     assert line.startswith(f"{folder / FILE} ")
     assert line.endswith("it is now set-aside-1.ckpt, and the cell is trained from the start")
     assert re.search(said, line), line
@@ -206,12 +206,12 @@ def test_a_pipe_where_a_file_should_lie_is_not_waited_for(tmp_path, half):
     assert "it is not a file" in read(folder).damage
 
 
-def test_a_checkpoint_that_fits_is_gone_on_from(tmp_path, whole, half, capfd):
+def test_a_checkpoint_that_fits_is_gone_on_from(tmp_path, whole, half, caplog):
     there(tmp_path, half)
     record = train(tmp_path)
     assert [attempt["step"] for attempt in record.attempts] == [0, 49]
     assert (record.state, numbers(record)) == ("finished", numbers(whole))
-    assert "set-aside" not in capfd.readouterr().err
+    assert "set-aside" not in caplog.text
 
 
 @pytest.mark.parametrize("lines", [0, 1, 2, 3])
