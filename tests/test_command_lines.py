@@ -72,6 +72,18 @@ EFFECT: list[Row] = [
     ),
     ("run.py study=depth", 2, ["study=depth is not how a study is chosen: write ablation=depth"], []),
     (
+        "run.py recipe=he2015_cifar model.depth=110 recipe.warm_up_limit=64000",
+        2,
+        ["recipe.warm_up_limit=64000 does not end the warm-up before recipe.steps=64000"],
+        [],
+    ),
+    (
+        "run.py recipe.warm_up_limit=10",
+        2,
+        ["recipe.warm_up_limit=10 has no effect", "recipe.warm_up=train_error"],
+        [],
+    ),
+    (
         "run.py recipe.warm_up_steps=10",
         2,
         ["recipe.warm_up_steps=10 has no effect", "recipe.warm_up=steps"],
@@ -85,7 +97,7 @@ EFFECT: list[Row] = [
     ("ablations plan depth recipe.steps=20000", 2, ["is not reached", "recipe.drops=[10000,15000]"], []),
     (
         *("run.py recipe=he2016_cifar recipe.steps=300 recipe.drops=[]", 2),
-        *(["recipe.warm_up_steps=400 does not end before recipe.steps=300"], []),
+        *(["recipe.warm_up_steps=400 does not end the warm-up before recipe.steps=300"], []),
     ),
     # Empty, and too much
     ("run.py runs=", 2, ["runs= is empty"], []),

@@ -106,11 +106,12 @@ def _unreached(overrides: Sequence[str], config: Config) -> Iterator[str]:
             f"recipe.steps={recipe.steps}; write {_scaled(overrides, recipe.steps)}, or recipe.drops=[] for a rate "
             "that never drops"
         )
-    if recipe.warm_up_steps >= recipe.steps and "recipe.warm_up_steps" not in idle(config):
-        yield (
-            f"recipe.warm_up_steps={recipe.warm_up_steps} does not end before recipe.steps={recipe.steps}; "
-            "write fewer, or recipe.warm_up=none"
-        )
+    for key, last in (("warm_up_steps", recipe.warm_up_steps), ("warm_up_limit", recipe.warm_up_limit or 0)):
+        if last >= recipe.steps and f"recipe.{key}" not in idle(config):
+            yield (
+                f"recipe.{key}={last} does not end the warm-up before recipe.steps={recipe.steps}; "
+                "write fewer, or recipe.warm_up=none"
+            )
 
 
 def _scaled(overrides: Sequence[str], steps: int) -> str:

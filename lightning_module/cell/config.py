@@ -165,6 +165,8 @@ def idle(config: Config) -> dict[str, str]:
         ("warm_up_steps", deep, deeper),
         ("warm_up_error", recipe.warm_up == "train_error", "recipe.warm_up=train_error"),
         ("warm_up_error", deep, deeper),
+        ("warm_up_limit", recipe.warm_up == "train_error", "recipe.warm_up=train_error"),
+        ("warm_up_limit", deep, deeper),
         ("drop_factor", bool(recipe.drops), "recipe.drops, such as recipe.drops=[32000,48000]"),
     ]
     return {f"recipe.{key}": what for key, there, what in reversed(needs) if not there}
