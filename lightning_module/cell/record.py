@@ -134,7 +134,7 @@ def _is_next(step: int, before: Sequence[Mapping[str, Any]]) -> bool:
     """
     if not before:
         return False
-    count, last = len(before), before[-1]["step"]
+    count, last = len(before), int(before[-1]["step"])
     return (step - 1) * count < last * (count + 1) and (last - 1) * (count + 1) < step * count
 
 
