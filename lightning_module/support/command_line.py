@@ -30,9 +30,6 @@ class Parser(argparse.ArgumentParser):
 
 def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     """ConfigError for argparse's message; the nearest option is named for one that does not exist."""
-    message = re.sub(
-        r"^argument (\S+): .* is a file, not a folder$", r"\g<0>; choose another with \1 FOLDER", message
-    )
     _, unknown, words = message.partition("unrecognized arguments: ")
     if unknown:
         options = [text for text in parser._option_string_actions if text.startswith("--")]
