@@ -32,7 +32,14 @@ def readable(runs: Path) -> tuple[list[Manifest], list[ConfigError]]:
 def listing(asked: Sequence[Manifest]) -> list[str]:
     """One line per sweep."""
     return aligned(
-        [[m.name, f"{len(m.cells):6,} cells", f"study {m.study}" if m.study else ""] for m in asked]
+        [
+            [
+                m.name,
+                f"{len(m.cells):6,} cell{'s' * (len(m.cells) != 1)}",
+                f"study {m.study}" if m.study else "",
+            ]
+            for m in asked
+        ]
     )
 
 

@@ -94,7 +94,7 @@ def _record(folder: Path, lines: Sequence[dict[str, Any]]) -> Record:
             events = [other for other in events if other.get("step", 0) <= line["step"]]
             status = {}
         elif event == "epoch":
-            wrong = _misplaced(line, epochs, status)
+            wrong = _misplaced(line, epochs, status, lines[0]["config"].get("recipe.steps"))
             epochs.append(line)
         elif event == "status":
             wrong = _premature(line, lines[0]["config"], epochs, status)
@@ -108,19 +108,34 @@ def _record(folder: Path, lines: Sequence[dict[str, Any]]) -> Record:
 
 
 def _misplaced(
-    epoch: Mapping[str, Any], before: Sequence[Mapping[str, Any]], status: Mapping[str, Any]
+    epoch: Mapping[str, Any],
+    before: Sequence[Mapping[str, Any]],
+    status: Mapping[str, Any],
+    steps: int | None,
 ) -> str:
-    """Why an epoch cannot follow on these; "" if it can."""
+    """Why an epoch cannot follow on these; "" if it can. steps: of the recipe."""
     if status:
         return "an epoch after the status of its attempt"
     every_step = (
         epoch["step"] == (before[-1]["step"] if before else 0) + 1
     )  # a batch of more images than there are
-    if epoch["epoch"] <= len(before) or (epoch["epoch"] > len(before) + 1 and not every_step):
+    older = epoch["step"] == steps and epoch["epoch"] == len(before) + 2 and _is_next(epoch["step"], before)
+    if epoch["epoch"] <= len(before) or (epoch["epoch"] > len(before) + 1 and not (every_step or older)):
         return f"epoch {epoch['epoch']} where epoch {len(before) + 1} is due"
     if before and epoch["step"] <= before[-1]["step"]:
         return f"its step is {epoch['step']}, not after {before[-1]['step']}, that of the epoch before"
     return ""
+
+
+def _is_next(step: int, before: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the epoch after these ends with this step, as far as their own last steps tell.
+
+    An older program counted the images of a last step that goes beyond the end of its epoch as one more epoch.
+    """
+    if not before:
+        return False
+    count, last = len(before), int(before[-1]["step"])
+    return (step - 1) * count < last * (count + 1) and (last - 1) * (count + 1) < step * count
 
 
 def _premature(

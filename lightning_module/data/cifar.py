@@ -105,28 +105,31 @@ def _folder(release: _Release, root: Path, config: DataConfig) -> Path:
     """Where the files of a release lie: below `data.root`, or it is that folder itself."""
     folder = root / release.folder
     try:
-        folder.stat()
+        for place in (folder, root):
+            if any((place / name).exists() for name in (*release.train, *release.test)):
+                return place
+        if any(folder.iterdir()):
+            return folder
+    except FileNotFoundError:
+        pass
     except NotADirectoryError:
+        if root.is_dir():
+            return folder
         raise ConfigError(
             f"data.root={config.root} is a file; it must be the folder that holds {release.folder}/ "
             f"or {release.archive}"
         ) from None
-    except FileNotFoundError:
-        if any((root / name).is_file() for name in (*release.train, *release.test)):
-            return root
-        if not config.download and not (root / release.archive).is_file():
-            raise ConfigError(
-                _missing(folder, release, config, "data.download=false forbids fetching them")
-            ) from None
-        _install(release, root, config)
     except OSError as error:
         raise ConfigError(f"data.root={config.root} cannot be read ({error.strerror})") from error
+    if not config.download and not (root / release.archive).is_file():
+        raise ConfigError(_missing(folder, release, config, "; data.download=false forbids fetching it"))
+    _install(release, root, config)
     return folder
 
 
 def _missing(place: Path, release: _Release, config: DataConfig, why: str) -> str:
     return (
-        f"data.root={config.root}: there is no {place} and {why}; "
+        f"data.root={config.root}: there is no {place}{why}; "
         f"get {release.url} and unpack it in {config.root}, or use data=digits, which needs no files"
     )
 
@@ -165,7 +168,7 @@ def _download(archive: Path, release: _Release, root: Path, config: DataConfig) 
         _check_room(error, config)
         reason = getattr(error, "reason", error)
         raise ConfigError(
-            _missing(root / release.folder, release, config, f"no network ({reason})")
+            _missing(root / release.folder, release, config, f" and no network ({reason})")
         ) from error
     if _md5(archive) != release.md5:
         raise ConfigError(f"{release.url} did not arrive whole (wrong MD5 sum); run the command again")
@@ -173,10 +176,14 @@ def _download(archive: Path, release: _Release, root: Path, config: DataConfig) 
 
 def _unpack(archive: Path, folder: Path, release: _Release, root: Path, config: DataConfig) -> None:
     try:
+        if not tarfile.is_tarfile(archive):
+            raise ValueError("it is no tar archive")
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
             while tar.fileobj and tar.fileobj.read(1 << 20):
                 pass  # gzip's checksum comes after what tar looks at
+        if not (folder / release.folder).is_dir():
+            raise ValueError("it holds no such folder")
         os.replace(folder / release.folder, root / release.folder)
     except Exception as error:  # whatever a cut or foreign file makes the decompressors do
         if getattr(error, "errno", None) in (errno.ENOTEMPTY, errno.EEXIST):
@@ -223,7 +230,7 @@ def _read(path: Path, md5: str, release: _Release, config: DataConfig) -> Part:
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            raise ConfigError(_missing(path, release, config, "the folder is there without it")) from None
+            raise ConfigError(_missing(path, release, config, ", though its folder exists")) from None
     if config.verify:
         found = hashlib.md5(content, usedforsecurity=False).hexdigest()
         _check_sum(path, found, md5, "fetch it again", config)
@@ -242,6 +249,8 @@ def _images(entries: Any, key: str, config: DataConfig) -> Part:
     texts = {
         name.decode("latin1") if isinstance(name, bytes) else name: value for name, value in entries.items()
     }
+    if len(texts) < len(entries):
+        raise ValueError("it has a key twice, as text and as bytes")
     for name in ("data", key):
         if name not in texts:
             raise ValueError(f"it has no {name} but only {', '.join(sorted(map(str, texts)))[:100]}")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ENDINGS = tuple(decode.FORMATS)
+NO_IMAGE = f"files without one of the endings {' '.join(ENDINGS)}"
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,17 @@ def find(folder: Path, classes: list[str], root: str, left_out: LeftOut) -> File
         here, other = [], LeftOut(left_out.root)
         for entry in _entries(folder / name, root):
             if _is_folder(entry, root):
-                for path in _images_below(Path(entry.path), root):
-                    other.add("images in sub-folders of a class", path)
-            elif entry.name.lower().endswith(ENDINGS):
+                for path in _files_below(Path(entry.path), root):
+                    other.add("images in sub-folders of a class" if _is_image(path) else NO_IMAGE, path)
+            elif _is_image(entry.name):
                 here.append(os.fsencode(f"{name}/{entry.name}"))
             else:
-                other.add(f"files without one of the endings {' '.join(ENDINGS)}", entry.path)
+                other.add(NO_IMAGE, entry.path)
         if not here:
             only = f"; {other}" if other.counts else ""
-            raise ConfigError(f"{folder / name} holds no images; known are {', '.join(ENDINGS)}{only}")
+            raise ConfigError(
+                f"data.root={root}: {folder / name} holds no images; their names end in {', '.join(ENDINGS)}{only}"
+            )
         left_out.update(other)
         paths += here
         labels += [label] * len(here)
@@ -126,13 +129,15 @@ def _is_folder(entry: os.DirEntry[str], root: str) -> bool:
     )
 
 
-def _images_below(folder: Path, root: str) -> Iterator[str]:
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(ENDINGS)
+
+
+def _files_below(folder: Path, root: str) -> Iterator[str]:
     def refuse(error: OSError) -> None:
         raise error
 
     with _readable(folder, root):
         for parent, folders, files in os.walk(folder, onerror=refuse):
-            folders.sort()
-            for file in sorted(files):
-                if file[0] != "." and file.lower().endswith(ENDINGS):
-                    yield os.path.join(parent, file)
+            folders[:] = sorted(name for name in folders if name[0] != ".")
+            yield from (os.path.join(parent, file) for file in sorted(files) if file[0] != ".")

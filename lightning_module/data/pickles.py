@@ -67,7 +67,7 @@ def _text(value: str | bytes) -> str:
     return value.decode("latin1") if isinstance(value, bytes) else value
 
 
-def _from_buffer(content: bytes, kind: Type, shape: tuple[int, ...], order: str) -> Stored:
+def _from_buffer(content: bytes, kind: Type, shape: tuple[int, ...], order: str, *_: object) -> Stored:
     stored = Stored()
     stored.__setstate__((None, shape, kind, order == "F", content))
     return stored

@@ -61,9 +61,10 @@ class Classifier(LightningModule):
 
     @property
     def epoch(self) -> int:
-        """Epochs completed; the last one may be a part of one."""
-        seen, images = self.step * self.config.recipe.batch_size, self.data.train_images
-        return -(-seen // images) if self.step == self.config.recipe.steps else seen // images
+        """Epochs completed; the last step completes one too, which may be a part of one."""
+        batch, images = self.config.recipe.batch_size, self.data.train_images
+        last = self.step == self.config.recipe.steps
+        return max(self.step * batch // images, last * ((self.step - 1) * batch // images + 1))
 
     @property
     def epoch_is_over(self) -> bool:

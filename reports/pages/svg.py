@@ -61,8 +61,8 @@ class Axis:
 
 def linear(label: str, low: float, high: float, count: int = 5) -> Axis:
     """An axis from low to high with about `count` round ticks."""
-    if high <= low:
-        high = low + 1
+    if high - low <= max(1e-100, 1e-12 * abs(low)):  # less than floats can tell apart
+        high = low + max(1, abs(low))
     raw = (high - low) / count
     power = 10 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
@@ -80,16 +80,6 @@ def logarithmic(label: str, low: float, high: float) -> Axis:
         if len(values) >= 3:
             return Axis(label, low, high, [(value, f"{value:g}") for value in values], log=True)
     return replace(linear(label, low, high), log=True)
-
-
-def range_of(values: Sequence[float]) -> tuple[float, float]:
-    """Limits that hold all values with some air; from zero if the lowest is small beside the highest."""
-    finite = [value for value in values if math.isfinite(value)]
-    if not finite:
-        return 0.0, 1.0
-    low, high = min(finite), max(finite)
-    air = 0.08 * (high - low or abs(high) or 1.0)
-    return (0.0 if 0 <= low <= 0.3 * high else low - air), high + air
 
 
 @dataclass

@@ -11,7 +11,8 @@ import pandas as pd
 from reports.numbers.join import SPEED, Collected, varies
 from reports.numbers.statistics import Estimate, estimate
 from reports.pages.document import Column, Figure, Inline, Section, Strong, Table, Text, text_columns
-from reports.pages.svg import SERIES, Axis, Panel, linear, range_of, swatch
+from reports.pages.svg import SERIES, Axis, Panel, linear, swatch
+from reports.sections.figures import range_of
 from reports.sections.speed import measured
 from reports.words import HOLE, interval, level_text, number, series
 

@@ -19,7 +19,14 @@ from reports.numbers.join import (
 )
 from reports.numbers.statistics import Estimate
 from reports.pages.document import Figure
-from reports.pages.svg import SERIES, Panel, linear, logarithmic, range_of, room_for_keys, swatch
+from reports.pages.svg import (
+    SERIES,
+    Panel,
+    linear,
+    logarithmic,
+    room_for_keys,
+    swatch,
+)
 from reports.words import MILLION, capital, heading, level_text, metric_text, number, unit
 
 Item = TypeVar("Item")
@@ -38,10 +45,27 @@ def spaced(items: Iterable[Item], most: int) -> list[Item]:
 
 
 def numeric(rows: Collection[Level]) -> bool:
-    """Whether the rows are numbers, one key, at least two."""
-    return len(rows) > 1 and all(
-        len(row) == 1 and isinstance(row[0], int | float) and not isinstance(row[0], bool) for row in rows
+    """Whether the rows are numbers, one key, at least two, with a place of its own for each on an axis."""
+    return (
+        len(rows) > 1
+        and all(len(row) == 1 and type(row[0]) in (int, float) and can_be_drawn(row[0]) for row in rows)
+        and len({float(row[0]) for row in rows}) == len(rows)
     )
+
+
+def can_be_drawn(value: float) -> bool:
+    """Whether an axis can have a place for it, so that nothing computed from it overflows."""
+    return value == 0 or 1e-100 < abs(value) < 1e100
+
+
+def range_of(values: Sequence[float]) -> tuple[float, float]:
+    """Limits that hold all values with some air; from zero if the lowest is small beside the highest."""
+    drawn = [value for value in values if can_be_drawn(value)]
+    if not drawn:
+        return 0.0, 1.0
+    low, high = min(drawn), max(drawn)
+    air = 0.08 * (high - low or abs(high) or 1.0)
+    return (0.0 if 0 <= low <= 0.3 * high else low - air), high + air
 
 
 def range_of_means(means: Iterable[Estimate], seeds: Sequence[float] = ()) -> tuple[float, float]:

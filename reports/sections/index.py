@@ -58,7 +58,7 @@ def index(
     sections.append(Section("", (Text(("Made by ", Code(command), "."), "note"),)))
     cells = sum(len(c.cells) for c in reported)
     finished = sum(int(c.cells["state"].eq("finished").sum()) for c in reported)
-    status = f"{len(reported)} reports, {finished:,} of {cells:,} cells finished"
+    status = f"{len(reported)} report{'s' * (len(reported) != 1)}, {finished:,} of {cells:,} cells finished"
     return Report("index", "Reports", status, any(c.is_open for c in reported), tuple(sections))
 
 

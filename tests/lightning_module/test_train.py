@@ -59,6 +59,13 @@ def test_a_run_is_recorded_from_start_to_end(whole):
     assert whole.last["train/loss"] < whole.epochs[0]["train/loss"]
 
 
+@pytest.mark.parametrize(("steps", "ends"), [(23, [(1, 23)]), (46, [(1, 23), (2, 46)])])
+def test_a_last_step_that_goes_beyond_the_end_of_its_epoch_begins_no_other(tmp_path, steps, ends):
+    record = train(tmp_path, f"recipe.steps={steps}", "recipe.drops=[]")
+    assert record.state == "finished", record.damage
+    assert [(epoch["epoch"], epoch["step"]) for epoch in record.epochs] == ends
+
+
 @pytest.mark.parametrize("length", [1, 4, 1000])
 def test_the_length_of_a_call_changes_nothing(tmp_path, whole, length):
     assert metrics(train(tmp_path, f"trainer.steps_per_call={length}")) == metrics(whole)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import make_cell, sweep
+from synthetic import make_cell, manifest, sweep, train
 
 from ablations.sweep import manifest as manifests
 from lightning_module.support.errors import ConfigError
@@ -232,6 +233,38 @@ def test_factors_that_the_cells_lack_or_that_stand_there_twice(runs, capsys, stu
     assert every_report(runs) == (2 if study else 0)
     said = "the cells of sweep odd have no trainer.devices, by which study scaling tells them apart"
     assert (said in capsys.readouterr().err) == bool(study)
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        [0.1, 0.1 + 2**-54],  # one float
+        [2**53, 2**53 + 1],
+        [1, 1 + 2**-52],
+        [5e-324, 1.0],
+    ],
+)
+def test_levels_that_no_axis_can_show_are_reported(runs, levels):
+    cells = [make_cell(recipe__learning_rate=level) for level in levels]
+    for cell in cells:
+        train(runs, cell, error=12.5)
+    manifest(runs, "close", cells, ["recipe.learning_rate"])
+    assert every_report(runs) == 0
+    assert "nan" not in (runs.parent / "a/b/out/close/figures/error_by_learning_rate.svg").read_text()
+
+
+@pytest.mark.parametrize("value", ["1.7e308", "5e-324"])
+def test_extreme_numbers_of_a_record_are_reported(runs, value):
+    sweep(runs, depths=[56], shortcuts="A", seeds=[0], name="one")
+    path = runs / make_cell(56, "A", 0).identity / "record.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        del line["crc"]
+    text = "\n".join(map(json.dumps, lines)) + "\n"
+    for key in ("train/loss", "learning_rate", "images_per_second", "layer 2"):
+        text = re.sub(rf'("{key}"[:,]) [-+.e0-9]+', rf"\1 {value}", text)
+    path.write_text(text)
+    assert every_report(runs) == 0
 
 
 def test_a_manifest_of_another_sweep_is_not_taken_for_this_one(runs):

@@ -85,6 +85,23 @@ def test_epochs_after_the_checkpoint_are_superseded_by_the_attempt_that_repeats_
     assert len(record.attempts) == 2
 
 
+@pytest.mark.parametrize(
+    ("ends", "state"), [([10, 20], "finished"), ([10, 21], "damaged"), ([10], "damaged"), ([], "damaged")]
+)
+def test_a_last_epoch_as_an_older_program_numbered_it(tmp_path, cell, ends, state):
+    """One too high, where its last step goes beyond its end; not with another epoch missing."""
+    folder = tmp_path / cell.identity
+    with Lock(folder):
+        writer = Writer(folder, cell)
+        writer.start(0, {"commit": "abc"})
+        for epoch, step in enumerate(ends, start=1):
+            writer.epoch(epoch, step, {"seconds": 1.0})
+        writer.epoch(len(ends) + 2, 30, {"seconds": 1.0})
+        writer.finish("finished", 30)
+        writer.close()
+    assert read(folder).state == state
+
+
 def test_a_cut_last_line_is_recovered(folder, cell):
     path = folder / FILE
     whole = path.read_bytes()

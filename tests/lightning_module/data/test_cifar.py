@@ -100,7 +100,7 @@ def twenty(shape: tuple[int, ...], kind: Any = np.uint8) -> np.ndarray:
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a file missing": (Path.unlink, "there is no .*data_batch_2"),
+    "a file missing": (Path.unlink, "there is no .*data_batch_2, though its folder exists"),
     "a folder": (lambda file: unlink(file).mkdir(), "data_batch_2 cannot be read .Is a directory"),
     "cut short": (lambda file: raw(file.read_bytes()[:5000])(file), "data_batch_2 is damaged"),
     "empty": (raw(b""), "data_batch_2 is damaged"),
@@ -113,6 +113,8 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no images": (changed(data=None), "it has no data but only labels"),
     "images as a list": (changed(data=[[0] * 3072] * 20), "type int64 for 20 labels; they have shape .20, 3072."),
     "images with axes": (changed(data=twenty((20, 32, 32, 3))), "images of shape .20, 32, 32, 3. and type uint8"),
+    "images turned": (changed(data=twenty((20, 3, 32, 32)).transpose(0, 2, 3, 1)), "images of shape .20, 3"),
+    "labels in both ways": (stored({b"data": twenty((20, 3072)), b"labels": [0], "labels": [1]}), "a key twice"),
     "images in fractions": (changed(data=twenty((20, 3072), np.float32)), "type float32"),
     "more images than labels": (changed(data=twenty((21, 3072))), "images of shape .21, 3072. .* for 20 labels"),
     "neither images nor labels": (stored({"data": twenty((0, 3072)), "labels": []}, 5), "labels have shape .0,."),
@@ -179,7 +181,7 @@ def made_official(monkeypatch: pytest.MonkeyPatch, name: str, folder: Path) -> N
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("no files", r"there is no .*cifar-10-batches-py and data.download=false .*cifar-10-python\.tar\.gz"),
+        ("no files", r"there is no .*cifar-10-batches-py; data.download=false .*cifar-10-python\.tar\.gz"),
         (
             "file",
             r"file is a file; it must be the folder that holds cifar-10-batches-py/ or cifar-10-python.tar.gz",
@@ -353,22 +355,22 @@ class Served:
 
 
 @pytest.mark.parametrize("verify", [True, False])
-def test_an_archive_that_lies_there_is_unpacked(served, verify, monkeypatch):
+@pytest.mark.parametrize("empty", [True, False])
+def test_an_archive_that_lies_there_is_unpacked(served, verify, empty, monkeypatch):
     folder = served.root.parents[1] / "official" / RELEASES["cifar10"].folder
     made_official(monkeypatch, "cifar10", folder)
-    served.root.mkdir(parents=True)
+    (served.root / "cifar-10-batches-py" if empty else served.root).mkdir(parents=True)
     (served.root / "cifar-10-python.tar.gz").write_bytes(served.archive)
     data = load(replace(served.config, download=False, verify=verify))
     assert len(data.train) == 100
     assert sorted(served.left) == ["cifar-10-batches-py", "cifar-10-python.tar.gz"]
 
 
-def linked_outside() -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        entry = tarfile.TarInfo("cifar-10-batches-py/../../../outside")
-        tar.addfile(entry)
-    return packed.getvalue()
+def packed(name: str) -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    return archive.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -376,9 +378,10 @@ def linked_outside() -> bytes:
     [
         (lambda archive: archive[:-1000], True, "has MD5 sum .*; delete it to have it fetched again"),
         (lambda archive: archive[:-1000], False, "cannot be unpacked to cifar-10-batches-py/ .*; delete it"),
-        (lambda _: b"<html>404</html>", False, "cannot be unpacked"),
+        (lambda _: b"<html>404</html>", False, "cannot be unpacked .*it is no tar archive"),
         (lambda _: b"", False, "cannot be unpacked"),
-        (lambda _: linked_outside(), False, "cannot be unpacked"),
+        (lambda _: packed("cifar-10-batches-py/../../../outside"), False, "cannot be unpacked"),
+        (lambda _: packed("readme"), False, "cannot be unpacked .*it holds no such folder"),
         (lambda archive: archive[:2000] + bytes(100) + archive[2100:], False, "cannot be unpacked"),
     ],
 )

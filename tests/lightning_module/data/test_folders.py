@@ -38,13 +38,14 @@ def test_dot_files_are_nobodys_and_endings_may_be_of_capitals(tmp_path):
 
 def test_what_is_left_out_is_counted_and_named(tmp_path):
     place(tmp_path, "train/a/1.png", "train/a/old/2.png", "train/a/old/older/3.jpg", "train/a/old/.4.png")
-    place(tmp_path, "train/a/notes.txt", "train/a/5.gif", "train/b/1.png", "train/b/6", "train/README")
+    place(tmp_path, "train/a/notes.txt", "train/a/old/5.gif", "train/b/1.png", "train/b/6", "train/README")
+    place(tmp_path, "train/a/old/.thumbnails/1.png")
     files, left_out = found(tmp_path)
     assert len(files) == 2
     endings = ".jpeg .jpg .png .webp .bmp .ppm .tif .tiff"
     assert str(left_out) == (
         "left out are files beside the class folders (1, such as train/README), "
-        f"files without one of the endings {endings} (3, such as train/a/5.gif), "
+        f"files without one of the endings {endings} (3, such as train/a/notes.txt), "
         "images in sub-folders of a class (2, such as train/a/old/2.png)"
     )
 
@@ -97,14 +98,8 @@ def test_a_name_that_is_no_text_can_be_read(tmp_path):
 
 
 def cell(root: Path, classes: int = 2):
-    texts = (
-        "data=imagenet",
-        "model=resnet_imagenet",
-        "recipe=he2015_imagenet",
-        "recipe.batch_size=1",
-        f"data.root={root}",
-    )
-    return make_cell(compose((*texts, f"data.classes={classes}")), texts)
+    texts = ("data=imagenet", "model=resnet_imagenet", "recipe=he2015_imagenet", f"data.root={root}")
+    return make_cell(compose((*texts, "recipe.batch_size=2", f"data.classes={classes}")), texts)
 
 
 def test_a_user_is_told_once_for_all_cells(tmp_path, caplog):
@@ -115,16 +110,12 @@ def test_a_user_is_told_once_for_all_cells(tmp_path, caplog):
         "data=imagenet",
         "data.pca=0.2",
         "data.classes=2",
+        "recipe.batch_size=2",
         "model=resnet_imagenet",
         f"data.root={tmp_path}",
     )
     with caplog.at_level(logging.WARNING):
-        check_data(
-            [
-                cell(tmp_path),
-                make_cell(compose((*other, "recipe=he2015_imagenet", "recipe.batch_size=1")), other),
-            ]
-        )
+        check_data([cell(tmp_path), make_cell(compose(("recipe=he2015_imagenet", *other)), other)])
     said = [record.getMessage() for record in caplog.records]
     assert said == [
         f"data.root={tmp_path}: left out are images in sub-folders of a class (1, such as val/b/sub/2.png)"
