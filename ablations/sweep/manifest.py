@@ -59,7 +59,7 @@ NOT_ONE = "{path} is not a sweep manifest ({why}); run the sweep's command again
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e300  # not NaN, and a float holds it
+    return type(value) in (int, float) and abs(value) < 1e100  # not NaN, and a float holds it
 
 
 def _is_value(value: Any) -> bool:
