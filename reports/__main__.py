@@ -21,7 +21,7 @@ from reports import audit, choose, sources, sync
 from reports.numbers.join import Collected, collect
 from reports.pages import folder
 from reports.pages.markdown import markdown
-from reports.publish import publish
+from reports.publish import entity_and_project, publish
 from reports.sections.index import index
 from reports.sections.report import build_report
 from reports.sources import Frames
@@ -78,6 +78,8 @@ def single(options: argparse.Namespace) -> int:
     """Make (or check) one report; the exit code."""
     if options.check and options.publish:
         raise ConfigError("--check writes nothing, and --publish does; leave out one of them")
+    if options.publish:
+        entity_and_project(options.publish)  # before any work
     manifest, choice = choose.manifest(options.name, options.runs)
     study = choose.study(manifest.study)
     if choice:

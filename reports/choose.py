@@ -111,7 +111,9 @@ def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     nearest = f"; did you mean {close[0]}?" if close else ""
     shown = ", ".join(known[:20]) or "none yet"
-    raise ConfigError(f"{name} is neither a sweep in {runs} nor a study; there are: {shown}{nearest}")
+    raise ConfigError(
+        f"{name.strip() or repr(name)} is neither a sweep in {runs} nor a study; there are: {shown}{nearest}"
+    )
 
 
 def by_study(asked: Iterable[Manifest]) -> list[Manifest]:

@@ -38,15 +38,20 @@ def pieces(markdown: str) -> tuple[str, list[str]]:
     return title.strip()[:TITLE_LENGTH], [section for section in sections if section]
 
 
+def entity_and_project(where: str) -> tuple[str, str]:
+    """Entity and project that `wandb:ENTITY/PROJECT` names; ConfigError if it names none."""
+    kind, _, rest = where.partition(":")
+    if kind != "wandb":
+        raise ConfigError(f"publish={where} is not known; allowed is wandb:ENTITY/PROJECT")
+    return place(rest, "publish")
+
+
 def publish(markdown: str, where: str, manifest: Manifest) -> str:
     """Put a report into W&B Reports and return its address; where: wandb:ENTITY/PROJECT.
 
     Raises ConfigError without wandb-workspaces, key, project or permission.
     """
-    kind, _, rest = where.partition(":")
-    if kind != "wandb":
-        raise ConfigError(f"publish={where} is not known; allowed is wandb:ENTITY/PROJECT")
-    entity, project = place(rest)
+    entity, project = entity_and_project(where)
     connect(entity, project)(PROJECT)  # says in one sentence what is wrong with key or project
     try:
         import wandb_workspaces.reports.v2 as workspaces

@@ -105,9 +105,9 @@ def connect(entity: str, project: str) -> Client:
     return Client(ServiceApi(settings, timeout=TIMEOUT), entity, project)
 
 
-def place(where: str) -> tuple[str, str]:
+def place(where: str, key: str = "source") -> tuple[str, str]:
     """(entity, project) of a text ENTITY/PROJECT; ConfigError if it is none."""
     match = re.fullmatch(r"([^/\s]+)/([^/\s]+)", where)
     if not match:
-        raise ConfigError(f"source=wandb:{where} does not say where; allowed is wandb:ENTITY/PROJECT")
+        raise ConfigError(f"{key}=wandb:{where} does not say where; allowed is wandb:ENTITY/PROJECT")
     return match[1], match[2]
