@@ -45,7 +45,11 @@ def test_others_may_read_a_manifest_as_far_as_the_umask_lets_them(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("[]", "is not a sweep manifest"), ("{", "is not a sweep manifest"), (None, "cannot be read .Is a dir")],
+    [
+        ("[]", "is not a sweep manifest"),
+        ("{", "is not a sweep manifest"),
+        (None, "cannot be read .it is not a file"),
+    ],
 )
 def test_what_is_not_a_manifest_is_one_sentence(tmp_path, content, said):
     path = tmp_path / "x.json"

@@ -40,6 +40,9 @@ def test_a_run_that_is_told_to_stop_is_killed_and_has_a_checkpoint(tmp_path, sen
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGHUP, signal.SIG_DFL
+        ),  # which nohup, above the tests, ignores
     )
     deadline = time.monotonic() + 120
     while not (tmp_path / "in a step").exists():
