@@ -98,6 +98,11 @@ def test_a_closed_output_is_not_given_to_the_next_file(tmp_path):
     assert (done.returncode, done.stderr, (tmp_path / "record").read_text()) == (0, "", "")
 
 
+def heed_ctrl_c() -> None:
+    """In a child before exec: a shell without job control lets what it starts in the background ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("room", ["ablations", "reports", "slurm"])
 def test_ctrl_c_within_the_imports_has_no_traceback(room):
     """-X importtime tells of each, so that it can be sent at the first of our own."""
@@ -106,6 +111,7 @@ def test_ctrl_c_within_the_imports_has_no_traceback(room):
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_ctrl_c,
     ) as process:
         lines = iter(process.stderr.readline, "")
         next(line for line in lines if "lightning_module" in line)
