@@ -27,7 +27,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ablations.sweep.accepted import check_options
+from ablations.sweep.accepted import read_options
 from ablations.sweep.compose import check_choices, check_launcher, register_studies
 from ablations.sweep.hydra_side import typed_sweep
 from ablations.sweep.keys import CONF, default_choices, keys, meant
@@ -141,8 +141,7 @@ def main() -> None:
             )
         leave_foreign_ranks()
         sys.argv[1:] = in_order(sys.argv[1:])
-        check_options(sys.argv[1:])
-        options = get_args_parser().parse_args()
+        options = read_options(sys.argv[1:])
         check_shown(options)
         if not options.shell_completion:
             check(options.overrides, options.multirun)

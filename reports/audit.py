@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from lightning_module.support.command_line import Parser, command, folder
+from lightning_module.support.command_line import RUNS, Parser, command, folder
 from lightning_module.support.text import visible
 from reports.sources import RUN_COLUMNS, Frames, is_config, records, wandb_api, wandb_offline
 
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str]) -> int:
     """Compare, and print the findings with what mends them; the exit code. arguments: those after `audit`."""
     p = Parser(command("audit"), description="Compares the records with W&B.")
     p.add_argument("where", nargs="?", default="", metavar="ENTITY/PROJECT", help="default: the files here")
-    p.add_argument("--runs", type=folder, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    p.add_argument("--runs", type=folder, default=RUNS, metavar="FOLDER", help="default: runs")
     options = p.parse_args(arguments)
     where, runs = options.where, options.runs
     local = records.load(str(runs), None)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
-from lightning_module.support.command_line import Parser, command, folder
+from lightning_module.support.command_line import RUNS, Parser, command, folder
 from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import visible
 from lightning_module.tracking.wandb_run import Tracker
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     """Push what the audit finds, then audit again; the exit code. arguments: those after `sync`."""
     p = Parser(command("sync"), description="Pushes runs to W&B and checks them there.")
     p.add_argument("where", metavar="ENTITY/PROJECT")
-    p.add_argument("--runs", type=folder, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    p.add_argument("--runs", type=folder, default=RUNS, metavar="FOLDER", help="default: runs")
     p.add_argument("--dry-run", action="store_true", help="only say what would be pushed")
     options = p.parse_args(arguments)
     where, runs = options.where, options.runs

@@ -14,7 +14,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
 
 from ablations.sweep.overrides import plain_value
 from lightning_module.cell.identity import Cell
-from lightning_module.support.command_line import Parser, folder
+from lightning_module.support.command_line import RUNS, Parser, folder
 from lightning_module.support.errors import ConfigError, tell
 from lightning_module.support.program import program
 from slurm import cluster, status, store
@@ -30,7 +30,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         added = commands.add_parser(name, help=text, description=text)
         named = "a study, a sweep, a cell's name or identity"
         added.add_argument("wanted", nargs=cells, metavar="CELL", help=named)
-        added.add_argument("--runs", type=folder, default=Path("runs"), help="folder of the records")
+        added.add_argument("--runs", type=folder, default=RUNS, help="folder of the records")
         return added
 
     watching = command("status", "state of every submitted cell")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,8 +27,8 @@ COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")
 """Options of Hydra of which it takes one at a time."""
 
 
-def check_options(arguments: Sequence[str]) -> None:
-    """ConfigError for an option of Hydra's, or a key of its own, that has no effect here."""
+def read_options(arguments: Sequence[str]) -> argparse.Namespace:
+    """A command line as Hydra reads it; ConfigError for an option or a key of Hydra's that has no effect here."""
     parser = get_args_parser()
     parser.error = functools.partial(refuse, parser)  # type: ignore[method-assign]
     given = parser.parse_args(list(arguments))
@@ -49,6 +50,7 @@ def check_options(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{' and '.join(asked)} cannot be asked for at once; leave out one of them")
     if not (given.cfg or given.info or given.help or given.hydra_help or given.shell_completion):
         _check_hydra_keys(given.overrides)
+    return given
 
 
 def _check_hydra_keys(overrides: Sequence[str]) -> None:

@@ -148,18 +148,12 @@ def _print_results(sweep: Sweep, records: dict[str, Record]) -> None:
         values = [text.format(last[key]) if key in last else "–" for key, text in shown.values()]
         seconds = sum(epoch["seconds"] for epoch in known.epochs)
         took = time.strftime("%H:%M:%S", time.gmtime(seconds)) if known.epochs else "–"
-        state = known.state + " *" * bool(_departure(known))
+        state = known.state + " *" * bool(record.rate_departure(known.events))
         rows.append((cell.name, state, *values, took, cell.identity))
     print("", *aligned(rows), sep="\n")
     for cell in sweep.cells:
         if reason := records[cell.identity].status.get("error"):
             print(visible(f"{cell.name}: {reason}"))
-        if said := _departure(records[cell.identity]):
+        if said := record.rate_departure(records[cell.identity].events):
             print(f"* {cell.name}: {said}")
     print()
-
-
-def _departure(known: Record) -> str:
-    """How the learning rates of a run were not its recipe's; "" if they were."""
-    rates = [event for event in known.events if event["event"] == "learning_rates"]
-    return str(rates[-1].get("departure", "")) if rates else ""

@@ -166,6 +166,17 @@ def _premature(
     return ""
 
 
+def last_event(events: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any]:
+    """What a run logged last of this kind; {} if it did not."""
+    return next((event for event in reversed(events) if event.get("event") == kind), {})
+
+
+def rate_departure(events: Sequence[Mapping[str, Any]]) -> str:
+    """How the learning rates of a run were not its recipe's, as it recorded it; "" if they were, or nobody knows."""
+    said = last_event(events, "learning_rates").get("departure")
+    return said if isinstance(said, str) else ""
+
+
 def read_all(runs: Path) -> dict[str, Record]:
     """identity -> record of every run folder in a runs folder."""
     return {path.parent.name: read(path.parent) for path in sorted(runs.glob(f"*/{FILE}"))}

@@ -16,10 +16,11 @@ import pandas as pd
 
 from ablations.study import Claim, Published, Study
 from ablations.sweep.manifest import Manifest
+from lightning_module.cell.record import last_event, rate_departure
 from lightning_module.support.command_line import COMMANDS, CONSOLE
 from lightning_module.support.errors import ConfigError
 from reports.numbers.statistics import Estimate, estimate
-from reports.sources import RUN_COLUMNS, Frames, is_metric, last_event
+from reports.sources import RUN_COLUMNS, Frames, is_metric
 from reports.sources._frames import config_columns, frozen
 from reports.words import distinct_texts, heading, level_text
 
@@ -229,12 +230,6 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
         cells[axis] = pd.Series(levels, dtype=object)
     history = frames.history[frames.history["identity"].isin(set(cells["identity"]))]
     return Collected(manifest, study, cells, history, frames.events, studied, row_keys, column_keys)
-
-
-def rate_departure(events: Sequence[Mapping[str, Any]]) -> str:
-    """How the learning rates of a run were not its recipe's, as it recorded it; "" if they were, or nobody knows."""
-    said = last_event(events, "learning_rates").get("departure")
-    return said if isinstance(said, str) else ""
 
 
 def rate_drops(events: Sequence[Mapping[str, Any]]) -> tuple[int, ...] | None:

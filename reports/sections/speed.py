@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lightning_module.cell.record import last_event
 from reports.numbers.join import SPEED, Collected
 from reports.numbers.statistics import Estimate
 from reports.pages.document import Block, Column, Section, Table, Text
 from reports.sections import dots
 from reports.sections.tables import place_columns, seeds_cell, state_text
-from reports.sources import last_event
 from reports.words import GIB, number
 
 PARTS = ("data_ms", "forward_ms", "backward_ms", "optimizer_ms", "communication_ms")

@@ -79,11 +79,6 @@ def is_metric(column: str) -> bool:
     return "/" in column
 
 
-def last_event(events: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any]:
-    """What a run logged last of this kind; {} if it did not."""
-    return next((event for event in reversed(events) if event.get("event") == kind), {})
-
-
 def load(source: str, runs: Path, manifest: Manifest | None) -> Frames:
     """Frames of a source as typed (`records`, `wandb:ENTITY/PROJECT`); ConfigError for another kind."""
     from reports.sources import records, wandb_api, wandb_offline

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from lightning_module.cell import record
-from reports.sources import HISTORY_COLUMNS, RUN_COLUMNS, Frames, is_metric, last_event
+from lightning_module.cell.record import last_event
+from reports.sources import HISTORY_COLUMNS, RUN_COLUMNS, Frames, is_metric
 
 
 @dataclass(frozen=True)
