@@ -106,6 +106,11 @@ _KINDS: Mapping[str, Mapping[str, Check]] = {
     "status": {**dict.fromkeys(("status", "error", "reason", "traceback"), _text), "rank": _count},
     "layer_responses": {"responses": _responses},
     "benchmark": {"floor_seconds": _floors, "steady": _or_none(_of(bool))},
+    "execution": {
+        "cuda_graph": _of(bool),
+        "without_graph": _text,
+        **dict.fromkeys(("compiled_graphs", "graph_breaks"), _count),
+    },
     "warm_up": {"ended": _or_none(_count)},
     "wandb": {"url": _text},
     "set_aside": {"attempt": _positive, "reason": _text},
