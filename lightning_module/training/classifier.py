@@ -17,6 +17,7 @@ from lightning_module.cell.config import Config
 from lightning_module.data.images import Source
 from lightning_module.data.stream import TrainStream
 from lightning_module.training import recipe
+from lightning_module.training.bf16_weights import bf16_weights
 from lightning_module.training.step import Graphed, Step, autocast, counted_together
 
 EpochEnd = Callable[[int, int, dict[str, float]], None]
@@ -157,6 +158,7 @@ class Classifier(LightningModule):
             torch.channels_last if self.config.trainer.channels_last else torch.contiguous_format,
             self._sums,
             self._window,
+            bf16_weights(self.network, self.config.trainer),
         )
 
     def prepare(self, step: int) -> None:
