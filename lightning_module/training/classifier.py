@@ -16,6 +16,7 @@ from lightning_module.cell.config import Config
 from lightning_module.data.images import Source
 from lightning_module.data.stream import TrainStream
 from lightning_module.training import recipe
+from lightning_module.training.bf16_weights import bf16_weights
 from lightning_module.training.evaluation import evaluate
 from lightning_module.training.execution import executed, without_graph
 from lightning_module.training.step import Graphed, Step, counted_together
@@ -152,6 +153,7 @@ class Classifier(LightningModule):
             torch.channels_last if self.config.trainer.channels_last else torch.contiguous_format,
             self._sums,
             self._window,
+            bf16_weights(self.network, self.config.trainer),
         )
 
     def prepare(self, step: int) -> None:
