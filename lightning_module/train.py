@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -45,6 +47,11 @@ from lightning_module.training.realised import realised
 from lightning_module.training.resume import choose
 from lightning_module.training.sync_batch_norm import synchronise_batch_norm
 from lightning_module.training.torch_setup import cpu_threads, on_gpu, set_up_torch
+
+CHECKPOINT_SECONDS = 60.0
+"""Least time between two checkpoints where `trainer.checkpoint_every` says nothing: what a kill can cost."""
+COMPILED_VARIANTS = 64
+"""Kinds of units (widths, strides, shortcuts, shapes) in one network; dynamo's own limit is 8."""
 
 
 def run_folder(cell: Cell) -> Path:
@@ -113,9 +120,9 @@ def _fit(
     config = with_activation_checkpoint(config, device_memory(config, on_gpu(config)))
     data = load(config.data)
     reporter = Reporter(cell, config, folder, writer)
+    training = _Training(config, folder, interruption, reporter)
     try:
         set_up_torch(config, cell.multiply_adds)
-        training = _Training(config, folder, interruption, reporter)
         network = _network(config, data.classes)
         about = realised(config, cell.parameters, network)
         kind = Benchmark if config.mode == "benchmark" else Classifier
@@ -165,6 +172,8 @@ def _fit(
         reporter.end("failed", error=reason, traceback=traceback.format_exc())
         if not writer:
             raise
+    finally:
+        training.saver.close()
 
 
 class _Training(Callback):
@@ -174,43 +183,50 @@ class _Training(Callback):
 
     def __init__(self, config: Config, folder: Path, interruption: Interruption, reporter: Reporter) -> None:
         self.config, self.folder, self.interruption, self.reporter = config, folder, interruption, reporter
+        self.saver, self.saved = checkpoint.Saver(), -math.inf
 
     def on_call(self) -> None:
         """Between optimizer steps, on every rank."""
-        step = self.module.step
-        self.reporter.call(step)
-        if self.module.epoch_is_over:
-            return  # a checkpoint of this step must not exist before the record has the epoch: see on_epoch
-        if self._asked_to_stop():
-            self.save()
-            self._leave()
-        elif step % self.config.trainer.checkpoint_every == 0:
-            self.save()
+        self.reporter.call(self.module.step)
+        every = self.config.trainer.checkpoint_every
+        if not self.module.epoch_is_over:  # else the record has the epoch first: see on_epoch
+            self._save_or_leave(due=bool(every) and self.module.step % every == 0)
 
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """The record comes before the checkpoint: a kill between them repeats the epoch, never skips it."""
         self.reporter.epoch(epoch, step, {**metrics, "peak_memory": peak_memory(self.module.device)})
         if not self.module.diverged:
-            self.save()
-            if step < self.config.recipe.steps and self._asked_to_stop():
-                self._leave()
+            self._save_or_leave(due=self.config.trainer.checkpoint_every is not None)
 
-    def _leave(self) -> None:
-        self.module.interrupted = True
-        self.module.trainer.should_stop = True
+    def _save_or_leave(self, due: bool) -> None:
+        """Checkpoint at the end, when asked to stop, and when it is due, by steps or by the clock."""
+        end = self.module.step == self.config.recipe.steps
+        if self.config.trainer.checkpoint_every is None:
+            due = time.monotonic() - self.saved > CHECKPOINT_SECONDS
+        stop, due = self._agreed(bool(self.interruption), due)
+        if end or stop or due:
+            self.save()
+        if end or stop:
+            self.saver.wait()
+        if stop and not end:
+            self.module.interrupted = True
+            self.module.trainer.should_stop = True
 
     def save(self) -> None:
-        """Checkpoint, on every rank because sums are taken over processes; rank 0 writes."""
+        """Begin a checkpoint, on every rank because sums are taken over processes; rank 0 writes."""
+        self.saved = time.monotonic()
         state = self.module.state()
         if writer := self.reporter.writer:
-            checkpoint.save(self.folder, self.reporter.cell.identity, writer.attempt, writer.epochs, state)
+            self.saver.save(self.folder, self.reporter.cell.identity, writer.attempt, writer.epochs, state)
 
-    def _asked_to_stop(self) -> bool:
+    def _agreed(self, stop: bool, due: bool) -> tuple[bool, bool]:
+        """What any rank was asked, and what is due by the clock of any."""
         if self.module.trainer.world_size == 1:
-            return bool(self.interruption)
-        flag = torch.tensor(int(bool(self.interruption)), device=self.module.device)
-        dist.all_reduce(flag, dist.ReduceOp.MAX)
-        return bool(flag)
+            return stop, due
+        flags = torch.tensor([stop, due], dtype=torch.int32, device=self.module.device)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        stop, due = map(bool, flags.tolist())
+        return stop, due
 
 
 def _network(config: Config, classes: int) -> nn.Module:
@@ -224,6 +240,9 @@ def _network(config: Config, classes: int) -> nn.Module:
     if config.trainer.processes > 1 and config.trainer.sync_batch_norm:
         network = synchronise_batch_norm(network, gpu=on_gpu(config))
     if config.trainer.compile:
+        # What other cells of this process had compiled counts against dynamo's limit of variants.
+        torch.compiler.reset()
+        torch._dynamo.config.recompile_limit = COMPILED_VARIANTS
         for module in network.modules():
             if isinstance(module, Unit):
                 module.compile()

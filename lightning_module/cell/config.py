@@ -65,7 +65,7 @@ class TrainerConfig:
     precision: Literal["32", "tf32", "bf16"]
     sync_batch_norm: bool
     steps_per_call: int
-    checkpoint_every: int
+    checkpoint_every: int | None
     evaluation_batch_size: int
     channels_last: bool
     compile: bool

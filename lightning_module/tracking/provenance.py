@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -22,7 +23,12 @@ PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "wandb", "numpy")
 def provenance(device: str) -> dict[str, Any]:
     """commit, dirty, versions, hardware, host and scheduler job of this process; `device` is "cpu" or "cuda"."""
     commit = os.environ.get("RESIDUAL_COMMIT") or _git("rev-parse", "HEAD") or "unknown"
-    versions = {name: metadata.version(name) for name in PACKAGES}
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(
+            metadata.PackageNotFoundError
+        ):  # wandb may be absent where nothing is tracked
+            versions[name] = metadata.version(name)
     return {
         "commit": commit.removesuffix("-dirty"),
         "dirty": commit.endswith("-dirty") or bool(_git("status", "--porcelain", "--untracked-files=no")),

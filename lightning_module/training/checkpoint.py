@@ -10,7 +10,8 @@ import io
 import platform
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,35 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be used; its text is the end of a sentence that begins with the file."""
 
 
+class Saver:
+    """Saves checkpoints from a thread, one at a time, so that training goes on meanwhile."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def save(self, folder: Path, identity: str, attempt: int, epochs: int, state: Mapping[str, Any]) -> None:
+        """As the function `save`, with the state as it is now; raises what the save before ran into."""
+        self.wait()
+        copy = _each_tensor(state, torch.Tensor.clone)
+        self._last = self._thread.submit(save, folder, identity, attempt, epochs, copy)
+
+    def wait(self) -> None:
+        """Return when the last checkpoint is on the disk; raises what saving it ran into."""
+        if self._last:
+            last, self._last = self._last, None
+            last.result()
+
+    def close(self) -> None:
+        """Let a save end, whatever comes of it."""
+        self._thread.shutdown()
+
+
 def save(folder: Path, identity: str, attempt: int, epochs: int, state: Mapping[str, Any]) -> None:
     """Replace the checkpoint of a run folder atomically: a kill leaves the old one or the new one."""
     versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
     head = {"schema": SCHEMA, "identity": identity, "attempt": attempt, "epochs": epochs}
-    content = {**head, "versions": versions, **state}
+    content = {**head, "versions": versions, **_each_tensor(state, torch.Tensor.cpu)}
     content["crc"] = checksum(content)
     with whole_file(folder / FILE, durable=True) as file:
         torch.save(content, file)
@@ -77,6 +102,16 @@ def load(folder: Path) -> dict[str, Any] | None:
         if type(content.get(key)) not in (kind, type(None) if key == "warm_up_ends" else kind):
             raise CheckpointError(f"holds no {key} such as this program writes")
     return content
+
+
+def _each_tensor(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Nested mappings and lists with every tensor changed; a mapping stays of its kind."""
+    if isinstance(value, torch.Tensor):
+        return change(value.detach())
+    if isinstance(value, Mapping):
+        kind = OrderedDict if isinstance(value, OrderedDict) else dict
+        return kind((key, _each_tensor(each, change)) for key, each in value.items())
+    return [_each_tensor(each, change) for each in value] if isinstance(value, list) else value
 
 
 def _first_sentence(error: Exception) -> str:

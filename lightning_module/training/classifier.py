@@ -83,7 +83,7 @@ class Classifier(LightningModule):
         end = min(self.config.recipe.steps, -(-(self.step * batch // images + 1) * images // batch))
         start = self.step
         while start < end:
-            marks = (trainer.steps_per_call, trainer.checkpoint_every, recipe.WINDOW)
+            marks = (trainer.steps_per_call, trainer.checkpoint_every or recipe.WINDOW, recipe.WINDOW)
             stop = min(end, *(start - start % mark + mark for mark in marks))
             yield start, stop
             start = stop
@@ -205,7 +205,11 @@ class Classifier(LightningModule):
     # Evaluation, with running statistics, each image once
 
     def on_validation_start(self) -> None:
-        """Stop the clock of training, and let every process test with the running statistics of rank 0."""
+        """Stop the clock of training, and let every process test with the running statistics of rank 0.
+
+        The sums of the epoch are read first: until they are known the device has not done what it was told.
+        """
+        self._epoch_sums = self._over_processes(self._sums).tolist()
         self.seconds_training = self.seconds + time.perf_counter() - self._clock
         torch.backends.cudnn.benchmark = False  # whole images have many shapes: each would be tried out
         if self.trainer.world_size > 1 and not self.config.trainer.sync_batch_norm:
@@ -219,7 +223,9 @@ class Classifier(LightningModule):
             return
         sums = torch.zeros(4, dtype=torch.float64, device=self.device)
         for views, labels in self.held_out[name]:
-            with autocast(self.device, self.config.trainer.precision):
+            # Compiled units are for training alone: of other shapes, each would be compiled anew.
+            eager = torch.compiler.set_stance("force_eager")
+            with eager, autocast(self.device, self.config.trainer.precision):
                 logits = [
                     self.network(view.flatten(0, 1)).float().unflatten(0, view.shape[:2]) for view in views
                 ]
@@ -242,7 +248,7 @@ class Classifier(LightningModule):
         """Read the sums of the epoch and report its metrics."""
         if self.interrupted:
             return
-        loss, wrong, count = self._over_processes(self._sums).tolist()
+        loss, wrong, count = self._epoch_sums
         self.seconds += time.perf_counter() - self._clock
         metrics = {
             "train/loss": loss / count,
@@ -263,7 +269,10 @@ class Classifier(LightningModule):
     # State
 
     def state(self) -> dict[str, Any]:
-        """Everything that a resumed run needs, as tensors and plain values; the same on every rank."""
+        """Everything that a resumed run needs, as tensors on their device and plain values; the same on every rank.
+
+        Tensors of the network and the optimizer are those that training goes on with, no copies.
+        """
         optimizer = self._optimizer.state_dict()
         for group in optimizer["param_groups"]:
             group["lr"] = self._rate
@@ -271,8 +280,8 @@ class Classifier(LightningModule):
             "step": self.step,
             "warm_up_ends": self.warm_up_ends,
             "seconds": self.seconds + time.perf_counter() - self._clock,
-            "sums": self._over_processes(self._sums).cpu(),
-            "window": self._over_processes(self._window).cpu(),
+            "sums": self._over_processes(self._sums),
+            "window": self._over_processes(self._window),
             "network": self.network.state_dict(),
             "optimizer": optimizer,
         }

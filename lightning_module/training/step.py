@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -71,12 +72,33 @@ def capture(
 ) -> Callable[[], None]:
     """The device's work for step(*inputs), recorded and not done; calling the result does it.
 
-    RuntimeError when something in it cannot be recorded.
+    RuntimeError when something in it cannot be recorded: the first error, after which streams, random numbers and
+    memory are as they were.
     """
-    graph = torch.cuda.CUDAGraph()
-    # Other threads (data loaders, loggers) may use the device meanwhile.
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        step(*inputs)
+    device = stream.device.index
+    random, pool = torch.cuda.default_generators[device], torch.cuda.graph_pool_handle()
+    spare, graph = random.clone_state(), torch.cuda.CUDAGraph()
+    gc.collect()  # graphs of dead cells must not be freed while this one is recorded
+    torch.cuda.synchronize(device)
+    torch.cuda.empty_cache()
+    try:
+        with torch.cuda.stream(stream):
+            # Other threads (data loaders, loggers) may use the device meanwhile.
+            graph.capture_begin(pool, capture_error_mode="thread_local")
+            try:
+                step(*inputs)
+            except BaseException:
+                with suppress(RuntimeError):  # says no more than that something failed before
+                    graph.capture_end()
+                raise
+            graph.capture_end()
+    except BaseException:
+        # PyTorch 2.11's generator takes itself to be recorded for ever after a recording that failed.
+        random.graphsafe_set_state(spare)
+        with suppress(RuntimeError):  # the memory was given back already
+            torch._C._cuda_endAllocateToPool(device, pool)
+            torch._C._cuda_releasePool(device, pool)
+        raise
     return graph.replay
 
 
@@ -84,7 +106,7 @@ class Graphed:
     """A step as one CUDA graph: the host launches one thing instead of hundreds.
 
     The first steps are made without it, on the stream of the recording; they are steps like any other, so nothing
-    has to be undone. If recording fails the step goes on as it is, after one warning.
+    has to be undone. If recording fails the step goes on as it is, after one warning, and `failed` says why.
     """
 
     def __init__(self, step: Step, device: torch.device) -> None:
@@ -92,33 +114,36 @@ class Graphed:
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self.inputs: tuple[Tensor, ...] = ()
         self.replay: Callable[[], None] | None = None
-        self.failed = False
+        self.failed = ""
+
+    @property
+    def replaying(self) -> bool:
+        """Whether steps are made by the graph: not yet in the first ones, and never if recording failed."""
+        return self.replay is not None
 
     def __call__(self, *inputs: Tensor) -> None:
         """Make one optimizer step, by the graph once it is recorded."""
         self.made += 1
-        if self.failed:
-            self.step(*inputs)
-        elif self.made <= WARM:
+        if self.made <= WARM:
             self._aside(*inputs)
-        else:
-            if self.replay is None:
-                self._record(inputs)
-            if self.replay is None:
-                self.step(*inputs)
-                return
-            for kept, new in zip(self.inputs, inputs, strict=True):
-                kept.copy_(new)
-            self.replay()
+            return
+        if not self.replaying and not self.failed:
+            self._record(inputs)
+        if self.replay is None:
+            self.step(*inputs)
+            return
+        for kept, new in zip(self.inputs, inputs, strict=True):
+            kept.copy_(new)
+        self.replay()
 
     def _aside(self, *inputs: Tensor) -> None:
         if self.stream is None:
             self.step(*inputs)
             return
-        self.stream.wait_stream(torch.cuda.current_stream())
+        self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
         with torch.cuda.stream(self.stream):
             self.step(*inputs)
-        torch.cuda.current_stream().wait_stream(self.stream)
+        torch.cuda.current_stream(self.stream.device).wait_stream(self.stream)
 
     def _record(self, inputs: tuple[Tensor, ...]) -> None:
         self.inputs = tuple(value.clone() for value in inputs)
@@ -126,10 +151,12 @@ class Graphed:
         try:
             self.replay = capture(self.step, self.inputs, cast(torch.cuda.Stream, self.stream))
         except RuntimeError as error:
-            self.failed, self.inputs = True, ()
+            self.failed = str(error).strip().partition("\n")[0] or type(error).__name__
+            self.inputs = ()
             self.step.optimizer.zero_grad()
-            reason = str(error).strip().split("\n")[0]
-            log.warning("training goes on without a CUDA graph, which cannot be recorded here (%s)", reason)
+            log.warning(
+                "training goes on without a CUDA graph, which cannot be recorded here (%s)", self.failed
+            )
 
 
 @contextmanager

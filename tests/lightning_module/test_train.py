@@ -25,6 +25,7 @@ from lightning_module.training import checkpoint
 from lightning_module.training.classifier import Classifier
 from lightning_module.training.device_memory import peak_memory, reset_peak_memory
 from lightning_module.training.interruption import Interruption
+from lightning_module.training.step import Step
 from lightning_module.training.torch_setup import cpu_threads
 
 TIMES = {"seconds", "images_per_second", "time", "peak_memory"}
@@ -169,10 +170,60 @@ def test_a_signal_in_validation_or_in_checkpointing_loses_nothing(
             first = train(tmp_path, *steps, interruption=interruption)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert (first.state, checkpoint.load(first.folder)["step"]) == ("killed", step)
+    left = checkpoint.load(first.folder)["step"]
+    # A checkpoint is written by a thread: meanwhile the run goes on, until it sees the signal.
+    assert first.state == "killed" and (left == step if owner is Classifier else step <= left < 30)
     second = train(tmp_path, *steps)
-    assert (second.state, second.attempts[1]["step"]) == ("finished", step)
+    assert (second.state, second.attempts[1]["step"]) == ("finished", left)
     assert metrics(second) == metrics(whole)
+
+
+def saved_steps(monkeypatch) -> list[int]:
+    steps, save = [], checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda *all: (steps.append(all[4]["step"]), save(*all)))
+    return steps
+
+
+def test_without_a_number_of_steps_the_clock_says_when_to_checkpoint(tmp_path, monkeypatch, whole):
+    """The first is written at once: a disk that is full shows early. The last always, and when told to stop."""
+    steps = saved_steps(monkeypatch)
+    texts = ("trainer.checkpoint_every=null", "trainer.steps_per_call=5")
+    first = train(tmp_path, *texts, interruption=AfterCalls(3))
+    assert first.state == "killed" and steps == [5, 20]
+    assert metrics(train(tmp_path, *texts)) == metrics(whole)
+    assert steps == [5, 20, 23, 30]
+    monkeypatch.setattr("lightning_module.train.CHECKPOINT_SECONDS", 0.0)
+    del steps[:]
+    train(tmp_path / "other", *texts)
+    assert steps == [5, 10, 15, 20, 23, 25, 30]
+
+
+def test_a_checkpoint_that_cannot_be_written_fails_the_cell(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    record = train(tmp_path)
+    assert record.state == "failed" and "No space left on device" in record.status["error"]
+
+
+def test_images_per_second_wait_for_the_device(tmp_path, monkeypatch):
+    """On a GPU steps are only told; here each leaves 30 ms of work that is done when somebody reads a result."""
+    step, read, owed = Step.__call__, Classifier._over_processes, [0]
+
+    def told(self, *inputs):
+        owed[0] += 1
+        step(self, *inputs)
+
+    def waited(self, value):
+        time.sleep(0.03 * owed[0])
+        owed[0] = 0
+        return read(self, value)
+
+    monkeypatch.setattr(Step, "__call__", told)
+    monkeypatch.setattr(Classifier, "_over_processes", waited)
+    record = train(tmp_path, "trainer.checkpoint_every=1000")
+    assert all(epoch["images_per_second"] <= 32 / 0.03 for epoch in record.epochs)
 
 
 @pytest.mark.parametrize("attempt", range(3))

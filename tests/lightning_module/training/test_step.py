@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -50,19 +52,25 @@ def state(step: Step) -> list[Tensor]:
     return [*step.network.state_dict().values(), *buffers, step.sums, step.window]
 
 
-def train_both(device: torch.device) -> tuple[Step, Step, Graphed]:
-    """The same steps plainly and graphed."""
+def some_batches() -> list[tuple[Tensor, Tensor]]:
     random = torch.Generator().manual_seed(1)
-    batches = [
+    return [
         (torch.randint(256, (8, 3, 8, 8), dtype=torch.uint8, generator=random), torch.arange(8) % 10)
         for _ in range(STEPS)
     ]
+
+
+def some_network(config: NetworkConfig | None = None) -> nn.Module:
     torch.manual_seed(0)
-    network = build(NetworkConfig(depth=8), 10)
-    rate = torch.zeros((), device=device)
+    return build(config or NetworkConfig(depth=8), 10)
+
+
+def train_both(device: torch.device) -> tuple[Step, Step, Graphed]:
+    """The same steps plainly and graphed."""
+    network, rate = some_network(), torch.zeros((), device=device)
     plain, recorded = make(network, device, 0.0), make(network, device, rate)
     graphed = Graphed(recorded, device)
-    for (images, labels), value in zip(batches, RATES, strict=True):
+    for (images, labels), value in zip(some_batches(), RATES, strict=True):
         rate.fill_(value)
         plain.optimizer.param_groups[0]["lr"] = value
         plain(images.to(device), labels.to(device))
@@ -80,7 +88,8 @@ def replayed_by_calling(
 def test_a_graph_with_its_own_inputs_is_the_plain_step(monkeypatch):
     monkeypatch.setattr(step, "capture", replayed_by_calling)
     plain, recorded, graphed = train_both(torch.device("cpu"))
-    assert graphed.replay is not None
+    assert graphed.replaying
+    assert not graphed.failed
     assert all(torch.equal(a, b) for a, b in zip(state(plain), state(recorded), strict=True))
 
 
@@ -99,11 +108,148 @@ def test_a_step_that_cannot_be_recorded_goes_on_with_one_warning(monkeypatch, ca
     assert all(torch.equal(a, b) for a, b in zip(state(plain), state(recorded), strict=True))
 
 
+class Stream:
+    """A stream that only knows its device and whom it waited for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.waited_for = torch.device("cuda", 0), list[Stream]()
+
+    def wait_stream(self, other: Stream) -> None:
+        self.waited_for.append(other)
+
+
+@dataclass
+class Random:
+    """The state of a generator: it takes itself to be recorded until a recording has ended well."""
+
+    recorded: bool = False
+
+
+class FakeGpu:
+    """What PyTorch 2.11 keeps in mind about a recording: stream, generator, and pools that memory comes from.
+
+    A recording in which something was forbidden cannot end: what its end would have undone stays.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.default = self.current = Stream(torch.device("cuda", 0))
+        self.random, self.pools = Random(), set[tuple[int, int]]()
+        self.recording = self.forbidden = False
+        gpu = self
+
+        @contextmanager
+        def stream(other: Stream) -> Iterator[None]:
+            before, gpu.current = gpu.current, other
+            try:
+                yield
+            finally:
+                gpu.current = before
+
+        class Graph:
+            def capture_begin(self, pool: tuple[int, int] = (0, 1), **_: object) -> None:
+                assert gpu.current is not gpu.default
+                gpu.recording, gpu.random.recorded, self.pool = True, True, pool
+                gpu.pools.add(pool)
+
+            def capture_end(self) -> None:
+                gpu.recording = False
+                if gpu.forbidden:
+                    raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+                gpu.random.recorded = False
+                gpu.pools.remove(self.pool)
+
+            def replay(self) -> None:
+                raise AssertionError
+
+        class Generator:
+            def clone_state(self) -> Random:
+                return Random()
+
+            def graphsafe_set_state(self, state: Random) -> None:
+                gpu.random = state
+
+        for name, value in {
+            "Stream": Stream,
+            "stream": stream,
+            "current_stream": lambda _=None: gpu.current,
+            "CUDAGraph": Graph,
+            "graph_pool_handle": lambda: (0, 7),
+            "default_generators": (Generator(),),
+            "synchronize": lambda _=None: None,
+            "empty_cache": lambda: None,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+        monkeypatch.setattr(
+            torch._C, "_cuda_endAllocateToPool", lambda _, pool: gpu.pools.remove(pool), raising=False
+        )
+        monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda _, pool: None, raising=False)
+
+    def draw(self, places: Tensor) -> Tensor:
+        if self.recording:
+            self.forbidden = True
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
+        assert not self.random.recorded, "Offset increment outside graph capture encountered unexpectedly."
+        return places
+
+
+def test_a_recording_that_fails_leaves_no_trace_and_says_what_failed_first(monkeypatch, caplog):
+    """On a GPU that is made up, since none is here; test_gpu_a_failed_recording_leaves_no_trace has a real one."""
+    batches, network = some_batches(), some_network()
+    plain, recorded = (make(network, torch.device("cpu"), 0.125) for _ in range(2))
+    gpu = FakeGpu(monkeypatch)
+    recorded = replace(recorded, batch=lambda images, labels: plain.batch(gpu.draw(images), labels))
+    graphed = Graphed(recorded, torch.device("cuda"))
+    with caplog.at_level(logging.WARNING):
+        for number, batch in enumerate(batches, 1):
+            plain(*batch)
+            graphed(*batch)
+            assert not graphed.replaying
+            assert gpu.current is gpu.default
+            assert graphed.stream.waited_for == [gpu.default] * min(number, WARM)
+            assert gpu.default.waited_for == [graphed.stream] * min(number, WARM)
+    assert [record.message for record in caplog.records] == [
+        "training goes on without a CUDA graph, which cannot be recorded here "
+        "(CUDA error: operation not permitted when stream is capturing)"
+    ]
+    assert graphed.failed == "CUDA error: operation not permitted when stream is capturing"
+    assert not gpu.random.recorded
+    assert not gpu.pools
+    assert all(torch.equal(a, b) for a, b in zip(state(plain), state(recorded), strict=True))
+
+
+@gpu
+def test_gpu_a_failed_recording_leaves_no_trace():
+    torch.backends.cudnn.deterministic = True
+    device = torch.device("cuda")
+    network = some_network(NetworkConfig(depth=8, shortcut_type="dropout", dropout=0.5))
+    plain, broken = (make(network, device, 0.125) for _ in range(2))
+
+    def batch(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if torch.cuda.is_current_stream_capturing():
+            images.sum().item()
+        return plain.batch(images, labels)
+
+    broken = replace(broken, batch=batch)
+    graphed, first = Graphed(broken, device), torch.cuda.current_stream()
+    for number, (images, labels) in enumerate(some_batches()):
+        for each in (plain, graphed):
+            torch.cuda.manual_seed(number)
+            each(images.to(device), labels.to(device))
+        assert torch.cuda.current_stream() == first
+    assert not graphed.replaying
+    assert "capturing" in graphed.failed
+    for a, b in zip(state(plain), state(broken), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    _, _, after = train_both(device)  # the next cell of this process can be recorded
+    assert after.replaying
+
+
 @gpu
 def test_gpu_a_recorded_step_is_the_plain_step():
     torch.backends.cudnn.deterministic = True
     plain, recorded, graphed = train_both(torch.device("cuda"))
-    assert graphed.replay is not None
+    assert graphed.replaying
+    assert not graphed.failed
     for a, b in zip(state(plain), state(recorded), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
