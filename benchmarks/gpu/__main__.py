@@ -1,0 +1,90 @@
+"""What some minutes of a GPU can teach: is it right, how fast is it, and what do the papers' networks reach.
+
+Two commands, each of which may run on a machine of its own, without a network:
+
+    sh benchmarks/gpu/pack.sh IMAGES                 # at home: what has to travel beside the repository, into .gpu
+    python3 -m benchmarks.gpu measure                # correctness, speed, several cells side by side
+    python3 -m benchmarks.gpu science --seconds 500 --overrides trainer.precision=bf16
+
+What is known lies at once in $OUT (or --out): results.md, log.txt, and archives of at most 16 MiB. Put those into
+.gpu/back, and a later call goes on where this one stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.gpu.machine import ROOT, mps, send_back, set_up
+from benchmarks.gpu.plan import TO_SAVE, Plan
+from benchmarks.gpu.science import SWEEPS, science
+
+CORRECTNESS, SPEED, PACKING = 80, 150, 20
+"""Seconds of the parts of `measure`: the last of each table of processes side by side."""
+
+
+def measure(plan: Plan, base: Path, toy: bool) -> None:
+    """Correctness, then speed, then processes side by side without and with MPS."""
+    words = ("--toy",) if toy else ()
+    after = 2 * PACKING + TO_SAVE  # seconds
+    for name, limit, keep in (("correctness", CORRECTNESS, SPEED / 2), ("speed", SPEED, after)):
+        seconds = min(limit, plan.left - keep - TO_SAVE)
+        own = ("--seconds", f"{seconds - 5:.0f}", *words)
+        plan.part(name, sys.executable, "-m", f"benchmarks.gpu.{name}", *own, limit=seconds)
+    words = ("--device", "cuda", "--precision", "bf16", "--steps", "1000", "--rounds", "1")
+    if toy:
+        words = ("--size", "8", "--batch-size", "8", "--depth", "8", "--steps", "2", "--rounds", "1")
+    packing = (sys.executable, "benchmarks/packing.py", *words, "--processes")
+    plan.part("side by side", *packing, "1", *([] if toy else ["4"]), keep=PACKING)
+    with mps(plan) as works:
+        if works:
+            plan.part("side by side under MPS", *packing, "4")
+    compiled = [path for path in sorted((base / "compiled").rglob("*")) if path.is_file()]
+    send_back(plan, base / "compiled", compiled, "compiled.tgz")
+
+
+def main(texts: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("mode", choices=("measure", "science"))
+    parser.add_argument(
+        "sweeps", nargs="*", help="of science, each in quotes, in place of: " + "; ".join(SWEEPS)
+    )
+    parser.add_argument("--seconds", type=float, default=280, help="for everything that is done")
+    parser.add_argument("--jobs", type=int, default=4, help="cells at a time")
+    parser.add_argument("--overrides", default="", help="of every sweep, in quotes")
+    parser.add_argument("--mps", action="store_true", help="run the cells under NVIDIA's MPS")
+    parser.add_argument("--kit", type=Path, default=ROOT / ".gpu", help="what travelled")
+    parser.add_argument(
+        "--base", type=Path, default=Path(tempfile.gettempdir()) / "gpu", help="of this machine"
+    )
+    parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "gpu")))
+    parser.add_argument("--toy", action="store_true", help="rehearse all of it without a GPU")
+    arguments = parser.parse_intermixed_args(texts)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    kit, base, out = (path.absolute() for path in (arguments.kit, arguments.base, arguments.out))
+    os.chdir(ROOT)
+    if arguments.toy:
+        os.environ["TORCHDYNAMO_DISABLE"] = "1"  # compiling takes longer than all else
+    plan = Plan(out, arguments.seconds)
+    set_up(plan, kit, base)
+    if arguments.mode == "measure":
+        measure(plan, base, arguments.toy)
+    else:
+        sweeps = [f"{sweep} {arguments.overrides}" for sweep in arguments.sweeps or SWEEPS]
+        if arguments.mps:
+            with mps(plan):
+                science(plan, kit, base, sweeps, arguments.jobs, arguments.toy)
+        else:
+            science(plan, kit, base, sweeps, arguments.jobs, arguments.toy)
+    plan.say(f"\nAll of it took {plan.now:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

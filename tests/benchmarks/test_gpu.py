@@ -1,0 +1,89 @@
+"""The script for a borrowed GPU, rehearsed on the CPU with networks of 8 layers: it has to work the first time."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+from small import ROOT
+
+from lightning_module.cell import record
+
+CELLS = (
+    "model.depth=8",
+    "model.width=2",
+    "model.shortcut=A,none",
+    "recipe.steps=1500",
+    "recipe.drops=[1000]",
+)
+
+
+def start(tmp_path: Path, name: str, *words: str, seconds: int) -> subprocess.Popen[str]:
+    """One call of the script, on a machine and with a folder for results of its own."""
+    command = [sys.executable, "-m", "benchmarks.gpu", *words, "--toy", "--seconds", str(seconds)]
+    folders = ["--base", str(tmp_path / name), "--kit", str(tmp_path / "kit")]
+    environment = {**os.environ, "OUT": str(tmp_path / f"{name}-out")}
+    return subprocess.Popen(
+        [*command, *folders], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+
+
+def test_measure_says_every_check_and_table(tmp_path):
+    process = start(tmp_path, "a", "measure", seconds=600)
+    printed, _ = process.communicate(timeout=600)
+    results = (tmp_path / "a-out" / "results.md").read_text("utf-8")
+    log = (tmp_path / "a-out" / "log.txt").read_text("utf-8")
+    assert process.returncode == 0, printed + log
+    assert printed == results
+    assert "ERROR" not in results and "NO TIME" not in results and "did not end" not in results, printed + log
+    assert re.findall(r"^- ([^:]+):", results, re.MULTILINE) == [
+        "graph against eager, 32",
+        "the same with dropout, 32",
+        "resume, with dropout",
+        "a step that cannot be recorded",
+        "a step with dropout that cannot be recorded",
+        "divergence",
+        "images/s",
+        "memory",
+        "synchronisations",
+        "kernels of a step, 32",
+        "compiled units, 32",
+        "mode=benchmark, 32",
+    ]
+    assert results.count("bit-equal") == 8 and "NOT bit-equal" not in results
+    for table in ("| variant |", "| loop |", "| processes x threads |"):
+        assert table in results
+
+
+def test_science_stops_with_checkpoints_and_goes_on_elsewhere(tmp_path):
+    first = start(tmp_path, "a", "science", " ".join(CELLS), "--jobs", "2", seconds=600)
+    while sum(len(one.epochs) > 0 for one in record.read_all(tmp_path / "a" / "runs").values()) < 2:
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.1)
+    first.terminate()
+    printed, _ = first.communicate(timeout=120)
+    assert first.returncode == 143, printed
+    back = sorted(path.name for path in (tmp_path / "a-out").iterdir())
+    assert back == ["log.txt", "results.md", "runs-checkpoints-1.tar", "runs.tgz"]
+    with tarfile.open(tmp_path / "a-out" / "runs.tgz") as archive:
+        assert not [name for name in archive.getnames() if name.endswith("ckpt")]
+
+    (tmp_path / "kit").mkdir()
+    (tmp_path / "a-out").rename(tmp_path / "kit" / "back")
+    second = start(tmp_path, "b", "science", " ".join(CELLS), "--jobs", "2", seconds=600)
+    printed, _ = second.communicate(timeout=600)
+    assert second.returncode == 0, printed
+    for one in record.read_all(tmp_path / "b" / "runs").values():
+        assert one.state == "finished"
+        assert [attempt["step"] > 0 for attempt in one.attempts] == [False, True]
+        assert f"| {one.cell['name']} | finished | 1500 |" in printed
+    assert sorted(path.name for path in (tmp_path / "b-out").iterdir()) == [
+        "log.txt",
+        "results.md",
+        "runs.tgz",
+    ]
