@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -72,6 +74,23 @@ def test_the_ceilings_are_of_the_networks_own_convolutions_in_its_precision(monk
     number = torch.bfloat16 if precision == "bf16" else torch.float32
     shapes = {(3, 12, 16), (16, 12, 16), (16, 12, 32), (32, 6, 32), (32, 6, 64), (64, 3, 64)}
     assert set(seen) == {(number, (3, channels, size, size), out) for channels, size, out in shapes}
+
+
+def test_on_a_gpu_no_launch_by_the_host_is_in_a_ceiling(monkeypatch):
+    """A stand-in for the graph: its replay takes 10 ms, a launch by the host 50, and there are 5 in a graph."""
+    calls, replays = [], []
+
+    class Graph:
+        def replay(self):
+            replays.append(time.sleep(0.01))
+
+    monkeypatch.setattr(ceilings, "SECONDS", 0.02)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
+    found = ceilings.on_the_device(lambda: calls.append(time.sleep(0.05)), torch.device("cuda"), 5)
+    assert len(calls) == 1 + 5 and len(replays) > 3
+    assert 0.002 <= found < 0.01
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

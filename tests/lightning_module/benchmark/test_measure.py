@@ -32,9 +32,9 @@ def test_a_benchmark_is_a_cell_of_its_own():
     assert training.identity == cell_of("mode=train", "trainer.threads=1").identity
     others = [
         cell_of("mode=benchmark", text).identity
-        for text in ("trainer.threads=1", "trainer.channels_last=false")
+        for text in ("trainer.threads=1", "trainer.channels_last=false", "trainer.deterministic=true")
     ]
-    assert len({training.identity, speed.identity, *others}) == 4
+    assert len({training.identity, speed.identity, *others}) == 5
     assert cell_of("mode=benchmark", "trainer.progress=true").identity == speed.identity
 
 
