@@ -99,7 +99,7 @@ _KINDS: Mapping[str, Mapping[str, Check]] = {
         **dict.fromkeys(("attempt", "devices"), _positive),
         **dict.fromkeys(("commit", "job", "host", "url"), _text),
         **dict.fromkeys(("versions", "hardware"), _words),
-        "dirty": _of(bool),
+        **dict.fromkeys(("dirty", "deterministic"), _of(bool)),
         "realised": _mapping,
     },
     "epoch": {"epoch": _positive, "step": _positive, "seconds": _seconds},

@@ -226,7 +226,7 @@ class Classifier(LightningModule):
 
     def on_validation_end(self) -> None:
         """Let cuDNN try its kernels out again: the images of training all have one shape."""
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = not self.config.trainer.deterministic
 
     def on_train_epoch_end(self) -> None:
         """Read the sums of the epoch and report its metrics."""
