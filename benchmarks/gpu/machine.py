@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 
 from benchmarks.gpu.plan import Plan
@@ -46,8 +48,8 @@ def set_up(plan: Plan, kit: Path, base: Path) -> None:
             for archive in sorted((kit / "back").glob(f"{name}*.t*")):
                 with tarfile.open(archive) as file:
                     file.extractall(base / name, filter="data")
-    about = "import platform, torch; print(platform.python_version(), 'torch', torch.__version__)"
-    plan.say(f"Python {plan.quietly(sys.executable, '-c', about)}, {len(os.sched_getaffinity(0))} cores")
+    versions = f"Python {platform.python_version()}, torch {metadata.version('torch')}"
+    plan.say(f"{versions}, {len(os.sched_getaffinity(0))} cores")
     plan.say(plan.quietly("nvidia-smi", f"--query-gpu={CARD}", "--format=csv", limit=20) or "no nvidia-smi")
 
 
