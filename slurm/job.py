@@ -17,6 +17,7 @@ from pathlib import Path
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.processes import leave_foreign_ranks
+from lightning_module.support import mps
 from lightning_module.training.interruption import Interruption
 from slurm import store
 from slurm.store import Attempt
@@ -60,6 +61,8 @@ def main(arguments: list[str], received: list[int]) -> int:
     task = int(os.environ["SLURM_PROCID"]) if shared else 0
     if task >= len(array.members(element)):
         return 0  # the last element may have fewer cells than tasks
+    if shared:
+        os.environ[mps.CELLS] = str(len(array.members(element)))
     cell = Cell.read(folder / "cells" / f"{array.members(element)[task]}.json")
     return run(cell, folder.parent.parent / cell.identity, received, shared)
 
@@ -70,6 +73,8 @@ def environment(cell: Cell, shared: bool) -> None:
     # Whatever the login shell says: many sites set it to 1 there, and jobs inherit it.
     os.environ["OMP_NUM_THREADS"] = os.environ.get("SLURM_CPUS_PER_TASK", "1")
     if shared:
+        if devices := os.environ.get(mps.DEVICES):
+            os.environ["CUDA_VISIBLE_DEVICES"] = devices  # srun has set it to numbers, which MPS counts anew
         return  # a world of its own
     wanted, there = cell.config["trainer"]["devices"], int(os.environ.get("SLURM_NTASKS_PER_NODE", 1))
     nodes, given = cell.config["trainer"]["nodes"], int(os.environ.get("SLURM_JOB_NUM_NODES", 1))

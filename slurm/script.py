@@ -14,6 +14,7 @@ import submitit
 
 from lightning_module.support.disk import ROOT
 from lightning_module.support.errors import ConfigError
+from lightning_module.support.mps import DEVICES as MPS_DEVICES
 from slurm import cluster
 from slurm.options import Options
 from slurm.resources import Resources
@@ -31,16 +32,6 @@ srun() {
 export SLURM_KILL_BAD_EXIT=1 SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
 # A job that comes back goes on with the log that it has.
 export SLURM_OPEN_MODE=append
-"""
-
-SHARED = r"""
-# Several cells on one device: if one of them fails the others go on. NVIDIA's MPS lets their kernels run side by side.
-export SLURM_KILL_BAD_EXIT=0
-if command -v nvidia-cuda-mps-control >/dev/null && [ -n "$CUDA_VISIBLE_DEVICES" ]; then
-  export CUDA_MPS_PIPE_DIRECTORY=$(mktemp -d)
-  export CUDA_MPS_LOG_DIRECTORY=$CUDA_MPS_PIPE_DIRECTORY
-  nvidia-cuda-mps-control -d
-fi
 """
 
 
@@ -89,13 +80,16 @@ def executor(
     """What submits one array. folder: of the array, whose name is the job's. code: the program that it runs."""
     known, asked = commit(), asdict(needs)
     shared = asked.pop("cells") > 1
+    host = shlex.quote(sys.executable)
+    mps = f"{host} {shlex.quote(str(code / 'lightning_module' / 'support' / 'mps.py'))}"
     setup = [
         *TRAP.strip().splitlines(),
-        *(SHARED.strip().splitlines() if shared else []),
+        # Several cells on one device: if one of them fails the others go on.
+        *(["export SLURM_KILL_BAD_EXIT=0"] if shared else []),
         *([f"export RESIDUAL_COMMIT={known}"] if known else []),
         *options.setup,
+        *([f'{host} -c "" 2>/dev/null && eval "$({mps} start "$CUDA_VISIBLE_DEVICES")"'] if shared else []),
     ]
-    host = shlex.quote(sys.executable)
     python = options.python or host
     start = shlex.quote(str(code / "slurm" / "start.py"))
     after = f'-u {start} after {shlex.quote(str(folder))} "$srun_code"'
@@ -111,6 +105,7 @@ def executor(
         "teardown": [
             # When it asks for a requeue SLURM signals it, and what it calls would end before it has done its work.
             "trap '' TERM INT USR1 USR2",
+            *([f'[ -z "${MPS_DEVICES}" ] || {mps} quit'] if shared else []),
             # Outside of a container, where scontrol is; it needs Python alone.
             *([f'{host} -c "" 2>/dev/null && exec {host} {after}'] if options.python else []),
             f"exec {python} {after}",

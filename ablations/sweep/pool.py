@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 from ablations.sweep import live
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
+from lightning_module.support import mps
 from lightning_module.support.disk import ROOT, Busy
 from lightning_module.support.program import WARNING, start_program
 from lightning_module.training.interruption import Interruption, leave_with_parent
@@ -34,6 +36,8 @@ class Share:
 
     cpus: tuple[int, ...]
     gpus: tuple[str, ...]
+    cells: int = 1
+    """That share the GPUs."""
 
 
 def shares(jobs: int, devices: int, cpus: Sequence[int], gpus: Sequence[str]) -> list[Share]:
@@ -47,7 +51,8 @@ def shares(jobs: int, devices: int, cpus: Sequence[int], gpus: Sequence[str]) ->
         first = job * each % len(cpus)
         own = [gpus[(job * devices + index) % len(gpus)] for index in range(devices)] if gpus else []
         parts.append(Share(tuple(cpus[first : first + each]), tuple(dict.fromkeys(own))))
-    return parts
+    users = Counter(gpu for part in parts for gpu in part.gpus)
+    return [replace(part, cells=max((users[gpu] for gpu in part.gpus), default=1)) for part in parts]
 
 
 def visible_gpus() -> list[str]:
@@ -68,7 +73,7 @@ def start(cell: Cell, run: Path, share: Share) -> subprocess.Popen[bytes]:
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": paths}
     if share.gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
+        environment |= {"CUDA_VISIBLE_DEVICES": ",".join(share.gpus), mps.CELLS: str(share.cells)}
     command = [sys.executable, "-m", "ablations.sweep.pool"]
     with (run / LOG).open("ab") as log:
         return subprocess.Popen(
@@ -86,18 +91,27 @@ def run_pool(
 ) -> dict[str, record.Record]:
     """Train cells, `jobs` at a time, under a live table; the records of all that were started.
 
-    When asked to stop it starts no more, tells the running ones, and waits until they have saved.
+    When asked to stop it starts no more, tells the running ones, and waits until they have saved. Where several share
+    a GPU NVIDIA's MPS is started for them, if the machine has it.
     """
     interruption.install()
     devices = max(int(cell.config["trainer"]["devices"]) for cell in todo)
     gpu = any(cell.config["trainer"]["accelerator"] != "cpu" for cell in todo)
-    parts = shares(jobs, devices, sorted(os.sched_getaffinity(0)), visible_gpus() if gpu else [])
+    gpus = visible_gpus() if gpu else []
+    serve = mps.serve if devices == 1 and jobs > len(gpus) else contextlib.nullcontext
+    with serve(gpus) as gpus:
+        return _run(todo, runs, shares(jobs, devices, sorted(os.sched_getaffinity(0)), gpus), interruption)
+
+
+def _run(
+    todo: Sequence[Cell], runs: Path, parts: Sequence[Share], interruption: Interruption
+) -> dict[str, record.Record]:
     queue, running = list(todo), dict[int, tuple[Cell, subprocess.Popen[bytes]]]()
     over: dict[str, record.Record] = {}
     warnings = _Warnings()
     screen, told = live.Live(), False
     while running or (queue and not interruption):
-        for slot in range(jobs):
+        for slot in range(len(parts)):
             if slot not in running and queue and not interruption:
                 cell = queue.pop(0)
                 warnings.follow(runs / cell.identity / LOG)

@@ -16,6 +16,7 @@ import torch
 
 from lightning_module.cell.config import Config
 from lightning_module.networks.cost import cost
+from lightning_module.support.mps import memory_share
 
 SHARE = 0.5
 """Of the memory, for activations that the backward pass needs; there are gradients and workspaces as well."""
@@ -36,9 +37,9 @@ def with_activation_checkpoint(config: Config, memory: int) -> Config:
 
 
 def device_memory(config: Config, gpu: bool) -> int:
-    """Bytes that one process may fill: its GPU's, or its part of the machine's."""
+    """Bytes that one process may fill: its GPU's or its part of it, or its part of the machine's."""
     if gpu:
-        return int(torch.cuda.get_device_properties(0).total_memory)
+        return int(torch.cuda.get_device_properties(0).total_memory * memory_share())
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // config.trainer.devices
 
 

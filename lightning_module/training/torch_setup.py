@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
 from lightning_module.cell.config import Config
+from lightning_module.support.mps import memory_share
 from lightning_module.training.device_memory import reset_peak_memory
 
 MULTIPLY_ADDS_PER_THREAD = 5e7
@@ -52,4 +53,6 @@ def set_up_torch(config: Config, multiply_adds: int) -> None:
     # Shapes stay the same in training; see Classifier for testing. The fastest kernels are found by timing.
     torch.backends.cudnn.benchmark = not config.trainer.deterministic
     torch.backends.cudnn.deterministic = config.trainer.deterministic
+    if on_gpu(config) and memory_share() < 1:
+        torch.cuda.set_per_process_memory_fraction(memory_share(), int(os.environ.get("LOCAL_RANK", 0)))
     reset_peak_memory(on_gpu(config))

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
+from cluster import Cluster, until
+from mps_stand_in import stand_in
 from sweeps import ROOT, Sweep, job_of, metrics, run, submit, usr2
 
 from lightning_module.cell import record
@@ -88,6 +89,33 @@ def test_cells_that_share_a_job_are_what_they_are_alone(slurm_cluster: Cluster, 
     assert [row.job and row.job.state for _, row in sorted(rows.items())] == ["FAILED", "FAILED", "COMPLETED"]
     logs = run("-m", "slurm", "logs", "ResNet-8 seed 1", "--runs", str(shared.runs), "--no-follow").stdout
     assert "Too many levels of symbolic links" in logs
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc, for a stand-in of NVIDIA's driver")
+def test_cells_that_share_a_gpu_share_a_server_that_ends_with_their_job(
+    slurm_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is told to stop, and comes back with a server of its own; the cells train on the CPU beside it."""
+    stand = stand_in(tmp_path / "bin")
+    for name, text in stand.environment.items():
+        monkeypatch.setenv(name, text)
+    sweep = Sweep(slurm_cluster, tmp_path / "runs")
+    gpu = (
+        "hydra.launcher.gpus_per_node=1",
+        "hydra.launcher.cpus_per_task=1",
+        "hydra.launcher.cells_per_device=2",
+    )
+    assert submit(sweep.command("seed=0,1", *gpu, "hydra.launcher.sbatch=[hold]")) == 2
+    sweep.hold(0)
+    slurm_cluster.run("scontrol", "release", job_of(sweep.rows()[0]).split("_")[0])
+    rows = sweep.until_done({0: usr2}, 240)
+    assert {row.state for row in rows.values()} == {"finished"}
+    until("end of the second server", lambda: len(stand.asked()) == 4, 30)
+    assert [question[0] for question in stand.asked()] == ["start", "quit", "start", "quit"]
+    assert {question[1] for question in stand.asked()[::2]} <= {"GPU-0", "GPU-1"}
+    folders = [question[-1] for question in stand.asked()]
+    assert folders[0] == folders[1] != folders[2] == folders[3]
+    assert not any(Path(folder).exists() for folder in folders)
 
 
 def test_what_was_submitted_is_what_runs(slurm_cluster: Cluster, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cluster import until
+from mps_stand_in import stand_in
 from sweeps import ROOT, TINY, metrics, run
 
 from ablations.sweep.pool import shares
@@ -23,6 +25,7 @@ def test_devices_are_shared_out() -> None:
     assert [(part.cpus, part.gpus) for part in parts] == [((0, 1, 2, 3), ("0",)), ((4, 5, 6, 7), ("1",))]
     assert [part.gpus for part in shares(2, 2, range(4), list("0123"))] == [("0", "1"), ("2", "3")]
     assert [part.gpus for part in shares(3, 1, range(4), ["0"])] == [("0",)] * 3
+    assert [part.cells for part in shares(3, 1, range(4), ["0", "1"])] == [2, 1, 2]
     assert [part.cpus for part in shares(3, 1, range(2), [])] == [(0,), (1,), (0,)]
 
 
@@ -91,6 +94,24 @@ def test_a_cell_that_dies_is_an_error_and_its_output_is_named(tmp_path: Path) ->
     output = pool.communicate(timeout=60)[0]
     assert pool.returncode == 1
     assert str(run_folder / "output.log") in output
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc, for a stand-in of NVIDIA's driver")
+def test_cells_on_one_gpu_share_a_server_that_ends_with_them(tmp_path: Path) -> None:
+    """Without a GPU they train on the CPU; what they were given is what counts here."""
+    stand = stand_in(tmp_path / "bin")
+    cells = (*TINY, "recipe.steps=5000", "recipe.drops=[4000]", "seed=0,1", f"runs={tmp_path}/runs")
+    command = [sys.executable, "run.py", "-m", *cells, "trainer.accelerator=auto", "hydra.launcher.jobs=2"]
+    environment = {**os.environ, **stand.environment, "CUDA_VISIBLE_DEVICES": "3"}
+    pool = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    until("training", lambda: any(found.epochs for found in record.read_all(tmp_path / "runs").values()), 90)
+    ((start, devices, folder),) = stand.asked()
+    assert (start, devices) == ("start", "GPU-3")
+    pool.send_signal(signal.SIGINT)
+    pool.communicate(timeout=60)
+    assert pool.returncode == 130
+    assert stand.asked()[1:] == [["quit", folder]]
+    assert stand.clients() == [["GPU-3", "2", folder]] * 2
 
 
 def test_jobs_must_be_a_number() -> None:
