@@ -5,7 +5,8 @@ The floor of a step is the largest of four times, each printed: its multiply-add
 alone at their own shapes, the bytes that a fully fused program moves at the bandwidth of a copy, and that program's
 kernels at the cost of a launch (`lightning_module/benchmark/floor.py` says how they are counted). On a GPU all of it is
 measured inside CUDA graphs, in the precision of the run. The kernels of our own step, in that precision, are counted at
-the end; they are no part of the floor.
+the end; they are no part of the floor. On a CPU there is also a floor in processor time, which other programs disturb
+less.
 
     python benchmarks/limit.py --depths 20 56 110 --precision bf16
 """
@@ -13,7 +14,9 @@ the end; they are no part of the floor.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+import time
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
@@ -130,18 +133,24 @@ def main() -> None:
         what = f"ResNet-{depth}, batch {batch}, {arguments.size}x{arguments.size}, precision {precision}, {where}"
         print(f"\n{what}\n")
         print_floor(limits, least, of)
+        work_alone = math.nan
+        if not gpu:
+            now = time.process_time
+            work_alone = floor(ceilings(device, precision, of.convolutions, batch, of.kept, now), of).seconds
+            print(f"The floor in processor time: {1e3 * work_alone:.3f} ms.\n")
         few, many = against_peers.DEPTHS.get(depth, (batch, 4, 200))[1:]
         steps = arguments.steps or (many if gpu else few)
         times = in_turns(dict(loops), steps, arguments.rounds)
         calls = min(steps, config.trainer.steps_per_call)
         print(f"{arguments.rounds} rounds of {steps} steps, in calls of {calls}\n")
-        print("| variant | ms per step: median | fastest | times the floor | 64,000 steps | processor ms |")
-        print("|---|---|---|---|---|---|")
+        print("| variant | ms per step: median | fastest | times the floor | 64,000 steps ", end="")
+        print("| processor ms | times the floor in processor time |\n|---|---|---|---|---|---|---|")
         for name, seconds in times.items():
-            median = float(np.median(seconds[:, 0]))
+            median, spent = np.median(seconds, axis=0)
+            over = "–" if gpu else f"{spent / work_alone:.2f}"
             print(
                 f"| {name} | {1e3 * median:.3f} | {1e3 * seconds[:, 0].min():.3f} | {median / least.seconds:.2f} "
-                f"| {STEPS * median / 60:.1f} min | {1e3 * np.median(seconds[:, 1]):.3f} |",
+                f"| {STEPS * median / 60:.1f} min | {1e3 * spent:.3f} | {over} |",
                 flush=True,
             )
     # After all timing, because what traces kernels may stay and slow them. A graph has those of the step without it.

@@ -21,6 +21,8 @@ IN_A_GRAPH, SMALL = 10, 1000
 LARGEST = 2**28
 """Bytes of the largest copy that is measured: more than any cache."""
 
+Clock = Callable[[], float]
+
 
 @dataclass(frozen=True)
 class Convolution:
@@ -79,7 +81,7 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds(call: Callable[[], object], device: torch.device) -> float:
+def seconds(call: Callable[[], object], device: torch.device, now: Clock = time.perf_counter) -> float:
     """Time of the fastest call that fits into SECONDS; on a GPU of the fastest batch of calls, waited for together."""
     call()
     call()
@@ -91,18 +93,20 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
     repeat = max(1, int(SECONDS / 5 / took)) if device.type == "cuda" else 1
     best, over = float("inf"), time.perf_counter() + SECONDS
     while best == float("inf") or time.perf_counter() < over:
-        started = time.perf_counter()
+        started = now()
         for _ in range(repeat):
             call()
         wait_for(device)
-        best = min(best, (time.perf_counter() - started) / repeat)
+        best = min(best, (now() - started) / repeat)
     return best
 
 
-def on_the_device(call: Callable[[], object], device: torch.device, times: int = IN_A_GRAPH) -> float:
+def on_the_device(
+    call: Callable[[], object], device: torch.device, times: int = IN_A_GRAPH, now: Clock = time.perf_counter
+) -> float:
     """Seconds of one call without its launch by the host: on a GPU, of several in a CUDA graph."""
     if device.type != "cuda":
-        return seconds(call, device)
+        return seconds(call, device, now)
     call()  # libraries choose their kernels
     torch.cuda.synchronize(device)
     graph = torch.cuda.CUDAGraph()
@@ -113,16 +117,22 @@ def on_the_device(call: Callable[[], object], device: torch.device, times: int =
 
 
 def ceilings(
-    device: torch.device, precision: str, convolutions: Mapping[Convolution, int], batch: int, kept: int
+    device: torch.device,
+    precision: str,
+    convolutions: Mapping[Convolution, int],
+    batch: int,
+    kept: int,
+    now: Clock = time.perf_counter,
 ) -> Ceilings:
     """Measure a device with the number formats and threads that are set, in a few seconds; less when repeated.
 
     convolutions: of the network, how often each. kept: bytes that the backward pass needs of the forward pass.
+    now: time.process_time for processor time on the CPU, which other programs disturb less.
     """
     threads = torch.get_num_threads()
-    alone = {each: _convolution(device, precision, each, batch, threads) for each in convolutions}
+    alone = {each: _convolution(device, precision, each, batch, threads, now) for each in convolutions}
     flops = {each: count * each.flops(batch) for each, count in convolutions.items()}
-    matrix = _matrix(device, precision, threads)
+    matrix = _matrix(device, precision, threads, now)
     small = torch.zeros(1, device=device)
     source, target = torch.zeros(2, max(1, min(kept, LARGEST) // 8), device=device)
 
@@ -135,8 +145,8 @@ def ceilings(
         sum(flops.values()) / sum(count * alone[each] for each, count in convolutions.items()),
         max(matrix, *(each.flops(batch) / alone[each] for each in convolutions)),
         # No copy_, which on a GPU is no kernel.
-        8 * len(source) / on_the_device(lambda: torch.add(source, 1, out=target), device),
-        seconds(launches, device) / SMALL,
+        8 * len(source) / on_the_device(lambda: torch.add(source, 1, out=target), device, now=now),
+        seconds(launches, device, now) / SMALL,
         on_the_device(lambda: small.add_(1), device, SMALL) if device.type == "cuda" else None,
     )
 
@@ -146,14 +156,16 @@ def _number(precision: str) -> torch.dtype:
 
 
 @functools.lru_cache(maxsize=64)
-def _matrix(device: torch.device, precision: str, threads: int) -> float:
+def _matrix(device: torch.device, precision: str, threads: int, now: Clock) -> float:
     size = 4096 if device.type == "cuda" else 1024
     a, b = torch.randn(2, size, size, device=device, dtype=_number(precision))
-    return 2 * size**3 / on_the_device(lambda: a @ b, device)
+    return 2 * size**3 / on_the_device(lambda: a @ b, device, now=now)
 
 
 @functools.lru_cache(maxsize=1024)
-def _convolution(device: torch.device, precision: str, each: Convolution, batch: int, threads: int) -> float:
+def _convolution(
+    device: torch.device, precision: str, each: Convolution, batch: int, threads: int, now: Clock
+) -> float:
     """Seconds of its passes, one after the other, in the best of layouts and numbers of threads."""
     stride, padding, still = [each.stride] * 2, [each.kernel // 2] * 2, [0, 0]
     wanted = [not each.first, True, False]
@@ -175,6 +187,6 @@ def _convolution(device: torch.device, precision: str, each: Convolution, batch:
 
         for several in {threads} if device.type == "cuda" else {1, threads}:
             torch.set_num_threads(several)
-            best = min(best, on_the_device(passes, device))
+            best = min(best, on_the_device(passes, device, now=now))
         torch.set_num_threads(threads)
     return best
