@@ -339,8 +339,8 @@ def checks(lab: Lab) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "synchronisations", partial(synchronisations, lab)
     for precision in lab.precisions[:2]:
         yield f"kernels of a step, {precision}", partial(kernels, lab, f"trainer.precision={precision}")
-    yield f"compiled units, {fast}", partial(compiled, lab, fast)
     yield f"mode=benchmark, {fast}", partial(benchmark, lab, fast)
+    yield f"compiled units, {fast}", partial(compiled, lab, fast)
 
 
 FAST_KERNELS = ("images/s", "kernels", "mode=benchmark")

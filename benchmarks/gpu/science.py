@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.gpu.machine import FILE_LIMIT, images, send_back
@@ -17,8 +18,8 @@ from lightning_module.cell.record import Record
 
 SWEEPS = ("seed=0,1,2 model.shortcut=A,none model.depth=56,20", "model.depth=110,44,32")
 """What is trained, the first first: each a grid of its own."""
-TO_PACK = 10
-"""Seconds for what is sent back."""
+TO_SAVE, TO_PACK = 15, 10
+"""Seconds that cells have to save their checkpoints, and those for sending back."""
 ARCHIVES = 3
 """Of checkpoints: 64 MiB come back, in at most eight files."""
 
@@ -40,7 +41,13 @@ def science(plan: Plan, kit: Path, base: Path, sweeps: Sequence[str], jobs: int,
     try:
         for sweep in sweeps:
             command = (sys.executable, "run.py", "-m", *data, *here, *shlex.split(sweep))
-            plan.part(f"science: {sweep}", *command, keep=TO_PACK, meanwhile=lambda: send_records(plan, runs))
+            plan.part(
+                f"science: {sweep}",
+                *command,
+                keep=TO_PACK,
+                to_save=TO_SAVE,
+                meanwhile=lambda: send_records(plan, runs),
+            )
             plan.say("\n" + "\n".join(table(record.read_all(runs).values())))
     finally:
         send_checkpoints(plan, runs)

@@ -46,8 +46,8 @@ def test_measure_says_every_check_and_table(tmp_path):
         "memory",
         "synchronisations",
         "kernels of a step, 32",
-        "compiled units, 32",
         "mode=benchmark, 32",
+        "compiled units, 32",
     ]
     assert results.count("bit-equal") == 9 and "NOT bit-equal" not in results
     for table in ("| variant |", "| loop |", "| processes x threads |"):
