@@ -44,22 +44,33 @@ DEPTHS = {20: (128, 8, 200), 56: (128, 3, 200), 110: (128, 2, 100), 1202: (8, 1,
 
 
 class Clock(Interruption):
-    """Looked at between the calls of a run: notes the time, and asks to stop after the last."""
+    """Looked at between the calls of a run: notes the time after the first and the last, where it asks to stop.
+
+    Not between them, because to read the time is to wait for the device.
+    """
 
     def __init__(self, calls: int, now: Callable[[], Times]) -> None:
         super().__init__()
-        self.calls, self.now, self.times = calls, now, list[Times]()
+        self.calls, self.now, self.seen, self.times = calls, now, 0, list[Times]()
 
     def __bool__(self) -> bool:
-        self.times.append(self.now())
-        return len(self.times) >= self.calls
+        self.seen += 1
+        if self.seen in (1, self.calls):
+            self.times.append(self.now())
+        return self.seen >= self.calls
 
 
 class Ours:
-    """The whole thing, through `train.run`: Lightning's Trainer, record, interruption; as for any cell."""
+    """The whole thing, through `train.run`: Lightning's Trainer, record, interruption; as for any cell.
 
-    def __init__(self, cell: Cell, data: DataSet, now: Callable[[], Times], length: int = 100) -> None:
-        self.cell, self.now, self.length = cell, now, length
+    length: optimizer steps per call, if not those of the cell.
+    """
+
+    def __init__(
+        self, cell: Cell, data: DataSet, now: Callable[[], Times], length: int | None = None
+    ) -> None:
+        self.cell, self.now = cell, now
+        self.length: int = length or cell.config["trainer"]["steps_per_call"]
         train.load = lambda _: data
 
     def __call__(self, steps: int) -> Times:
@@ -80,7 +91,7 @@ class Ours:
             found = train.run(cell, clock)
         if found.state != "killed":
             raise SystemExit(f"ours: {found.status.get('traceback', found.state)}")
-        found_times: Times = (clock.times[-1] - clock.times[0]) / (len(clock.times) - 1) / length
+        found_times: Times = (clock.times[1] - clock.times[0]) / (clock.calls - 1) / length
         return found_times
 
 
@@ -93,6 +104,13 @@ def clock(device: torch.device) -> Callable[[], Times]:
         return np.array([time.perf_counter(), time.process_time()])
 
     return now
+
+
+def number_format(precision: str) -> None:
+    """What all loops share, as ours sets it for a cell: those projects, too, let cuDNN try its kernels out."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = True
 
 
 def synthetic(size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -157,7 +175,8 @@ def against_peers(depth: int, arguments: argparse.Namespace) -> None:
     }
     times = in_turns(loops, steps, arguments.rounds)
     what = f"ResNet-{depth}, batch {batch}, precision {arguments.precision}, {device}"
-    print(f"\n{what}; {arguments.rounds} rounds of {steps} steps\n")
+    calls = f"ours in calls of {min(steps, config.trainer.steps_per_call)}"
+    print(f"\n{what}; {arguments.rounds} rounds of {steps} steps, {calls}\n")
     print("| loop | ms per step: median | fastest | relative to ours: median | from | to |", end="")
     print("" if gpu else " processor ms per step: median | relative to ours: median |")
     print("|---|---|---|---|---|---|" + "---|---|" * (not gpu))
@@ -205,16 +224,14 @@ def overhead(arguments: argparse.Namespace) -> None:
         whole = Step.__call__
         Step.__call__ = lambda *_: None  # type: ignore[method-assign]
         try:
-            return Ours(cell, data, now, config.trainer.steps_per_call)(steps)
+            return Ours(cell, data, now)(steps)
         finally:
             Step.__call__ = whole  # type: ignore[method-assign]
 
     loops: dict[str, Callable[[int], Times]] = {
         "raw PyTorch with our data and optimizer": raw,
-        "ours, calls of 100 steps": Ours(cell, data, now),
-        f"ours, calls of {config.trainer.steps_per_call} steps": Ours(
-            cell, data, now, config.trainer.steps_per_call
-        ),
+        "ours, calls of 100 steps": Ours(cell, data, now, 100),
+        f"ours, calls of {config.trainer.steps_per_call} steps": Ours(cell, data, now),
         "ours, calls of 1 step": Ours(cell, data, now, 1),
         "ours with an empty step": empty,
     }
@@ -245,8 +262,7 @@ def main(texts: Sequence[str] | None = None) -> None:
     parser.add_argument("--trainer", nargs="*", default=[], help="overrides for ours: trainer.compile=true")
     parser.add_argument("--no-overhead", action="store_true")
     arguments = parser.parse_args(texts)
-    torch.backends.cudnn.allow_tf32 = arguments.precision != "32"
-    torch.backends.cudnn.benchmark = True  # as those projects have it; ours sets it too
+    number_format(arguments.precision)
     if not arguments.no_overhead:
         overhead(arguments)
     for depth in arguments.depths:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Times = NDArray[np.float64]
 WARM = 2
 """Steps before the clock starts."""
+AHEAD = 2
+"""Batches that each worker of a DataLoader makes ahead, by PyTorch's default."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class Setting:
     device: torch.device
     precision: str
     workers: int
+
+    @property
+    def warm(self) -> int:
+        """Steps before the clock starts for a loop with a DataLoader: those of batches that were made before, too."""
+        return WARM + AHEAD * self.workers
 
     def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -108,9 +116,9 @@ class Akamaster:
         started = setting.now()
         self.network.train()
         for step, (images, labels) in enumerate(_loader(setting)):
-            if step == WARM:
+            if step == setting.warm:
                 started = setting.now()
-            if step == WARM + steps:
+            if step == setting.warm + steps:
                 break
             labels = labels.to(setting.device)
             with setting.autocast():
@@ -167,11 +175,12 @@ class LightningTemplate:
         from pytorch_lightning.loggers import CSVLogger
 
         setting, times = self.setting, dict[int, Times]()
+        first, last = setting.warm, setting.warm + steps
 
         class Clock(Callback):
             def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
                 # Between batches without waiting for the device, but for the two that are read.
-                if trainer.global_step in (WARM, WARM + steps):
+                if trainer.global_step in (first, last):
                     times[trainer.global_step] = setting.now()
 
         with (
@@ -185,13 +194,13 @@ class LightningTemplate:
                 accelerator="gpu" if setting.device.type == "cuda" else "cpu",
                 devices=1,
                 precision="bf16-mixed" if setting.precision == "bf16" else "32-true",
-                max_steps=WARM + steps,
+                max_steps=last,
                 callbacks=[ModelCheckpoint(folder, save_last=True), LearningRateMonitor(), Clock()],
                 logger=CSVLogger(folder),
                 enable_model_summary=False,
             )
             trainer.fit(self.module, _loader(setting))
-        return (times[WARM + steps] - times[WARM]) / steps
+        return (times[last] - times[first]) / steps
 
 
 class Raw:
@@ -208,7 +217,8 @@ class Raw:
         self.images = (setting.images.to(setting.device).float() / 255 - mean) / deviation
         self.labels = setting.labels.to(setting.device)
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Without an end: WARM batches, then at least `steps`, none of which is made before it is asked for."""
         device, size = self.setting.device, self.images.shape[-1]
         padded = F.pad(self.images, (4, 4, 4, 4))
         ahead = torch.arange(size, device=device)
@@ -223,47 +233,46 @@ class Raw:
 
     def __call__(self, steps: int) -> Times:
         self.network.train()
+        batches = self.batches(steps)
+        for _ in range(WARM):
+            self._step(*next(batches))
         started = self.setting.now()
-        for step, (images, labels) in enumerate(self.batches()):
-            if step == WARM:
-                started = self.setting.now()
-            if step == WARM + steps:
-                break
-            with self.setting.autocast():
-                loss = F.cross_entropy(self.network(images.contiguous(memory_format=self.layout)), labels)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
+        for _ in range(steps):
+            self._step(*next(batches))
         return (self.setting.now() - started) / steps
+
+    def _step(self, images: Tensor, labels: Tensor) -> None:
+        with self.setting.autocast():
+            loss = F.cross_entropy(self.network(images.contiguous(memory_format=self.layout)), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
 
 
 class DeviceResident(Raw):
     """The style of airbench: the epoch augmented on the device in one go, channels last, nothing read back.
 
-    Its share of the epoch's augmentation is part of every step. Not its networks, schedule or compilation.
+    The augmentation of what is measured is measured: it is made in one go after the clock has started, for as many
+    batches as there are steps, at most an epoch. Not its networks, schedule or compilation.
     """
 
     layout = torch.channels_last
     fused = True
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """WARM batches in one go, then `steps` or an epoch in one go, and so on."""
         device, size, batch = self.setting.device, self.images.shape[-1], self.setting.batch_size
         padded = F.pad(self.images, (4, 4, 4, 4), mode="reflect")
-        epoch = len(self.labels) // batch
-        # On the CPU, where a few steps are measured, a whole epoch at their start would weigh too much.
-        part = epoch if device.type == "cuda" else 8
-        while True:
-            order = torch.randperm(len(self.labels), device=device)
-            for first in range(0, epoch, part):
-                index = order[first * batch : min(first + part, epoch) * batch]
-                y, x = torch.randint(9, (2, len(index)), device=device)
-                source = padded[index]
-                rows = torch.empty(len(index), 3, size, source.shape[-1], device=device)
-                images = torch.empty(len(index), 3, size, size, device=device)
-                for shift in range(9):
-                    rows[y == shift] = source[y == shift, :, shift : shift + size]
-                for shift in range(9):
-                    images[x == shift] = rows[x == shift, :, :, shift : shift + size]
-                flip = torch.rand(len(index), 1, 1, 1, device=device) < 0.5
-                images = torch.where(flip, images.flip(-1), images)
-                yield from zip(images.split(batch), self.labels[index].split(batch), strict=True)
+        for count in chain([WARM], repeat(min(steps, len(self.labels) // batch))):
+            index = torch.randperm(len(self.labels), device=device)[: count * batch]
+            y, x = torch.randint(9, (2, len(index)), device=device)
+            source = padded[index]
+            rows = torch.empty(len(index), 3, size, source.shape[-1], device=device)
+            images = torch.empty(len(index), 3, size, size, device=device)
+            for shift in range(9):
+                rows[y == shift] = source[y == shift, :, shift : shift + size]
+            for shift in range(9):
+                images[x == shift] = rows[x == shift, :, :, shift : shift + size]
+            flip = torch.rand(len(index), 1, 1, 1, device=device) < 0.5
+            images = torch.where(flip, images.flip(-1), images)
+            yield from zip(images.split(batch), self.labels[index].split(batch), strict=True)

@@ -30,7 +30,6 @@ from lightning_module.data.images import load
 from lightning_module.data.stream import generator
 from lightning_module.networks.resnet import build
 from lightning_module.networks.responses import layer_responses
-from lightning_module.networks.unit import Unit
 from lightning_module.processes import run_in_processes
 from lightning_module.support.disk import Busy, Lock
 from lightning_module.support.program import start_program
@@ -42,6 +41,7 @@ from lightning_module.training.device_memory import (
     peak_memory,
     with_activation_checkpoint,
 )
+from lightning_module.training.execution import compile_units
 from lightning_module.training.interruption import Interruption, leave_with_parent
 from lightning_module.training.realised import realised
 from lightning_module.training.resume import choose
@@ -50,8 +50,6 @@ from lightning_module.training.torch_setup import cpu_threads, on_gpu, set_up_to
 
 CHECKPOINT_SECONDS = 60.0
 """Least time between two checkpoints where `trainer.checkpoint_every` says nothing: what a kill can cost."""
-COMPILED_VARIANTS = 64
-"""Kinds of units (widths, strides, shortcuts, shapes) in one network; dynamo's own limit is 8."""
 
 
 def run_folder(cell: Cell) -> Path:
@@ -139,6 +137,7 @@ def _fit(
         reporter.set_aside(set_aside)
         if reporter.step < config.recipe.steps:
             trainer.fit(module)
+            reporter.event("execution", **module.executed())
         if dist.is_initialized():
             # Its threads let go of tensors, for which Python must still be there.
             dist.destroy_process_group()
@@ -190,7 +189,7 @@ class _Training(Callback):
         self.reporter.call(self.module.step)
         every = self.config.trainer.checkpoint_every
         if not self.module.epoch_is_over:  # else the record has the epoch first: see on_epoch
-            self._save_or_leave(due=bool(every) and self.module.step % every == 0)
+            self._save_or_leave(due=every is not None and self.module.step % every == 0)
 
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """The record comes before the checkpoint: a kill between them repeats the epoch, never skips it."""
@@ -240,12 +239,7 @@ def _network(config: Config, classes: int) -> nn.Module:
     if config.trainer.processes > 1 and config.trainer.sync_batch_norm:
         network = synchronise_batch_norm(network, gpu=on_gpu(config))
     if config.trainer.compile:
-        # What other cells of this process had compiled counts against dynamo's limit of variants.
-        torch.compiler.reset()
-        torch._dynamo.config.recompile_limit = COMPILED_VARIANTS
-        for module in network.modules():
-            if isinstance(module, Unit):
-                module.compile()
+        compile_units(network)
     return network
 
 

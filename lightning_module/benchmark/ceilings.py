@@ -1,55 +1,76 @@
-"""What the device can do at best: arithmetic, memory and launches, measured where a step is measured."""
+"""What the device can do at best: arithmetic, memory and launches, measured where a step is measured.
+
+On a GPU all but `launch` is measured inside CUDA graphs, where the host is not waited for.
+"""
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from lightning_module.training.step import autocast
-
-SECONDS = 0.3
+SECONDS = 0.1
 """Seconds spent on measuring each number."""
-SMALL = 1000
-"""Small kernels in a row, to time the launch of one."""
+IN_A_GRAPH, SMALL = 10, 1000
+"""Calls recorded in one CUDA graph: of something large, of the smallest kernel."""
+LARGEST = 2**28
+"""Bytes of the largest copy that is measured: more than any cache."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A square convolution at the place where a network has it. size, out_size: pixels a side of its input and output.
+    first: of the network, so that its input needs no gradient."""
+
+    in_channels: int
+    out_channels: int
+    kernel: int
+    stride: int
+    groups: int
+    size: int
+    out_size: int
+    first: bool
+
+    @property
+    def inputs(self) -> int:
+        """Numbers in the input of one image."""
+        return self.in_channels * self.size**2
+
+    @property
+    def outputs(self) -> int:
+        """Numbers in the output of one image."""
+        return self.out_channels * self.out_size**2
+
+    @property
+    def passes(self) -> int:
+        """Forward, gradient of the weights, gradient of the input."""
+        return 2 if self.first else 3
+
+    def flops(self, batch: int) -> int:
+        """Of all passes."""
+        return 2 * self.passes * batch * self.outputs * self.kernel**2 * self.in_channels // self.groups
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """matrix, convolution: FLOP/s of a large matrix product and of the 3x3 convolutions of a CIFAR ResNet, forward
-    and backward (at its best of three sizes). copy: bytes/s, read and written. launch: seconds per small kernel.
-    graph_launch: the same inside a CUDA graph; None without one.
+    """matrix: FLOP/s of a large matrix product. convolutions: FLOP/s of all convolutions of the network alone, forward
+    and backward, at their own shapes; each in the better of two layouts and, on the CPU, with the better of one and
+    all threads. peak: the highest FLOP/s that any of these reached. copy: bytes/s, read and written, of as much as
+    the backward pass needs of the forward pass. launch: seconds per small kernel, by the host. graph_launch: the same
+    inside a CUDA graph; None without one.
     """
 
     matrix: float
-    convolution: float
+    convolutions: float
+    peak: float
     copy: float
     launch: float
     graph_launch: float | None
-
-    @property
-    def peak(self) -> float:
-        """The highest FLOP/s that anything reached."""
-        return max(self.matrix, self.convolution)
-
-
-@dataclass(frozen=True)
-class Floor:
-    """Seconds that a step takes at least: by its arithmetic at the peak and at the rate of convolutions, by the bytes
-    it moves, by its kernel launches (None without a CUDA graph)."""
-
-    arithmetic: float
-    convolution: float
-    copy: float
-    launches: float | None
-
-    @property
-    def seconds(self) -> float:
-        """The longest of them: no step is faster as long as its kernels stay separate."""
-        return max(self.arithmetic, self.copy, self.launches or 0.0)
 
 
 def wait_for(device: torch.device) -> None:
@@ -59,14 +80,15 @@ def wait_for(device: torch.device) -> None:
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Time of one call in the fastest of the batches of calls that fit into SECONDS."""
+    """Time of the fastest call that fits into SECONDS; on a GPU of the fastest batch of calls, waited for together."""
     call()
     call()
     wait_for(device)
     started = time.perf_counter()
     call()
     wait_for(device)
-    repeat = max(1, int(SECONDS / 5 / max(1e-7, time.perf_counter() - started)))
+    took = max(1e-7, time.perf_counter() - started)
+    repeat = max(1, int(SECONDS / 5 / took)) if device.type == "cuda" else 1
     best, over = float("inf"), time.perf_counter() + SECONDS
     while best == float("inf") or time.perf_counter() < over:
         started = time.perf_counter()
@@ -77,67 +99,82 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
     return best
 
 
-def ceilings(device: torch.device, precision: str, batch_size: int) -> Ceilings:
-    """Measure a device with the number formats and threads that are set; takes about two seconds."""
-    graph = _graph_launch(device) if device.type == "cuda" else None
+def on_the_device(call: Callable[[], object], device: torch.device, times: int = IN_A_GRAPH) -> float:
+    """Seconds of one call without its launch by the host: on a GPU, of several in a CUDA graph."""
+    if device.type != "cuda":
+        return seconds(call, device)
+    call()  # libraries choose their kernels
+    torch.cuda.synchronize(device)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(times):
+            call()
+    return seconds(graph.replay, device) / times
+
+
+def ceilings(
+    device: torch.device, precision: str, convolutions: Mapping[Convolution, int], batch: int, kept: int
+) -> Ceilings:
+    """Measure a device with the number formats and threads that are set, in a few seconds; less when repeated.
+
+    convolutions: of the network, how often each. kept: bytes that the backward pass needs of the forward pass.
+    """
+    threads = torch.get_num_threads()
+    alone = {each: _convolution(device, precision, each, batch, threads) for each in convolutions}
+    flops = {each: count * each.flops(batch) for each, count in convolutions.items()}
+    matrix = _matrix(device, precision, threads)
     small = torch.zeros(1, device=device)
+    source, target = torch.zeros(2, max(1, min(kept, LARGEST) // 8), device=device)
 
     def launches() -> None:
         for _ in range(SMALL):
             small.add_(1)
 
-    size = 2**28 if device.type == "cuda" else 2**25
-    source, target = torch.zeros(2, size // 4, device=device)
     return Ceilings(
-        _matrix(device, precision),
-        max(_convolution(device, precision, batch_size, *shape) for shape in ((16, 32), (32, 16), (64, 8))),
-        2 * size / seconds(lambda: target.copy_(source), device),
+        matrix,
+        sum(flops.values()) / sum(count * alone[each] for each, count in convolutions.items()),
+        max(matrix, *(each.flops(batch) / alone[each] for each in convolutions)),
+        # No copy_, which on a GPU is no kernel.
+        8 * len(source) / on_the_device(lambda: torch.add(source, 1, out=target), device),
         seconds(launches, device) / SMALL,
-        graph,
+        on_the_device(lambda: small.add_(1), device, SMALL) if device.type == "cuda" else None,
     )
 
 
-def floor(
-    limits: Ceilings, multiply_adds: int, activation_bytes: int, kernels: int | None, precision: str
-) -> Floor:
-    """Of a step with so many multiply-adds forward and bytes kept for the backward pass, over the whole batch.
-
-    activation_bytes: in 32 bits; bf16 keeps at least half of them. A training step is three forward passes; what is
-    kept is written and read once, and so is its gradient.
-    """
-    flops = 6 * multiply_adds
-    activation_bytes //= 2 if precision == "bf16" else 1
-    launched = kernels * limits.graph_launch if kernels and limits.graph_launch else None
-    return Floor(
-        flops / limits.peak, flops / limits.convolution, 4 * activation_bytes / limits.copy, launched
-    )
+def _number(precision: str) -> torch.dtype:
+    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def _matrix(device: torch.device, precision: str) -> float:
-    size = 8192 if device.type == "cuda" else 1024
-    a, b = torch.randn(2, size, size, device=device)
-    if precision == "bf16":
-        a, b = a.bfloat16(), b.bfloat16()
-    return 2 * size**3 / seconds(lambda: a @ b, device)
+@functools.lru_cache(maxsize=64)
+def _matrix(device: torch.device, precision: str, threads: int) -> float:
+    size = 4096 if device.type == "cuda" else 1024
+    a, b = torch.randn(2, size, size, device=device, dtype=_number(precision))
+    return 2 * size**3 / on_the_device(lambda: a @ b, device)
 
 
-def _convolution(device: torch.device, precision: str, batch: int, channels: int, size: int) -> float:
-    layout = torch.channels_last
-    images = torch.randn(batch, channels, size, size, device=device).to(memory_format=layout).requires_grad_()
-    weight = torch.randn(channels, channels, 3, 3, device=device).to(memory_format=layout).requires_grad_()
+@functools.lru_cache(maxsize=1024)
+def _convolution(device: torch.device, precision: str, each: Convolution, batch: int, threads: int) -> float:
+    """Seconds of its passes, one after the other, in the best of layouts and numbers of threads."""
+    stride, padding, still = [each.stride] * 2, [each.kernel // 2] * 2, [0, 0]
+    wanted = [not each.first, True, False]
+    weights = each.out_channels, each.in_channels // each.groups, each.kernel, each.kernel
+    shapes = (batch, each.in_channels, each.size, each.size), weights
+    best = float("inf")
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x, w = (
+            torch.randn(shape, device=device, dtype=_number(precision)).to(memory_format=layout)
+            for shape in shapes
+        )
+        gradient = torch.randn_like(F.conv2d(x, w, None, stride, padding, 1, each.groups))
 
-    def both_ways() -> None:
-        with autocast(device, precision):
-            out = F.conv2d(images, weight, padding=1)
-        torch.autograd.grad(out, (images, weight), torch.ones_like(out))
+        def passes(x: Tensor = x, w: Tensor = w, gradient: Tensor = gradient) -> None:
+            F.conv2d(x, w, None, stride, padding, 1, each.groups)
+            torch.ops.aten.convolution_backward(
+                gradient, x, w, None, stride, padding, [1, 1], False, still, each.groups, wanted
+            )
 
-    return 6 * 9 * channels**2 * size**2 * batch / seconds(both_ways, device)
-
-
-def _graph_launch(device: torch.device) -> float:
-    small, graph = torch.zeros(1, device=device), torch.cuda.CUDAGraph()
-    small.add_(1)
-    with torch.cuda.graph(graph):
-        for _ in range(SMALL):
-            small.add_(1)
-    return seconds(graph.replay, device) / SMALL
+        for several in {threads} if device.type == "cuda" else {1, threads}:
+            torch.set_num_threads(several)
+            best = min(best, on_the_device(passes, device))
+        torch.set_num_threads(threads)
+    return best

@@ -12,7 +12,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lightning_module.benchmark import energy
-from lightning_module.benchmark.ceilings import ceilings, floor, wait_for
+from lightning_module.benchmark.ceilings import ceilings, wait_for
+from lightning_module.benchmark.floor import floor, work
 from lightning_module.networks.cost import cost
 from lightning_module.training.classifier import Classifier
 from lightning_module.training.device_memory import peak_memory
@@ -57,21 +58,17 @@ class Benchmark(Classifier):
             times = self._measure()
             after = energy.joules(self.device)
             parts = self._parts()
-            kernels = self._kernels()
+            kernels = kernels_of(lambda: self.one_step(*self.inputs(self.place)), self.device)
         if self.interrupted:
             return
         batch, median = self.config.recipe.batch_size, float(times.median())
         whole = float(times.sum())
-        price = cost(
-            self.config.model,
-            self.data.classes,
-            self.config.data.image_size,
-            batch // self.trainer.world_size,
-        )
+        share, precision = batch // self.trainer.world_size, self.config.trainer.precision  # of one device
+        network = self.config.model, self.data.classes, self.config.data.image_size
         memory = peak_memory(self.device)  # before the ceilings, which need more
-        limits = ceilings(self.device, self.config.trainer.precision, batch // self.trainer.world_size)
-        share = price.multiply_adds * batch // self.trainer.world_size  # of one device
-        flops = 6 * share / median
+        least = work(*network, share, precision)
+        limits = ceilings(self.device, precision, least.convolutions, share, least.kept)
+        flops = 6 * cost(*network).multiply_adds * share / median
         self.metrics = {
             "images_per_second": batch * len(times) / whole,
             "step_ms": 1e3 * median,
@@ -89,11 +86,10 @@ class Benchmark(Classifier):
             "warm_up_steps": warm,
             "steps": len(times),
             "kernels": kernels,
+            "fewest_kernels": least.kernels,
             "graph": bool(getattr(self._make_step, "replay", None)),
             "ceilings": asdict(limits),
-            "floor_seconds": asdict(
-                floor(limits, share, price.activation_bytes, kernels, self.config.trainer.precision)
-            ),
+            "floor_seconds": asdict(floor(limits, least)),
         }
         self.step = self.place
 
@@ -155,8 +151,7 @@ class Benchmark(Classifier):
             clock.lap()
             _, loss = step.forward(images, labels)
             clock.lap()
-            step.optimizer.zero_grad()
-            step.backward(loss)
+            step.gradients(loss)
             clock.lap()
             step.optimizer.step()
             clock.lap()
@@ -179,16 +174,17 @@ class Benchmark(Classifier):
             parts["communication"], parts["backward"] = parts["backward"] - alone, alone
         return parts
 
-    def _kernels(self) -> int | None:
-        """Launches of one step without a graph; None on the CPU, which has none."""
-        if self.device.type != "cuda":
-            return None
-        from torch.profiler import ProfilerActivity, profile
 
-        with profile(activities=[ProfilerActivity.CUDA]) as seen:
-            self.one_step(*self.inputs(self.place))
-            wait_for(self.device)
-        return sum(str(event.device_type) == "DeviceType.CUDA" for event in seen.events() or ())
+def kernels_of(step: Callable[[], object], device: torch.device) -> int | None:
+    """Kernels, copies and fills that one call of an ordinary step launches; None on the CPU, which has none."""
+    if device.type != "cuda":
+        return None
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        step()
+        wait_for(device)
+    return sum(str(event.device_type) == "DeviceType.CUDA" for event in seen.events() or ())
 
 
 class _Clock:

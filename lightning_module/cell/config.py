@@ -73,6 +73,7 @@ class TrainerConfig:
     activation_checkpoint: int | None
     threads: int
     progress: bool
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         at_least(

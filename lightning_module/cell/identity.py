@@ -28,7 +28,7 @@ NOT_RESULT_KEYS = frozenset({"data.root", "data.download", "data.workers"})
 """Exceptions below RESULT_KEYS."""
 
 
-NEUTRAL: Mapping[str, Any] = {"recipe.warm_up_limit": None}
+NEUTRAL: Mapping[str, Any] = {"recipe.warm_up_limit": None, "trainer.deterministic": False}
 """Keys that were added later, with the value at which all is as before: there they are left out, and records keep
 their names. These values are never changed, whatever the defaults in conf/ become."""
 
@@ -84,7 +84,6 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
             node = node.get(step, {}) if isinstance(node, Mapping) else {}
         kept.update(_leaves(node, part + ".") if isinstance(node, Mapping) else [(part, node)])
     kept = {key: plain(kept[key]) for key in sorted(kept.keys() - NOT_RESULT_KEYS)}
-    kept = {key: value for key, value in kept.items() if key not in NEUTRAL or value != NEUTRAL[key]}
     if "trainer.precision" in kept:  # a word, though Hydra reads 32 as a number
         kept["trainer.precision"] = str(kept["trainer.precision"])
     trainer = config.get("trainer", {})
@@ -95,7 +94,7 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
         # Another kind of run, whose result is speed: there everything that makes it fast counts.
         kept |= {f"trainer.{key}": plain(trainer[key]) for key in trainer.keys() - NOT_SPEED_KEYS}
         kept = dict(sorted({**kept, "mode": config["mode"]}.items()))
-    return kept
+    return {key: value for key, value in kept.items() if key not in NEUTRAL or value != NEUTRAL[key]}
 
 
 def identity(config: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ class Reporter:
         trainer, logger = self.config.trainer, self.config.logger
         about = {"devices": trainer.processes, "precision": trainer.precision, **provenance(device)}
         about |= {"activation_checkpoint": trainer.activation_checkpoint, "realised": realised}
+        about["deterministic"] = trainer.deterministic
         about["batch_norm_images"] = self.config.recipe.batch_size // (
             1 if trainer.sync_batch_norm else trainer.processes
         )

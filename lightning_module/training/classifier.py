@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
@@ -17,13 +16,13 @@ from lightning_module.cell.config import Config
 from lightning_module.data.images import Source
 from lightning_module.data.stream import TrainStream
 from lightning_module.training import recipe
-from lightning_module.training.step import Graphed, Step, autocast, counted_together
+from lightning_module.training.bf16_weights import bf16_weights
+from lightning_module.training.evaluation import evaluate
+from lightning_module.training.execution import executed, without_graph
+from lightning_module.training.step import Graphed, Step, counted_together
 
 EpochEnd = Callable[[int, int, dict[str, float]], None]
 """(epoch, step, metrics) -> None."""
-
-TOP_K = 5
-"""Guesses per image that the top-5 error allows (ImageNet)."""
 
 
 class Classifier(LightningModule):
@@ -108,18 +107,16 @@ class Classifier(LightningModule):
         if self._optimizer_state is not None:
             optimizer.load_state_dict(self._optimizer_state)
         self._rate = math.nan
-        if self._graphed:
+        if not without_graph(self.config.trainer, self.device):
             # A graph reads the learning rate from the device's memory, where it can change.
             rate = torch.zeros((), device=self.device)
             for group in optimizer.param_groups:
                 group["lr"] = rate
         return optimizer
 
-    @property
-    def _graphed(self) -> bool:
-        trainer = self.config.trainer
-        alone = trainer.processes == 1 and not trainer.activation_checkpoint
-        return trainer.cuda_graph and alone and self.device.type == "cuda"
+    def executed(self) -> dict[str, Any]:
+        """How the steps were made: see execution.py. After fit."""
+        return executed(self._make_step, self.config.trainer, self.device)
 
     def on_fit_start(self) -> None:
         """Data, sums and the step on their device."""
@@ -132,9 +129,8 @@ class Classifier(LightningModule):
         # Lightning's own optimizer does bookkeeping at each step that nothing here looks at.
         self._optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
         self.one_step = self._step()
-        self._make_step: Callable[..., None] = (
-            Graphed(self.one_step, self.device) if self._graphed else self.one_step
-        )
+        plain = without_graph(self.config.trainer, self.device)
+        self._make_step: Callable[..., None] = self.one_step if plain else Graphed(self.one_step, self.device)
         on_gpu = self.device.type == "cuda"
         self._random: torch.Generator = (
             torch.cuda.default_generators[self.device.index] if on_gpu else torch.default_generator
@@ -157,6 +153,7 @@ class Classifier(LightningModule):
             torch.channels_last if self.config.trainer.channels_last else torch.contiguous_format,
             self._sums,
             self._window,
+            bf16_weights(self.network, self.config.trainer),
         )
 
     def prepare(self, step: int) -> None:
@@ -221,20 +218,7 @@ class Classifier(LightningModule):
         last = self.step == self.config.recipe.steps
         if self.interrupted or (name in self.data.final_tests and not last):
             return
-        sums = torch.zeros(4, dtype=torch.float64, device=self.device)
-        for views, labels in self.held_out[name]:
-            # Compiled units are for training alone: of other shapes, each would be compiled anew.
-            eager = torch.compiler.set_stance("force_eager")
-            with eager, autocast(self.device, self.config.trainer.precision):
-                logits = [
-                    self.network(view.flatten(0, 1)).float().unflatten(0, view.shape[:2]) for view in views
-                ]
-            each = torch.cat(logits, dim=1).log_softmax(2)
-            scores = each.logsumexp(1) - math.log(each.shape[1])
-            loss = F.nll_loss(scores, labels, reduction="sum")
-            right = scores.topk(min(TOP_K, scores.shape[1])).indices == labels[:, None]
-            count = torch.full_like(labels[0], len(labels))
-            sums += torch.stack([loss.double(), (~right[:, 0]).sum(), (~right.any(1)).sum(), count])
+        sums = evaluate(self.network, self.held_out[name], self.config.trainer.precision, self.device)
         loss_sum, wrong, not_in_top_k, count = self._over_processes(sums).tolist()
         self.evaluation |= {f"{name}/loss": loss_sum / count, f"{name}/error": 100 * wrong / count}
         if self.config.data.name == "imagenet":
@@ -242,7 +226,7 @@ class Classifier(LightningModule):
 
     def on_validation_end(self) -> None:
         """Let cuDNN try its kernels out again: the images of training all have one shape."""
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = not self.config.trainer.deterministic
 
     def on_train_epoch_end(self) -> None:
         """Read the sums of the epoch and report its metrics."""

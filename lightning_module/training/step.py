@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_module.support.errors import log
+from lightning_module.training.bf16_weights import Bf16Weights
 
 WARM = 3
 """Steps without a graph before the first with it: libraries choose their kernels and allocate in them."""
@@ -30,7 +31,8 @@ class Step:
     """batch(*inputs) -> images, labels; then forward, backward, update, and the sums of the epoch so far.
 
     Everything is done on the device and in memory that stays: nothing is read back. sums: float64 [2], the loss
-    times the images and the wrong guesses; window: int64 [], the wrong guesses once more.
+    times the images and the wrong guesses; window: int64 [], the wrong guesses once more; weights: the network's in
+    bf16, without which autocast converts them one by one.
     """
 
     batch: Callable[..., tuple[Tensor, Tensor]]
@@ -41,13 +43,13 @@ class Step:
     layout: torch.memory_format
     sums: Tensor
     window: Tensor
+    weights: Bf16Weights | None = None
 
     def __call__(self, *inputs: Tensor) -> None:
         """Make one optimizer step and add its loss and wrong guesses to the sums."""
         images, labels = self.data(*inputs)
         logits, loss = self.forward(images, labels)
-        self.optimizer.zero_grad()
-        self.backward(loss)
+        self.gradients(loss)
         self.optimizer.step()
         with torch.no_grad():
             wrong = (logits.argmax(1) != labels).sum()
@@ -63,8 +65,15 @@ class Step:
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and the mean loss."""
         with autocast(images.device, self.precision):
-            logits: Tensor = self.network(images)
+            logits: Tensor = (self.weights or self.network)(images)
             return logits, F.cross_entropy(logits, labels)
+
+    def gradients(self, loss: Tensor) -> None:
+        """Those of the loss, in the parameters."""
+        self.optimizer.zero_grad()
+        self.backward(loss)
+        if self.weights is not None:
+            self.weights.bring_back()
 
 
 def capture(

@@ -49,5 +49,7 @@ def set_up_torch(config: Config, multiply_adds: int) -> None:
     fast = config.trainer.precision == "tf32"
     torch.set_float32_matmul_precision("high" if fast else "highest")
     torch.backends.cudnn.allow_tf32 = fast
-    torch.backends.cudnn.benchmark = True  # shapes stay the same in training; see Classifier for testing
+    # Shapes stay the same in training; see Classifier for testing. The fastest kernels are found by timing.
+    torch.backends.cudnn.benchmark = not config.trainer.deterministic
+    torch.backends.cudnn.deterministic = config.trainer.deterministic
     reset_peak_memory(on_gpu(config))

@@ -68,7 +68,8 @@ def speed_section(c: Collected, drawn: bool) -> Section:
     steady = "Steady: how many cells had three windows of steps in a row that agree within 5 %."
     text = (
         "Mean over seeds of what each measured (± standard deviation); a step is the median one. Floor: the "
-        f"longest of the times that arithmetic, memory and launches take at the device's measured limits. {steady}"
+        "longest of the times that the convolutions alone, memory and the launches of a fully fused program take at "
+        f"the device's measured limits. {steady}"
     )
     apart = (
         "Milliseconds of the parts of a step made one by one, so on a GPU their sum is more than a step; "

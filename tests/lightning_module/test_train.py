@@ -223,7 +223,7 @@ def test_images_per_second_wait_for_the_device(tmp_path, monkeypatch):
     monkeypatch.setattr(Step, "__call__", told)
     monkeypatch.setattr(Classifier, "_over_processes", waited)
     record = train(tmp_path, "trainer.checkpoint_every=1000")
-    assert all(epoch["images_per_second"] <= 32 / 0.03 for epoch in record.epochs)
+    assert all(epoch["images_per_second"] <= 64 / 0.03 for epoch in record.epochs)
 
 
 @pytest.mark.parametrize("attempt", range(3))

@@ -42,6 +42,7 @@ def test_whatever_can_change_the_result_changes_the_identity(config, override):
         "trainer=cpu",
         "trainer.threads=1",
         "trainer.activation_checkpoint=2",
+        "trainer.deterministic=true",
     ],
 )
 def test_where_and_how_fast_does_not(config, override):

@@ -20,6 +20,7 @@ from lightning_module.cell.record import Record
 from lightning_module.networks.config import NetworkConfig
 from lightning_module.networks.resnet import build
 from lightning_module.training import checkpoint, step
+from lightning_module.training.bf16_weights import Bf16Weights
 from lightning_module.training.interruption import Interruption
 from lightning_module.training.step import WARM, Graphed, Step, counted_together
 
@@ -29,7 +30,7 @@ RATES = [0.125] * 4 + [0.03125] * (STEPS - 4)
 """The learning rate drops while a graph is in use; both are the same number in 32 and in 64 bits."""
 
 
-def make(network: nn.Module, device: torch.device, rate: Tensor | float) -> Step:
+def make(network: nn.Module, device: torch.device, rate: Tensor | float, precision: str = "32") -> Step:
     network = copy.deepcopy(network).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, fused=True)
     for group in optimizer.param_groups:
@@ -40,10 +41,11 @@ def make(network: nn.Module, device: torch.device, rate: Tensor | float) -> Step
         network,
         optimizer,
         Tensor.backward,
-        "32",
+        precision,
         torch.channels_last,
         sums.to(device),
         window.to(device),
+        Bf16Weights(network) if precision == "bf16" else None,
     )
 
 
@@ -65,10 +67,10 @@ def some_network(config: NetworkConfig | None = None) -> nn.Module:
     return build(config or NetworkConfig(depth=8), 10)
 
 
-def train_both(device: torch.device) -> tuple[Step, Step, Graphed]:
+def train_both(device: torch.device, precision: str = "32") -> tuple[Step, Step, Graphed]:
     """The same steps plainly and graphed."""
     network, rate = some_network(), torch.zeros((), device=device)
-    plain, recorded = make(network, device, 0.0), make(network, device, rate)
+    plain, recorded = (make(network, device, value, precision) for value in (0.0, rate))
     graphed = Graphed(recorded, device)
     for (images, labels), value in zip(some_batches(), RATES, strict=True):
         rate.fill_(value)
@@ -245,9 +247,10 @@ def test_gpu_a_failed_recording_leaves_no_trace():
 
 
 @gpu
-def test_gpu_a_recorded_step_is_the_plain_step():
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_gpu_a_recorded_step_is_the_plain_step(precision):
     torch.backends.cudnn.deterministic = True
-    plain, recorded, graphed = train_both(torch.device("cuda"))
+    plain, recorded, graphed = train_both(torch.device("cuda"), precision)
     assert graphed.replaying
     assert not graphed.failed
     for a, b in zip(state(plain), state(recorded), strict=True):
