@@ -41,13 +41,8 @@ def science(plan: Plan, kit: Path, base: Path, sweeps: Sequence[str], jobs: int,
     try:
         for sweep in sweeps:
             command = (sys.executable, "run.py", "-m", *data, *here, *shlex.split(sweep))
-            plan.part(
-                f"science: {sweep}",
-                *command,
-                keep=TO_PACK,
-                to_save=TO_SAVE,
-                meanwhile=lambda: send_records(plan, runs),
-            )
+            send = partial(send_records, plan, runs)
+            plan.part(f"science: {sweep}", *command, keep=TO_PACK, to_save=TO_SAVE, meanwhile=send)
             plan.say("\n" + "\n".join(table(record.read_all(runs).values())))
     finally:
         send_checkpoints(plan, runs)
