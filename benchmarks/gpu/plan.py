@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,20 +91,17 @@ class Plan:
 
     def quietly(self, *command: str, limit: float = 60) -> str:
         """What a short command prints, its errors in the log; "" if it fails, is not there or takes too long."""
-        with self.log.open("ab") as errors:
+        # Not a pipe: a daemon that the command leaves behind would hold it open.
+        with self.log.open("ab") as errors, tempfile.TemporaryFile() as words:
             try:
-                done = subprocess.run(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    timeout=limit,
-                    check=True,
+                subprocess.run(
+                    command, stdin=subprocess.DEVNULL, stdout=words, stderr=errors, timeout=limit, check=True
                 )
             except (OSError, subprocess.SubprocessError) as error:
                 errors.write(f"{error}\n".encode())
                 return ""
-        return done.stdout.decode("utf-8", "replace").strip() or "done"
+            words.seek(0)
+            return words.read().decode("utf-8", "replace").strip() or "done"
 
     def _show(self) -> None:
         """Print what is new in the results."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,13 +29,14 @@ def science(plan: Plan, kit: Path, base: Path, sweeps: Sequence[str], jobs: int,
     runs = base / "runs"
     data = ["data=digits", "recipe=quick"]
     if not toy:
+        root = images(plan, kit, base)
         data = [
             "data=cifar10",
-            f"data.root={images(plan, kit, base)}",
+            f"data.root={root}",
             "data.verify=false",
             "data.download=false",
+            "recipe=he2015_cifar",
         ]
-        data.append("recipe=he2015_cifar")
     here = ["logger=none", f"runs={runs}", "trainer.progress=false"]
     here += ["hydra/launcher=local", f"hydra.launcher.jobs={jobs}"]
     try:
@@ -48,7 +49,7 @@ def science(plan: Plan, kit: Path, base: Path, sweeps: Sequence[str], jobs: int,
         send_checkpoints(plan, runs)
 
 
-def table(records: Sequence[Record] | Iterator[Record]) -> list[str]:
+def table(records: Iterable[Record]) -> list[str]:
     """How far every cell came, in Markdown."""
     lines = ["| cell | state | step | test error % | train error % | images/s | seconds | all steps take |"]
     lines.append("|---|---|---|---|---|---|---|---|")
