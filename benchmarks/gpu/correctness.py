@@ -32,7 +32,6 @@ from against_peers import cell_of
 
 from lightning_module import train
 from lightning_module.benchmark import measure
-from lightning_module.cell.config import Config
 from lightning_module.cell.record import Record, last_event
 from lightning_module.data.images import DataSet, Images
 from lightning_module.support.errors import log, one_line
@@ -86,14 +85,16 @@ class Ran:
 
 
 def facts(record: Record, event: str) -> str:
-    """What a record says in the last event of this kind."""
+    """What a record says in the last event of this kind, but for what is 0 or false."""
     said = last_event(record.events, event)
-    return "".join(f", {key} {value}" for key, value in said.items() if key not in ("event", "step"))
+    return "".join(
+        f", {key} {value}" for key, value in said.items() if value and key not in ("event", "step")
+    )
 
 
 @dataclass
 class Lab:
-    """Trains small cells. exact: cuDNN takes kernels that give the same bits each time."""
+    """Trains small cells. exact: by kernels that give the same bits each time."""
 
     toy: bool
     folder: Path
@@ -123,25 +124,24 @@ class Lab:
         train.load = lambda config: DataSet(
             config, Images(self.images, self.labels), Images(self.images[:100], self.labels[:100])
         )
-        set_up, replay = train.set_up_torch, torch.cuda.CUDAGraph.replay
-
-        def set_up_exact(config: Config, multiply_adds: int) -> None:
-            set_up(config, multiply_adds)
-            torch.backends.cudnn.deterministic = self.exact
-            torch.backends.cudnn.benchmark = not self.exact
+        replay = torch.cuda.CUDAGraph.replay
 
         def counted(graph: torch.cuda.CUDAGraph) -> None:
             self.replays += 1
             replay(graph)
 
-        train.set_up_torch, torch.cuda.CUDAGraph.replay = set_up_exact, counted
+        torch.cuda.CUDAGraph.replay = counted
 
     def train(
         self, *overrides: str, interruption: Interruption | None = None, runs: Path | None = None
     ) -> Ran:
         """Train the base cell with these overrides, from a checkpoint in `runs` if there is one."""
         self.cells += 1
-        cell = cell_of(self.device, *self.base, f"runs={runs or self.folder / str(self.cells)}", *overrides)
+        own = (
+            f"runs={runs or self.folder / str(self.cells)}",
+            f"trainer.deterministic={str(self.exact).lower()}",
+        )
+        cell = cell_of(self.device, *self.base, *own, *overrides)
         before, self.replays = torch.cuda.memory_allocated() if GPU else 0, 0
         heard = Heard()
         log.addHandler(heard)
@@ -337,10 +337,10 @@ def checks(lab: Lab) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "images/s", partial(speed, lab, fast)
     yield "memory", partial(memory, lab, fast)
     yield "synchronisations", partial(synchronisations, lab)
+    yield f"mode=benchmark, {fast}", partial(benchmark, lab, fast)
     for precision in lab.precisions[:2]:
         yield f"kernels of a step, {precision}", partial(kernels, lab, f"trainer.precision={precision}")
     yield f"compiled units, {fast}", partial(compiled, lab, fast)
-    yield f"mode=benchmark, {fast}", partial(benchmark, lab, fast)
 
 
 FAST_KERNELS = ("images/s", "kernels", "mode=benchmark")

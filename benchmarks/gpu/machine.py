@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -31,23 +32,18 @@ def set_up(plan: Plan, kit: Path, base: Path) -> None:
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(base / "compiled")
     wheels = [str(path) for path in sorted((kit / "wheels").glob("*.whl"))]
     if wheels and not (base / "site").exists():
-        options = (
-            "-q",
-            "--no-index",
-            "--no-deps",
-            "--no-compile",
-            "--no-cache-dir",
-            "--target",
-            str(base / "site"),
-        )
-        if not plan.quietly(sys.executable, "-m", "pip", "install", *options, *wheels):
+        options = ["-q", "--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--target"]
+        if not plan.quietly(sys.executable, "-m", "pip", "install", *options, str(base / "site"), *wheels):
             plan.say("the wheels could not be installed: see log.txt")
     for name in ("compiled", "runs"):
         if not (base / name).exists():
             (base / name).mkdir(parents=True)
             for archive in sorted((kit / "back").glob(f"{name}*.t*")):
-                with tarfile.open(archive) as file:
-                    file.extractall(base / name, filter="data")
+                try:
+                    with tarfile.open(archive) as file:
+                        file.extractall(base / name, filter="data")
+                except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+                    plan.say(f"{archive} cannot be unpacked: {error}")
     versions = f"Python {platform.python_version()}, torch {metadata.version('torch')}"
     plan.say(f"{versions}, {len(os.sched_getaffinity(0))} cores")
     plan.say(plan.quietly("nvidia-smi", f"--query-gpu={CARD}", "--format=csv", limit=20) or "no nvidia-smi")
@@ -81,21 +77,30 @@ def send_back(plan: Plan, folder: Path, files: list[Path], name: str) -> None:
 
 @contextmanager
 def mps(plan: Plan) -> Iterator[bool]:
-    """NVIDIA's MPS for all processes that are started within; False where no client can run under it."""
-    folder, started = tempfile.mkdtemp(prefix="mps"), ""
-    os.environ |= {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+    """NVIDIA's MPS for all processes that are started within; False, and none, where no client can run under it."""
+    folder = tempfile.mkdtemp(prefix="mps")
+    own = dict.fromkeys(("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"), folder)
+    os.environ |= own
     client = "import torch; print(torch.zeros(1, device='cuda').add_(1).item())"
     try:
-        started = plan.quietly("nvidia-cuda-mps-control", "-d", limit=10)
-        works = bool(started) and bool(plan.quietly(sys.executable, "-c", client, limit=30))
+        works = bool(plan.quietly("nvidia-cuda-mps-control", "-d", limit=10))
+        works = works and bool(plan.quietly(sys.executable, "-c", client, limit=30))
         plan.say("MPS is on" if works else "MPS does not work here")
+        if not works:
+            _end_mps(plan, folder, own)
         yield works
     finally:
-        with plan.log.open("ab") as log:
-            if started:
-                quit_ = ["nvidia-cuda-mps-control"]
-                subprocess.run(quit_, input=b"quit\n", stdout=log, stderr=log, timeout=20, check=False)
-            for file in sorted(Path(folder).glob("*.log")):
-                log.write(f"\n== {file.name}\n".encode() + file.read_bytes()[-10_000:])
-        for name in ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"):
-            del os.environ[name]
+        if own.keys() <= os.environ.keys():
+            _end_mps(plan, folder, own)
+
+
+def _end_mps(plan: Plan, folder: str, own: Mapping[str, str]) -> None:
+    with plan.log.open("ab") as log:
+        with suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(
+                ["nvidia-cuda-mps-control"], input=b"quit\n", stdout=log, stderr=log, timeout=20, check=False
+            )
+        for file in sorted(Path(folder).glob("*.log")):
+            log.write(f"\n== {file.name}\n".encode() + file.read_bytes()[-10_000:])
+    for name in own:
+        del os.environ[name]

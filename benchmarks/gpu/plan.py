@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-TO_SAVE = 15
-"""Seconds that a part has after SIGTERM."""
 LEAST = 5
 """Seconds below which a part is not worth its start."""
 TICK = 20
@@ -51,19 +50,21 @@ class Plan:
         *command: str,
         limit: float | None = None,
         keep: float = 0,
+        to_save: int = 3,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> bool:
         """Run a command to its end or to its limit; False if it did not end well.
 
-        keep: seconds to leave for what follows. meanwhile: is called now and then, and after the end.
+        keep: seconds to leave for what follows. to_save: seconds that it has after SIGTERM.
+        meanwhile: is called now and then, and after the end.
         """
-        room = self.left - keep - TO_SAVE
+        room = self.left - keep - to_save
         limit = room if limit is None else min(limit, room)
         if limit < LEAST:
             self.say(f"\n## {name}: no time")
             return False
         self.say(f"\n## {name} (at {self.now:.0f} s, at most {limit:.0f} s)\n")
-        end = ("timeout", "-s", "TERM", "-k", str(TO_SAVE), f"{limit:.0f}")
+        end = ("timeout", "-s", "TERM", "-k", str(to_save), f"{limit:.0f}")
         with self.results.open("ab") as words, self.log.open("ab") as errors:
             errors.write(f"\n== {name}: {' '.join(command)}\n".encode())
             errors.flush()
@@ -90,20 +91,17 @@ class Plan:
 
     def quietly(self, *command: str, limit: float = 60) -> str:
         """What a short command prints, its errors in the log; "" if it fails, is not there or takes too long."""
-        with self.log.open("ab") as errors:
+        # Not a pipe: a daemon that the command leaves behind would hold it open.
+        with self.log.open("ab") as errors, tempfile.TemporaryFile() as words:
             try:
-                done = subprocess.run(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    timeout=limit,
-                    check=True,
+                subprocess.run(
+                    command, stdin=subprocess.DEVNULL, stdout=words, stderr=errors, timeout=limit, check=True
                 )
             except (OSError, subprocess.SubprocessError) as error:
                 errors.write(f"{error}\n".encode())
                 return ""
-        return done.stdout.decode("utf-8", "replace").strip() or "done"
+            words.seek(0)
+            return words.read().decode("utf-8", "replace").strip() or "done"
 
     def _show(self) -> None:
         """Print what is new in the results."""

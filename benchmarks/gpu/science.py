@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.gpu.machine import FILE_LIMIT, images, send_back
@@ -17,8 +18,8 @@ from lightning_module.cell.record import Record
 
 SWEEPS = ("seed=0,1,2 model.shortcut=A,none model.depth=56,20", "model.depth=110,44,32")
 """What is trained, the first first: each a grid of its own."""
-TO_PACK = 10
-"""Seconds for what is sent back."""
+TO_SAVE, TO_PACK = 15, 10
+"""Seconds that cells have to save their checkpoints, and those for sending back."""
 ARCHIVES = 3
 """Of checkpoints: 64 MiB come back, in at most eight files."""
 
@@ -28,25 +29,27 @@ def science(plan: Plan, kit: Path, base: Path, sweeps: Sequence[str], jobs: int,
     runs = base / "runs"
     data = ["data=digits", "recipe=quick"]
     if not toy:
+        root = images(plan, kit, base)
         data = [
             "data=cifar10",
-            f"data.root={images(plan, kit, base)}",
+            f"data.root={root}",
             "data.verify=false",
             "data.download=false",
+            "recipe=he2015_cifar",
         ]
-        data.append("recipe=he2015_cifar")
     here = ["logger=none", f"runs={runs}", "trainer.progress=false"]
     here += ["hydra/launcher=local", f"hydra.launcher.jobs={jobs}"]
     try:
         for sweep in sweeps:
             command = (sys.executable, "run.py", "-m", *data, *here, *shlex.split(sweep))
-            plan.part(f"science: {sweep}", *command, keep=TO_PACK, meanwhile=lambda: send_records(plan, runs))
+            send = partial(send_records, plan, runs)
+            plan.part(f"science: {sweep}", *command, keep=TO_PACK, to_save=TO_SAVE, meanwhile=send)
             plan.say("\n" + "\n".join(table(record.read_all(runs).values())))
     finally:
         send_checkpoints(plan, runs)
 
 
-def table(records: Sequence[Record] | Iterator[Record]) -> list[str]:
+def table(records: Iterable[Record]) -> list[str]:
     """How far every cell came, in Markdown."""
     lines = ["| cell | state | step | test error % | train error % | images/s | seconds | all steps take |"]
     lines.append("|---|---|---|---|---|---|---|---|")

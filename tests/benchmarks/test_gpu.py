@@ -45,9 +45,9 @@ def test_measure_says_every_check_and_table(tmp_path):
         "images/s",
         "memory",
         "synchronisations",
+        "mode=benchmark, 32",
         "kernels of a step, 32",
         "compiled units, 32",
-        "mode=benchmark, 32",
     ]
     assert results.count("bit-equal") == 9 and "NOT bit-equal" not in results
     for table in ("| variant |", "| loop |", "| processes x threads |"):
