@@ -68,8 +68,8 @@ class Normalisation:
 
     def __call__(self, images: Tensor) -> Tensor:
         """[B, C, H, W], uint8 or float from 0 to 255 -> float32 [B, C, H, W]."""
-        images = images.float()
         if self.per_image:
+            images = images.float()
             # The smallest deviation is TensorFlow's, whose per_image_standardization this is.
             deviation, mean = torch.std_mean(images, (1, 2, 3), correction=0, keepdim=True)
             return (images - mean) / deviation.clamp(min=images[0].numel() ** -0.5)
@@ -101,11 +101,16 @@ class TrainStream:
         self.offsets = 1 + (2 * config.padding if config.largest_offset is None else config.largest_offset)
         height, width = data.images.shape[-2:]
         padding = [config.padding] * 4
-        images = torch.nn.functional.pad(data.images, padding)
-        mean = torch.nn.functional.pad(normalisation.mean, padding)
+        # Channels last, as the network wants its batches; sums over an image depend in the last bit on the order.
+        summed = config.contrast or (self.normalised_last and normalisation.per_image)
+        layout = torch.contiguous_format if summed else torch.channels_last
+        images, mean = (
+            torch.nn.functional.pad(values.to(memory_format=layout), padding)
+            for values in (data.images, normalisation.mean[None])
+        )
         # Views, not copies: [N, y offsets, x offsets, C, H, W] and the same without N.
         self.windows = images.unfold(2, height, 1).unfold(3, width, 1).permute(0, 2, 3, 1, 4, 5)
-        self.mean_windows = mean.unfold(1, height, 1).unfold(2, width, 1).permute(1, 2, 0, 3, 4)
+        self.mean_windows = mean[0].unfold(1, height, 1).unfold(2, width, 1).permute(1, 2, 0, 3, 4)
         self.inverse_scale = normalisation.inverse_scale
         self._plans: dict[int, Tensor] = {}
 
@@ -142,12 +147,13 @@ class TrainStream:
     def augmented(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """The batch of these places: work for the device only."""
         index, y, x, flip, *contrast = places
-        images = self.windows[index, y, x].float()
+        images = self.windows[index, y, x]  # uint8: the subtraction converts as it goes
         if not self.normalised_last:
             images = (images - self.mean_windows[y, x]) * self.inverse_scale
         if self.flip:
             images = torch.where(flip.bool()[:, None, None, None], images.flip(-1), images)
         for draw in contrast:
+            images = images.float()
             factor = 1 + self.contrast * (draw / 2**23 - 1)
             mean = images.mean((2, 3), keepdim=True)
             images = mean + factor[:, None, None, None] * (images - mean)

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -38,7 +39,7 @@ class Step:
     batch: Callable[..., tuple[Tensor, Tensor]]
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    backward: Callable[[Tensor], None]
+    backward: Callable[[Tensor, Tensor], None]
     precision: str
     layout: torch.memory_format
     sums: Tensor
@@ -68,10 +69,15 @@ class Step:
             logits: Tensor = (self.weights or self.network)(images)
             return logits, F.cross_entropy(logits, labels)
 
+    @cached_property
+    def _one(self) -> Tensor:
+        """The gradient of the loss for itself, which each backward pass would make anew."""
+        return torch.ones((), device=self.sums.device)
+
     def gradients(self, loss: Tensor) -> None:
         """Those of the loss, in the parameters."""
         self.optimizer.zero_grad()
-        self.backward(loss)
+        self.backward(loss, self._one)
         if self.weights is not None:
             self.weights.bring_back()
 

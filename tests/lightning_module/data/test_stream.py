@@ -151,3 +151,18 @@ def test_digits_are_a_fixed_stratified_split():
     )
     assert share.min() > 0.19
     assert share.max() < 0.21
+
+
+@pytest.mark.parametrize(
+    ("data", "last"),
+    [
+        (config(), True),
+        (config(normalisation="per_channel", padding_with="black"), True),
+        (config(normalisation="per_image", padding_with="black"), False),
+        (config(padding_with="black", contrast=0.3), False),
+    ],
+)
+def test_batches_come_channels_last_unless_the_order_of_a_sum_would_change(images, data, last):
+    """Sums over an image are those of published numbers to the last bit; everything else is spared a copy."""
+    batch, _ = stream(images, data).batch(0)
+    assert batch.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
