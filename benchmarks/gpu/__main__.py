@@ -30,7 +30,7 @@ CORRECTNESS, SPEED, PACKING = 80, 150, 25
 
 def measure(plan: Plan, base: Path, toy: bool) -> None:
     """Correctness, then speed, then processes side by side without and with MPS."""
-    words = ("--toy",) if toy else ()
+    words: tuple[str, ...] = ("--toy",) if toy else ()
     for name, limit, keep in (("correctness", CORRECTNESS, SPEED / 2), ("speed", SPEED, 2 * PACKING)):
         seconds = min(limit, plan.left - keep)
         own = ("--seconds", f"{seconds - 5:.0f}", *words)
