@@ -122,7 +122,7 @@ def _fit(
     try:
         set_up_torch(config, cell.multiply_adds)
         network = _network(config, data.classes)
-        about = realised(config, cell.parameters, network)
+        about = {**realised(config, cell.parameters, network), "images_crc32": data.checksum()}
         kind = Benchmark if config.mode == "benchmark" else Classifier
         module = kind(config, network, data, training.on_epoch, training.on_call)
         training.module = module

@@ -28,14 +28,23 @@ CORRECTNESS, SPEED, PACKING = 80, 150, 25
 """Seconds of the parts of `measure`; the last twice, without and with MPS."""
 
 
-def measure(plan: Plan, base: Path, toy: bool) -> None:
-    """Correctness, then speed, then processes side by side without and with MPS."""
-    words = ("--toy",) if toy else ()
-    for name, limit, keep in (("correctness", CORRECTNESS, SPEED / 2), ("speed", SPEED, 2 * PACKING)):
+def measure(plan: Plan, base: Path, tables: Sequence[str], toy: bool) -> None:
+    """Correctness, then speed, then processes side by side without and with MPS; or some tables of speed alone."""
+    words: tuple[str, ...] = ("--toy",) if toy else ()
+    parts = [("correctness", CORRECTNESS, SPEED / 2), ("speed", SPEED, 2 * PACKING)]
+    for name, limit, keep in [("speed", plan.left, 0)] if tables else parts:
         seconds = min(limit, plan.left - keep)
-        own = ("--seconds", f"{seconds - 5:.0f}", *words)
+        own = (*tables, "--seconds", f"{seconds - 5:.0f}", *words)
         plan.part(name, sys.executable, "-m", f"benchmarks.gpu.{name}", *own, limit=seconds)
-    words = ("--device", "cuda", "--precision", "bf16", "--steps", "1000", "--rounds", "1")
+    if not tables:
+        side_by_side(plan, toy)
+    compiled = [path for path in sorted((base / "compiled").rglob("*")) if path.is_file()]
+    send_back(plan, base / "compiled", compiled, "compiled.tgz")
+
+
+def side_by_side(plan: Plan, toy: bool) -> None:
+    """Processes side by side, without and with MPS."""
+    words: tuple[str, ...] = ("--device", "cuda", "--precision", "bf16", "--steps", "1000", "--rounds", "1")
     if toy:
         words = ("--size", "8", "--batch-size", "8", "--depth", "8", "--steps", "2", "--rounds", "1")
     packing = (sys.executable, "benchmarks/packing.py", *words, "--processes")
@@ -43,8 +52,6 @@ def measure(plan: Plan, base: Path, toy: bool) -> None:
     with mps(plan) as works:
         if works:
             plan.part("side by side under MPS", *packing, "4")
-    compiled = [path for path in sorted((base / "compiled").rglob("*")) if path.is_file()]
-    send_back(plan, base / "compiled", compiled, "compiled.tgz")
 
 
 def main(texts: Sequence[str] | None = None) -> None:
@@ -53,7 +60,10 @@ def main(texts: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("mode", choices=("measure", "science"))
     parser.add_argument(
-        "sweeps", nargs="*", help="of science, each in quotes, in place of: " + "; ".join(SWEEPS)
+        "what",
+        nargs="*",
+        help="of measure, some tables of speed; of science, sweeps in place of these, each in quotes: "
+        + "; ".join(SWEEPS),
     )
     parser.add_argument("--seconds", type=float, default=280, help="for everything that is done")
     parser.add_argument("--jobs", type=int, default=4, help="cells at a time")
@@ -74,9 +84,9 @@ def main(texts: Sequence[str] | None = None) -> None:
     plan = Plan(out, arguments.seconds)
     set_up(plan, kit, base)
     if arguments.mode == "measure":
-        measure(plan, base, arguments.toy)
+        measure(plan, base, arguments.what, arguments.toy)
     else:
-        sweeps = [f"{sweep} {arguments.overrides}" for sweep in arguments.sweeps or SWEEPS]
+        sweeps = [f"{sweep} {arguments.overrides}" for sweep in arguments.what or SWEEPS]
         if arguments.mps:
             with mps(plan):
                 science(plan, kit, base, sweeps, arguments.jobs, arguments.toy)

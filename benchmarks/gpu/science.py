@@ -16,8 +16,11 @@ from benchmarks.gpu.plan import Plan
 from lightning_module.cell import record
 from lightning_module.cell.record import Record
 
-SWEEPS = ("seed=0,1,2 model.shortcut=A,none model.depth=56,20", "model.depth=110,44,32")
-"""What is trained, the first first: each a grid of its own."""
+SWEEPS = (
+    "recipe=he2015_cifar model.depth=20 seed=0,1",
+    "recipe=he2015_cifar_tenth ablation=degradation model.depth=20,56",
+)
+"""What is trained, side by side: each a sweep of its own."""
 TO_SAVE, TO_PACK = 15, 10
 """Seconds that cells have to save their checkpoints, and those for sending back."""
 ARCHIVES = 3
@@ -25,9 +28,9 @@ ARCHIVES = 3
 
 
 def science(plan: Plan, kit: Path, base: Path, sweeps: Sequence[str], jobs: int, toy: bool) -> None:
-    """Train the sweeps, one after another, `jobs` cells at a time, as far as the time allows."""
+    """Train the sweeps side by side, `jobs` cells of each at a time, as far as the time allows."""
     runs = base / "runs"
-    data = ["data=digits", "recipe=quick"]
+    data = ["data=digits"]
     if not toy:
         root = images(plan, kit, base)
         data = [
@@ -35,16 +38,17 @@ def science(plan: Plan, kit: Path, base: Path, sweeps: Sequence[str], jobs: int,
             f"data.root={root}",
             "data.verify=false",
             "data.download=false",
-            "recipe=he2015_cifar",
         ]
     here = ["logger=none", f"runs={runs}", "trainer.progress=false"]
     here += ["hydra/launcher=local", f"hydra.launcher.jobs={jobs}"]
     try:
-        for sweep in sweeps:
-            command = (sys.executable, "run.py", "-m", *data, *here, *shlex.split(sweep))
-            send = partial(send_records, plan, runs)
-            plan.part(f"science: {sweep}", *command, keep=TO_PACK, to_save=TO_SAVE, meanwhile=send)
-            plan.say("\n" + "\n".join(table(record.read_all(runs).values())))
+        words = [(sys.executable, "run.py", "-m", *data, *here, *shlex.split(sweep)) for sweep in sweeps]
+        # The shell outlives the SIGTERM that it and the sweeps are sent, until the last of them has saved.
+        together = f"trap : TERM; {' & '.join(map(shlex.join, words))} & wait; wait"
+        send = partial(send_records, plan, runs)
+        name = "science: " + "; ".join(sweeps)
+        plan.part(name, "sh", "-c", together, keep=TO_PACK, to_save=TO_SAVE, meanwhile=send)
+        plan.say("\n" + "\n".join(table(record.read_all(runs).values())))
     finally:
         send_checkpoints(plan, runs)
 

@@ -26,20 +26,21 @@ import torch
 from lightning_module.support.errors import one_line
 
 ONCE = "--rounds 1"
-TABLES: tuple[tuple[int, Callable[[], None], str], ...] = (
-    (45, limit.main, f"{ONCE} --precision bf16 --depths 20 56 110"),
-    (15, limit.main, f"{ONCE} --precision tf32 --depths 20"),
-    (15, limit.main, f"{ONCE} --precision 32 --depths 20"),
-    (30, against_peers.main, f"{ONCE} --precision bf16 --no-overhead --depths 20 110"),
-    (60, limit.main, f"{ONCE} --precision bf16 --compiled --depths 20 56"),
-    (40, limit.main, f"{ONCE} --precision bf16 --depths 1202"),
-)
-"""Seconds at most, what prints the table, and its options."""
+TABLES: dict[str, tuple[int, Callable[[], None], str]] = {
+    "bf16": (45, limit.main, f"{ONCE} --precision bf16 --depths 20 56 110"),
+    "compiled": (50, limit.main, f"{ONCE} --precision bf16 --compiled --depths 20"),
+    "tf32": (15, limit.main, f"{ONCE} --precision tf32 --depths 20"),
+    "32": (15, limit.main, f"{ONCE} --precision 32 --depths 20"),
+    "peers": (30, against_peers.main, f"{ONCE} --precision bf16 --no-overhead --depths 20"),
+    "1202": (40, limit.main, f"{ONCE} --precision bf16 --steps 20 --depths 1202"),
+    "peers110": (30, against_peers.main, f"{ONCE} --precision bf16 --no-overhead --steps 20 --depths 110"),
+}
+"""Name: seconds at most, what prints the table, and its options."""
 SMALL = f"{ONCE} --steps 2 --batch-size 8 --depths 8"
-TOYS: tuple[tuple[int, Callable[[], None], str], ...] = (
-    (60, limit.main, f"{SMALL} --size 8 --compiled"),
-    (60, against_peers.main, f"{SMALL} --no-overhead"),
-)
+TOYS: dict[str, tuple[int, Callable[[], None], str]] = {
+    "compiled": (60, limit.main, f"{SMALL} --size 8 --compiled"),
+    "peers": (60, against_peers.main, f"{SMALL} --no-overhead"),
+}
 LEAST = 8
 """Seconds below which no table is begun."""
 
@@ -56,12 +57,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("tables", nargs="*", help=f"of {', '.join(TABLES)}; all without a name")
     parser.add_argument("--seconds", type=float, default=145, help="for all tables")
     parser.add_argument("--toy", action="store_true", help="a network of 8 layers, for a CPU")
     arguments = parser.parse_args()
     over = time.perf_counter() + arguments.seconds
     signal.signal(signal.SIGALRM, late)
-    for seconds, table, options in TOYS if arguments.toy else TABLES:
+    tables = TOYS if arguments.toy else TABLES
+    for seconds, table, options in (tables[name] for name in arguments.tables or tables):
         name, began = f"{table.__module__} {options}", time.perf_counter()
         room = int(min(seconds, over - began))
         if room < LEAST:

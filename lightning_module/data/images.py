@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -40,6 +41,9 @@ class Source(Protocol):
     @property
     def train_images(self) -> int:
         """Number of training images; an epoch sees each once."""
+
+    def checksum(self) -> str:
+        """CRC-32 of all images and labels, eight hexadecimal digits; "" where they are too many to be read."""
 
     @property
     def final_tests(self) -> tuple[str, ...]:
@@ -85,6 +89,14 @@ class DataSet:
     def train_images(self) -> int:
         """Number of training images, those held out for validation not counted."""
         return len(self.train)
+
+    def checksum(self) -> str:
+        """Of all images and labels in memory, whatever files they came from."""
+        crc = 0
+        for part in (self.train, self.validation, self.test):
+            for tensor in (part.images, part.labels) if part else ():
+                crc = zlib.crc32(tensor.contiguous().view(torch.uint8).numpy().data, crc)
+        return f"{crc:08x}"
 
     @property
     def final_tests(self) -> tuple[str, ...]:

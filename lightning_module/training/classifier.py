@@ -116,7 +116,7 @@ class Classifier(LightningModule):
 
     def executed(self) -> dict[str, Any]:
         """How the steps were made: see execution.py. After fit."""
-        return executed(self._make_step, self.config.trainer, self.device)
+        return executed(self._make_step, self._plain, compiled=self.config.trainer.compile)
 
     def on_fit_start(self) -> None:
         """Data, sums and the step on their device."""
@@ -129,8 +129,10 @@ class Classifier(LightningModule):
         # Lightning's own optimizer does bookkeeping at each step that nothing here looks at.
         self._optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
         self.one_step = self._step()
-        plain = without_graph(self.config.trainer, self.device)
-        self._make_step: Callable[..., None] = self.one_step if plain else Graphed(self.one_step, self.device)
+        self._plain = without_graph(self.config.trainer, self.device)
+        self._make_step: Callable[..., None] = (
+            self.one_step if self._plain else Graphed(self.one_step, self.device)
+        )
         on_gpu = self.device.type == "cuda"
         self._random: torch.Generator = (
             torch.cuda.default_generators[self.device.index] if on_gpu else torch.default_generator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import math
 import os
 import re
@@ -44,8 +45,11 @@ def device_memory(config: Config, gpu: bool) -> int:
 
 
 def reset_peak_memory(gpu: bool) -> None:
-    """Forget what earlier cells of this process have used."""
+    """Forget what earlier cells of this process have used, and give back what they hold: Lightning's objects and
+    ours refer to each other, so that only the garbage collector frees them."""
+    gc.collect()
     if gpu:
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError, AttributeError):  # glibc alone gives back what was freed
         ctypes.CDLL(None).malloc_trim(0)

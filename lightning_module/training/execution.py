@@ -40,13 +40,13 @@ def compile_units(network: nn.Module) -> None:
             module.compile()
 
 
-def executed(make_step: Callable[..., None], trainer: TrainerConfig, device: torch.device) -> dict[str, Any]:
-    """How the steps were made, for the record.
+def executed(make_step: Callable[..., None], reason: str, compiled: bool) -> dict[str, Any]:
+    """How the steps were made, for the record; reason: why not by a graph, where none was to be tried.
 
     cuda_graph: whether by a CUDA graph; without_graph: why not; compiled_graphs: of PyTorch's compiler, 0 without
     `trainer.compile`; graph_breaks: places where compiled units went on in ordinary PyTorch.
     """
-    graph, reason = False, without_graph(trainer, device)
+    graph = False
     if isinstance(make_step, Graphed):
         graph = make_step.replaying
         reason = "" if graph else make_step.failed or "too few steps"
@@ -54,6 +54,6 @@ def executed(make_step: Callable[..., None], trainer: TrainerConfig, device: tor
     return {
         "cuda_graph": graph,
         "without_graph": reason,
-        "compiled_graphs": counts["stats"]["unique_graphs"] if trainer.compile else 0,
-        "graph_breaks": sum(counts["graph_break"].values()) if trainer.compile else 0,
+        "compiled_graphs": counts["stats"]["unique_graphs"] if compiled else 0,
+        "graph_breaks": sum(counts["graph_break"].values()) if compiled else 0,
     }

@@ -55,8 +55,9 @@ def test_measure_says_every_check_and_table(tmp_path):
 
 
 def test_science_stops_with_checkpoints_and_goes_on_elsewhere(tmp_path):
-    first = start(tmp_path, "a", "science", CELL, "--jobs", "2", seconds=600)
-    while not any(one.epochs for one in record.read_all(tmp_path / "a" / "runs").values()):
+    sweeps = (CELL, f"{CELL} seed=1")
+    first = start(tmp_path, "a", "science", *sweeps, seconds=600)
+    while [bool(one.epochs) for one in record.read_all(tmp_path / "a" / "runs").values()] != [True, True]:
         assert first.poll() is None, first.communicate()
         time.sleep(0.1)
     first.terminate()
@@ -69,13 +70,15 @@ def test_science_stops_with_checkpoints_and_goes_on_elsewhere(tmp_path):
 
     (tmp_path / "kit").mkdir()
     (tmp_path / "a-out").rename(tmp_path / "kit" / "back")
-    second = start(tmp_path, "b", "science", CELL, "--jobs", "2", seconds=600)
+    second = start(tmp_path, "b", "science", *sweeps, seconds=600)
     printed, _ = second.communicate(timeout=600)
     assert second.returncode == 0, printed
-    (one,) = record.read_all(tmp_path / "b" / "runs").values()
-    assert one.state == "finished"
-    assert [attempt["step"] > 0 for attempt in one.attempts] == [False, True]
-    assert f"| {one.cell['name']} | finished | 900 |" in printed
+    found = list(record.read_all(tmp_path / "b" / "runs").values())
+    assert len(found) == 2
+    for one in found:
+        assert one.state == "finished"
+        assert [attempt["step"] > 0 for attempt in one.attempts] == [False, True]
+        assert f"| {one.cell['name']} | finished | 900 |" in printed
     assert sorted(path.name for path in (tmp_path / "b-out").iterdir()) == [
         "log.txt",
         "results.md",

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,9 @@ def test_a_run_is_recorded_from_start_to_end(whole):
         if "running" not in key and "tracked" not in key
     )
     assert whole.attempts[0]["versions"]["torch"]
+    assert re.fullmatch("[0-9a-f]{8}", whole.attempts[0]["realised"]["images_crc32"])
+    how = next(event for event in whole.events if event["event"] == "execution")
+    assert (how["cuda_graph"], how["without_graph"], how["compiled_graphs"]) == (False, "no GPU", 0)
     responses = next(event for event in whole.events if event["event"] == "layer_responses")["responses"]
     assert len(responses) == 7
     assert whole.last["train/loss"] < whole.epochs[0]["train/loss"]
@@ -65,6 +69,16 @@ def test_a_last_step_that_goes_beyond_the_end_of_its_epoch_begins_no_other(tmp_p
     record = train(tmp_path, f"recipe.steps={steps}", "recipe.drops=[]")
     assert record.state == "finished", record.damage
     assert [(epoch["epoch"], epoch["step"]) for epoch in record.epochs] == ends
+
+
+def test_every_cell_of_a_process_is_compiled(tmp_path):
+    """Dynamo's own limit of variants would leave the second cell as it is, without a word."""
+    for depth in (8, 14):
+        record = train(
+            tmp_path, "trainer.compile=true", f"model.depth={depth}", "recipe.steps=5", "recipe.drops=[]"
+        )
+        how = next(event for event in record.events if event["event"] == "execution")
+        assert record.state == "finished" and how["compiled_graphs"] >= 5 and how["graph_breaks"] == 0, how
 
 
 @pytest.mark.parametrize("length", [1, 4, 1000])

@@ -1,0 +1,1 @@
+"""What some minutes of a GPU can teach: see __main__.py."""
