@@ -27,8 +27,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ablations.sweep.accepted import check_options
-from ablations.sweep.compose import check_choices, check_launcher, register_studies
+from ablations.sweep.accepted import check_hydra, check_options
+from ablations.sweep.compose import register_studies
 from ablations.sweep.hydra_side import typed_sweep
 from ablations.sweep.keys import CONF, default_choices, keys, meant
 from ablations.sweep.overrides import parse_overrides
@@ -114,18 +114,13 @@ def check_shown(options: argparse.Namespace) -> None:
 
 def check(overrides: Sequence[str], multirun: bool) -> None:
     """Names and values of every cell, before Hydra sees them: its own errors are longer and come one by one."""
+    check_hydra(overrides)
     for override in parse_overrides(overrides):
         key, text = override.key_or_group, str(override.input_line)
-        if override.is_sweep_override() and key.startswith("hydra"):
-            raise ConfigError(
-                f"{text} lists several values, but one launcher runs all cells; give it one value"
-            )
         if override.is_sweep_override() and not multirun:
             listed = shlex.quote(f"{key}=[{text.partition('=')[2]}]")
             a_list = f" write {listed} for a list, or" if isinstance(keys().get(key), list) else ""
             raise ConfigError(f"{text} lists several values;{a_list} add -m to train them all")
-    check_choices(overrides)
-    check_launcher(overrides)
     typed_sweep(tuple(text for text in overrides if not text.startswith("hydra")))
     GlobalHydra.instance().clear()
 

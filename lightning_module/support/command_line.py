@@ -30,14 +30,14 @@ class Parser(argparse.ArgumentParser):
 
 def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     """ConfigError for argparse's message; the nearest option is named for one that does not exist."""
-    message = re.sub(
-        r"^argument (\S+): .* is a file, not a folder$", r"\g<0>; choose another with \1 FOLDER", message
-    )
     _, unknown, words = message.partition("unrecognized arguments: ")
     if unknown:
         options = [text for text in parser._option_string_actions if text.startswith("--")]
         first = words.split()[0].partition("=")[0]
         message = f"{words} is not understood by {parser.prog}; " + nearest(first, options)
+    if chosen := re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message):
+        option, typed, allowed = chosen.groups()
+        message = f"{option} {typed} is not known; " + nearest(typed, re.findall(r"[^, ']+", allowed))
     if named := re.match(r"argument (--\w+): .* not a folder", message):
         message += f"; choose another with {named[1]} FOLDER"
     raise ConfigError(message)
