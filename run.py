@@ -34,6 +34,7 @@ from ablations.sweep.keys import CONF, default_choices, keys, meant
 from ablations.sweep.overrides import parse_overrides
 from lightning_module.processes import leave_foreign_ranks
 from lightning_module.support.check import one_of
+from lightning_module.support.command_line import command
 from lightning_module.support.errors import ConfigError, nearest, tell
 from lightning_module.support.program import program
 
@@ -94,7 +95,7 @@ def in_order(arguments: Sequence[str]) -> list[str]:
     if several and any(word.partition("=")[0] in ("-c", "--cfg") for word in rest):
         raise ConfigError(
             "--cfg shows one cell and takes no -m; "
-            f"the cells of a grid are shown by: python -m ablations plan {shlex.join(typed)}"
+            f"the cells of a grid are shown by: {command('plan', *typed)}"
         )
     return ["-m"] * several + typed + rest
 

@@ -70,6 +70,9 @@ EFFECT: list[Row] = [
     ("ablations plan depth hydra.verbose=true", 2, ["hydra.verbose=true", *NO_EFFECT], []),
     ("ablations plan depth hydra.launcher.jobs=1,2", 2, ["one launcher runs all cells"], []),
     ("ablations plan depth hydra/launcher=slurm hydra.launcher.partition=gpu seed=0", 0, ["6 cells"], []),
+    ("ablations plan degradation model=plain_cifar", 2, ["model=plain_cifar changes no cell of study"], []),
+    ("ablations plan depth seed=0 model=plain_cifar trainer=auto", 0, ["plain-20"], []),
+    ("ablations plan depth seed=0 model=fb_resnet_torch logger=wandb_offline", 0, ["6 cells"], []),
     ("ablations lst", 2, ["lst is not known", "did you mean list?"], []),
     ("run.py hydra.launcher.jobs=0 seed=0,1", 2, ["hydra.launcher.jobs=0 is not allowed"], []),
     # Values without effect
