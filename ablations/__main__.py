@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import signal
 import sys
@@ -17,7 +18,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C within the imports: program() takes it from there
 
 from ablations.sweep import estimate, show, studies
-from ablations.sweep.accepted import asked_for
+from ablations.sweep.accepted import asked_for, check_hydra
 from ablations.sweep.check_study import checked
 from ablations.sweep.compose import compose, make_cell
 from ablations.sweep.overrides import typed
@@ -119,6 +120,7 @@ def _sweep(wanted: Sequence[str], runs: Path | None) -> Sweep:
         )
     overrides = [text if _is_override(text) else f"ablation={text}" for text in wanted]
     asked = [*overrides, *([typed("runs", str(runs))] if runs else [])]
+    check_hydra(asked)
     made = asked_for(asked, shlex.split(command("run", "-m", *asked)))
     if made.runs.exists() and not made.runs.is_dir():
         raise ConfigError(f"runs={made.runs} is a file, not a folder; choose another with runs=FOLDER")
@@ -159,7 +161,14 @@ def why(cells: Sequence[str], runs: Path | None) -> str:
 def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[str, Any]]:
     """(name and identity, canonical configuration) of an identity, or its beginning, or of overrides."""
     if "=" in text:
-        cell = make_cell(compose(text.split()), tuple(text.split()))
+        overrides = tuple(re.split(r"\s+(?=[^\s=]+=)", text.strip()))
+        check_hydra(overrides)
+        for typed_ in overrides:
+            if typed_.startswith("ablation="):
+                raise ConfigError(
+                    f"{typed_} is a study, not a cell; name its cell by model.depth=56 and the like"
+                )
+        cell = make_cell(compose(overrides), overrides)
         return f"{cell.name} {cell.identity}", cell.canonical
     if not records:
         raise ConfigError(

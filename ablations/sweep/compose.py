@@ -88,7 +88,7 @@ def check_launcher(overrides: Sequence[str]) -> None:
     known = [str(key) for key in files[launcher] if key != "_target_"]
     for key in parsed:
         name = key.removeprefix("hydra.launcher.")
-        if name != key and name.split(".")[0] not in known:
+        if name != key and name not in known:
             others = [other for other, file in files.items() if name in file]
             fits = f"it is one of hydra/launcher={' and '.join(others)}" if others else nearest(name, known)
             raise ConfigError(f"{key} is not a parameter of hydra/launcher={launcher}; {fits}")
@@ -161,7 +161,8 @@ def _not_there(text: str, key: str, beside: Sequence[str], choices: Mapping[str,
         return f"{text} is not a key of {choice}, which has no {name}; {group} with it are {', '.join(having(key))}"
     found = meant(key)
     likely = f"; did you mean {found}{_likely_value(found, text.partition('=')[2])}?" if found else ""
-    return f"{key} is not a key; allowed are {', '.join(beside)}{likely}"
+    allowed = ["ablation" if name == "study" else name for name in beside]  # how a study is chosen
+    return f"{key} is not a key; allowed are {', '.join(allowed)}{likely}"
 
 
 def _likely_value(key: str, value: str) -> str:

@@ -74,7 +74,7 @@ class LocalLauncher(SweepLauncher):
         from lightning_module.support.errors import ConfigError, spelled
 
         jobs = self.parameters["jobs"]
-        if not isinstance(jobs, int) or jobs < 1:
+        if type(jobs) is not int or jobs < 1:
             raise ConfigError(
                 f"hydra.launcher.jobs={spelled(jobs)} is not allowed; a whole number, at least 1"
             )

@@ -43,7 +43,9 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("amp", "fp16", "bf16", "half", "mixed_precision", "dtype"), "trainer.precision"),
     **dict.fromkeys(("num_threads", "n_threads"), "trainer.threads"),
     **dict.fromkeys(("random_seed", "manual_seed", "seeds"), "seed"),
-    **dict.fromkeys(("out", "output", "output_dir", "out_dir", "save_dir", "log_dir", "run"), "runs"),
+    **dict.fromkeys(
+        ("out", "output", "output_dir", "out_dir", "save_dir", "log_dir", "run", "runs_dir", "dir"), "runs"
+    ),
     **dict.fromkeys(("wandb", "log", "logging"), "logger"),
     **dict.fromkeys(("experiment", "exp"), "ablation"),
     **dict.fromkeys(("n_jobs", "num_jobs", "parallel"), "hydra.launcher.jobs"),

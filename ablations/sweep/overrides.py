@@ -106,7 +106,9 @@ def values_of(override: Override) -> list[str]:
         if count < 1:
             raise ConfigError(f"{text} is empty; range(FIRST,END,STEP) ends before END")
         _check_count(text, count, "values")
-    return list(override.sweep_string_iterator())
+    return [
+        value.lower() if value in ("True", "False") else value for value in override.sweep_string_iterator()
+    ]
 
 
 def _check_count(what: str, count: int, things: str) -> None:

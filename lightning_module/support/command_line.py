@@ -35,6 +35,9 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
         options = [text for text in parser._option_string_actions if text.startswith("--")]
         first = words.split()[0].partition("=")[0]
         message = f"{words} is not understood by {parser.prog}; " + nearest(first, options)
+    if chosen := re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message):
+        option, typed, allowed = chosen.groups()
+        message = f"{option} {typed} is not known; " + nearest(typed, re.findall(r"[^, ']+", allowed))
     if named := re.match(r"argument (--\w+): .* not a folder", message):
         message += f"; choose another with {named[1]} FOLDER"
     raise ConfigError(message)
