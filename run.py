@@ -95,7 +95,7 @@ def in_order(arguments: Sequence[str]) -> list[str]:
     if several and any(word.partition("=")[0] in ("-c", "--cfg") for word in rest):
         raise ConfigError(
             "--cfg shows one cell and takes no -m; "
-            f"the cells of a grid are shown by: {command('plan', *typed)}"
+            f"the cells of a grid are shown by: {command('plan', *(typed or ['seed=0']))}"
         )
     return ["-m"] * several + typed + rest
 
@@ -108,9 +108,14 @@ def check_shown(options: argparse.Namespace) -> None:
         raise ConfigError(
             "--shell-completion needs install=SHELL or uninstall=SHELL; SHELL is bash, fish or zsh"
         )
-    sections = default_choices()
-    if options.cfg == "job" and options.package and options.package not in {"_global_", *sections, *keys()}:
-        raise ConfigError(f"--package={options.package} is not known; {nearest(options.package, sections)}")
+    package, of_hydra = options.package or "_global_", (options.package or "").partition(".")[0] == "hydra"
+    sections = [
+        *(default_choices() if options.cfg != "hydra" else ()),
+        *(["hydra"] if options.cfg != "job" else ()),
+    ]
+    known = package in {*sections, *keys()} and options.cfg != "hydra"
+    if package != "_global_" and not (options.cfg != "job" if of_hydra else known):
+        raise ConfigError(f"--package={package} is not known; {nearest(package, sections)}")
 
 
 def check(overrides: Sequence[str], multirun: bool) -> None:

@@ -20,8 +20,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
 from ablations.sweep import estimate, show, studies
 from ablations.sweep.accepted import asked_for, check_hydra
 from ablations.sweep.check_study import checked
-from ablations.sweep.compose import compose, make_cell
-from ablations.sweep.overrides import typed
+from ablations.sweep.overrides import plain_value, typed
 from ablations.sweep.plan import Sweep, sweep
 from ablations.sweep.request import request
 from lightning_module.cell import record
@@ -30,6 +29,9 @@ from lightning_module.support.command_line import RUNS, Parser, command, folder
 from lightning_module.support.errors import ConfigError, nearest, tell
 from lightning_module.support.program import program
 from lightning_module.support.text import aligned
+
+WORD = re.compile(r"""(?:\[[^]]*]|"[^"]*"|'[^']*'|\S)+""")
+"""An override among others: a blank ends it outside of brackets and quotes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -161,14 +163,15 @@ def why(cells: Sequence[str], runs: Path | None) -> str:
 def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[str, Any]]:
     """(name and identity, canonical configuration) of an identity, or its beginning, or of overrides."""
     if "=" in text:
-        overrides = tuple(re.split(r"\s+(?=[^\s=]+=)", text.strip()))
+        overrides = WORD.findall(text)
         check_hydra(overrides)
-        for typed_ in overrides:
-            if typed_.startswith("ablation="):
+        for each in overrides:
+            plain_value(each)  # of one cell
+            if each.startswith("ablation="):
                 raise ConfigError(
-                    f"{typed_} is a study, not a cell; name its cell by model.depth=56 and the like"
+                    f"{each} is a study, not a cell; name its cell by model.depth=56 and the like"
                 )
-        cell = make_cell(compose(overrides), overrides)
+        (cell,) = asked_for(overrides, []).cells
         return f"{cell.name} {cell.identity}", cell.canonical
     if not records:
         raise ConfigError(

@@ -18,7 +18,7 @@ from ablations.sweep.plan import Sweep, sweep
 from ablations.sweep.request import last_of_each_key, request
 from lightning_module.cell.config import Config, idle, parse_config
 from lightning_module.support.command_line import refuse
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, spelled
 
 HYDRA_KEYS = re.compile(r"hydra/launcher|hydra\.launcher\..+")
 """Those of Hydra's own keys that mean something here. Its folders, logs and names do not: records have
@@ -103,7 +103,7 @@ def _check_effect(sweep: Sweep) -> None:
         key = typed.key_or_group
         if key == "study":
             raise ConfigError(
-                f"{typed.input_line} is not how a study is chosen: write ablation={typed.value()}"
+                f"{typed.input_line} is not how a study is chosen; write ablation={spelled(typed.value()) or 'NAME'}"
             )
         keys.add(key)
     for text, lacks in lacking.items():

@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from ablations.sweep.keys import groups, keys, meant
+from lightning_module.support.command_line import COMMANDS, command
 from lightning_module.support.errors import ConfigError, nearest, spelled
 
 MOST = 100_000
@@ -179,6 +180,10 @@ def _no_equals(text: str) -> str:
         return f"{text} begins with a long dash; write -{word.lstrip('–—−')}"
     if word in groups()["ablation"]:
         return f"{text} is not an override; did you mean ablation={word}?"
+    if word in COMMANDS:
+        return f"{word} is not an override but a command; write {command(word)}"
+    if word == "help":
+        return f"{word} is not an override; write --help"
     key, _, value = word.partition(":")
     if value and _is_known(key):
         return f"{text} is not an override; write {shlex.quote(f'{key}={value}')}"

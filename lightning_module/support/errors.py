@@ -59,7 +59,8 @@ def closest(value: object, allowed: Iterable[object]) -> str | None:
         meant: str | None = word.casefold()
         while meant and meant not in names:
             meant = ELSEWHERE.get(meant)
-        return meant
+        if meant or ELSEWHERE[word.casefold()] is None:
+            return meant
     if (number := _number(word)) is not None:  # is no slip of the pen for a name
         numbers = {name: other for name in names if (other := _number(name)) is not None}
         every = len(numbers) == len(names)
@@ -78,6 +79,8 @@ def _number(word: str) -> float | None:
 def nearest(value: object, allowed: Iterable[object]) -> str:
     """The tail of an error sentence: what is allowed and, when one is close, which was probably meant."""
     names = [spelled(item) for item in allowed]
+    if not names:
+        return "there is none"
     meant = closest(value, names)
     return f"allowed are {', '.join(names)}" + (f"; did you mean {meant}?" if meant else "")
 
