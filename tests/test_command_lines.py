@@ -117,6 +117,7 @@ EFFECT: list[Row] = [
     ("ablations plan depth seed=0 recipe.warm_up=steps", 0, ["6 cells"], []),
     ("run.py recipe.warm_up_limit=10", 2, ["recipe.warm_up_limit=10 has no effect"], []),
     ("run.py trainer.sync_batch_norm=false", 2, ["has no effect", "several processes"], []),
+    ("run.py trainer=cpu trainer.cuda_graph=true", 2, ["trainer.cuda_graph=true has no effect"], []),
     ("run.py logger=none logger.project=x", 2, ["has no effect; it needs logger=wandb or"], []),
     ("run.py logger.base_url=http://x", 2, ["has no effect; it needs logger=wandb"], []),
     (
@@ -205,6 +206,7 @@ EFFECT: list[Row] = [
     ("slurm retry --set wait=maybe --runs .", 2, ["hydra.launcher.wait=maybe is not true or false"], []),
     ("slurm retry --set mem= --runs .", 2, ["hydra.launcher.mem= is empty"], []),
     ("slurm logs x --rank -1 --runs .", 2, ["--rank -1 is not allowed"], []),
+    ("slurm status --watch=3 --runs .", 2, ["--watch takes no value, such as 3; write --watch"], []),
     ("slurm cancel --all depth --runs .", 2, ["not both"], []),
 ]
 """Whatever is typed has an effect, or is refused."""

@@ -174,6 +174,7 @@ def idle(config: Config) -> dict[str, str]:
     together = config.trainer.sync_batch_norm or config.trainer.processes > 1
     needs += [
         ("trainer.sync_batch_norm", together, "several processes, such as trainer.devices=2"),
+        ("trainer.cuda_graph", config.trainer.accelerator != "cpu", "trainer.accelerator=gpu or auto"),
         ("logger.project", logs, "logger=wandb or wandb_offline"),
         ("logger.entity", logs, "logger=wandb or wandb_offline"),
         ("logger.base_url", config.logger.mode == "online", "logger=wandb"),

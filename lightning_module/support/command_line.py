@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
 
 IN_OUR_WORDS: Mapping[str, str] = {
     r"^argument (--\S+): invalid int value: '(.*)'$": r"\1 \2 is not a whole number",
-    r"^argument --(\S+)/-\S+: ignored explicit argument '(.*)'$": r"--\1 takes no value, such as \2; write --\1",
+    r"^argument (--[\w-]+)\S*: ignored explicit argument '(.*)'$": r"\1 takes no value, such as \2; write \1",
     r"^argument (--\w+): .* not a folder$": r"\g<0>; choose another with \1 FOLDER",
 }
 """What argparse says -> what is said here."""
