@@ -27,13 +27,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ablations.sweep.accepted import read_options
-from ablations.sweep.compose import check_choices, check_launcher, register_studies
+from ablations.sweep.accepted import check_hydra, read_options
+from ablations.sweep.compose import register_studies
 from ablations.sweep.hydra_side import typed_sweep
 from ablations.sweep.keys import CONF, default_choices, keys, meant
 from ablations.sweep.overrides import parse_overrides
 from lightning_module.processes import leave_foreign_ranks
 from lightning_module.support.check import one_of
+from lightning_module.support.command_line import command
 from lightning_module.support.errors import ConfigError, nearest, tell
 from lightning_module.support.program import program
 
@@ -94,7 +95,7 @@ def in_order(arguments: Sequence[str]) -> list[str]:
     if several and any(word.partition("=")[0] in ("-c", "--cfg") for word in rest):
         raise ConfigError(
             "--cfg shows one cell and takes no -m; "
-            f"the cells of a grid are shown by: python -m ablations plan {shlex.join(typed)}"
+            f"the cells of a grid are shown by: {command('plan', *(typed or ['seed=0']))}"
         )
     return ["-m"] * several + typed + rest
 
@@ -107,25 +108,25 @@ def check_shown(options: argparse.Namespace) -> None:
         raise ConfigError(
             "--shell-completion needs install=SHELL or uninstall=SHELL; SHELL is bash, fish or zsh"
         )
-    sections = default_choices()
-    if options.cfg == "job" and options.package and options.package not in {"_global_", *sections, *keys()}:
-        raise ConfigError(f"--package={options.package} is not known; {nearest(options.package, sections)}")
+    package, of_hydra = options.package or "_global_", (options.package or "").partition(".")[0] == "hydra"
+    sections = [
+        *(default_choices() if options.cfg != "hydra" else ()),
+        *(["hydra"] if options.cfg != "job" else ()),
+    ]
+    known = package in {*sections, *keys()} and options.cfg != "hydra"
+    if package != "_global_" and not (options.cfg != "job" if of_hydra else known):
+        raise ConfigError(f"--package={package} is not known; {nearest(package, sections)}")
 
 
 def check(overrides: Sequence[str], multirun: bool) -> None:
     """Names and values of every cell, before Hydra sees them: its own errors are longer and come one by one."""
+    check_hydra(overrides)
     for override in parse_overrides(overrides):
         key, text = override.key_or_group, str(override.input_line)
-        if override.is_sweep_override() and key.startswith("hydra"):
-            raise ConfigError(
-                f"{text} lists several values, but one launcher runs all cells; give it one value"
-            )
         if override.is_sweep_override() and not multirun:
             listed = shlex.quote(f"{key}=[{text.partition('=')[2]}]")
             a_list = f" write {listed} for a list, or" if isinstance(keys().get(key), list) else ""
             raise ConfigError(f"{text} lists several values;{a_list} add -m to train them all")
-    check_choices(overrides)
-    check_launcher(overrides)
     typed_sweep(tuple(text for text in overrides if not text.startswith("hydra")))
     GlobalHydra.instance().clear()
 

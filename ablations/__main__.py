@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import signal
 import sys
@@ -17,10 +18,9 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C within the imports: program() takes it from there
 
 from ablations.sweep import estimate, show, studies
-from ablations.sweep.accepted import asked_for
+from ablations.sweep.accepted import asked_for, check_hydra
 from ablations.sweep.check_study import checked
-from ablations.sweep.compose import compose, make_cell
-from ablations.sweep.overrides import typed
+from ablations.sweep.overrides import plain_value, typed
 from ablations.sweep.plan import Sweep, sweep
 from ablations.sweep.request import request
 from lightning_module.cell import record
@@ -29,6 +29,9 @@ from lightning_module.support.command_line import RUNS, Parser, command, folder
 from lightning_module.support.errors import ConfigError, nearest, tell
 from lightning_module.support.program import program
 from lightning_module.support.text import aligned
+
+WORD = re.compile(r"""(?:\[[^]]*]|"[^"]*"|'[^']*'|\S)+""")
+"""An override among others: a blank ends it outside of brackets and quotes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -119,6 +122,7 @@ def _sweep(wanted: Sequence[str], runs: Path | None) -> Sweep:
         )
     overrides = [text if _is_override(text) else f"ablation={text}" for text in wanted]
     asked = [*overrides, *([typed("runs", str(runs))] if runs else [])]
+    check_hydra(asked)
     made = asked_for(asked, shlex.split(command("run", "-m", *asked)))
     if made.runs.exists() and not made.runs.is_dir():
         raise ConfigError(f"runs={made.runs} is a file, not a folder; choose another with runs=FOLDER")
@@ -159,7 +163,15 @@ def why(cells: Sequence[str], runs: Path | None) -> str:
 def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[str, Any]]:
     """(name and identity, canonical configuration) of an identity, or its beginning, or of overrides."""
     if "=" in text:
-        cell = make_cell(compose(text.split()), tuple(text.split()))
+        overrides = WORD.findall(text)
+        check_hydra(overrides)
+        for each in overrides:
+            plain_value(each)  # of one cell
+            if each.startswith("ablation="):
+                raise ConfigError(
+                    f"{each} is a study, not a cell; name its cell by model.depth=56 and the like"
+                )
+        (cell,) = asked_for(overrides, []).cells
         return f"{cell.name} {cell.identity}", cell.canonical
     if not records:
         raise ConfigError(

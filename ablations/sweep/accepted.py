@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import argparse
 import functools
+import re
 import sys
 from collections.abc import Iterator, Sequence
 
 from hydra._internal.utils import get_args_parser
 
 from ablations.sweep.check_study import override
-from ablations.sweep.compose import compose
+from ablations.sweep.compose import check_choices, check_launcher, compose
+from ablations.sweep.keys import meant
 from ablations.sweep.overrides import parse_overrides
 from ablations.sweep.plan import Sweep, sweep
 from ablations.sweep.request import last_of_each_key, request
 from lightning_module.cell.config import Config, idle, parse_config
 from lightning_module.support.command_line import refuse
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, spelled
 
-HYDRA_KEYS = ("hydra/launcher", "hydra.launcher.", "hydra.mode")
-"""Beginnings of those of Hydra's own keys that mean something here. Its folders, logs and names do not: records have
+HYDRA_KEYS = re.compile(r"hydra/launcher|hydra\.launcher\..+")
+"""Those of Hydra's own keys that mean something here. Its folders, logs and names do not: records have
 their own, and no job changes its folder."""
 
 NOT_READ = {"config_path": "--config-path", "config_name": "--config-name", "config_dir": "--config-dir"}
@@ -28,7 +30,7 @@ COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")
 
 
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
-    """A command line as Hydra reads it; ConfigError for an option or a key of Hydra's that has no effect here."""
+    """A command line as Hydra reads it; ConfigError for an option that has no effect here."""
     parser = get_args_parser()
     parser.error = functools.partial(refuse, parser)  # type: ignore[method-assign]
     given = parser.parse_args(list(arguments))
@@ -48,19 +50,26 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     asked = [f"--{name.replace('_', '-')}" for name in COMMANDS if getattr(given, name)]
     if len(asked) > 1:
         raise ConfigError(f"{' and '.join(asked)} cannot be asked for at once; leave out one of them")
-    if not (given.cfg or given.info or given.help or given.hydra_help or given.shell_completion):
-        _check_hydra_keys(given.overrides)
     return given
 
 
-def _check_hydra_keys(overrides: Sequence[str]) -> None:
+def check_hydra(overrides: Sequence[str]) -> None:
+    """ConfigError for a key of Hydra's own that has no effect, or a choice or a parameter that does not exist."""
     for typed in parse_overrides(overrides):
-        key = typed.key_or_group
-        if key.startswith("hydra") and not key.startswith(HYDRA_KEYS):
+        key, text = typed.key_or_group, str(typed.input_line)
+        if key.startswith("hydra") and not HYDRA_KEYS.fullmatch(key):
+            near = meant(key) or ""
             raise ConfigError(
-                f"{typed.input_line} has no effect: of Hydra's own keys only hydra/launcher, hydra.launcher.KEY and "
-                "hydra.mode have one here; where records go is runs=FOLDER"
+                f"{text} has no effect: of Hydra's own keys only hydra/launcher and hydra.launcher.KEY "
+                "have one here; "
+                + (f"did you mean {near}?" if "launcher" in near else "where records go is runs=FOLDER")
             )
+        if key.startswith("hydra") and typed.is_sweep_override():
+            raise ConfigError(
+                f"{text} lists several values, but one launcher runs all cells; give it one value"
+            )
+    check_choices(overrides)
+    check_launcher(overrides)
 
 
 def asked_for(overrides: Sequence[str], command: Sequence[str]) -> Sweep:
@@ -79,21 +88,28 @@ def asked_for(overrides: Sequence[str], command: Sequence[str]) -> Sweep:
 def _check_effect(sweep: Sweep) -> None:
     """ConfigError for a typed value that changes nothing, and for a schedule that is not the one that is trained.
 
-    A value may be idle in some of the cells, as long as it is not in all of them.
+    A value may be idle in some of the cells that have it, as long as it is not in all of them.
     """
     configs = [parse_config(cell.config) for cell in sweep.cells]
     for cell, config in zip(sweep.cells, configs, strict=True):
         for sentence in _unreached(cell.overrides, config):
             raise ConfigError(sentence)
-    lacking = [idle(config) for config in configs]
+    lacking: dict[str, list[dict[str, str]]] = {}
+    for cell, config in zip(sweep.cells, configs, strict=True):
+        for text in cell.overrides:
+            lacking.setdefault(text, []).append(idle(config))
+    keys = set()
     for typed in parse_overrides(sweep.manifest.overrides):
         key = typed.key_or_group
         if key == "study":
             raise ConfigError(
-                f"{typed.input_line} is not how a study is chosen: write ablation={typed.value()}"
+                f"{typed.input_line} is not how a study is chosen; write ablation={spelled(typed.value()) or 'NAME'}"
             )
-        if all(key in lacks for lacks in lacking):
-            raise ConfigError(f"{typed.input_line} has no effect; it needs {lacking[0][key]}")
+        keys.add(key)
+    for text, lacks in lacking.items():
+        key = text.partition("=")[0]
+        if key in keys and all(key in each for each in lacks):
+            raise ConfigError(f"{text} has no effect; it needs {lacks[0][key]}")
 
 
 def _unreached(overrides: Sequence[str], config: Config) -> Iterator[str]:

@@ -86,12 +86,20 @@ def check_launcher(overrides: Sequence[str]) -> None:
                 f"{nearest(launcher, installed)}"
             )
     known = [str(key) for key in files[launcher] if key != "_target_"]
-    for key in parsed:
+    for key, override in parsed.items():
         name = key.removeprefix("hydra.launcher.")
-        if name != key and name.split(".")[0] not in known:
+        if name != key and name not in known:
             others = [other for other, file in files.items() if name in file]
             fits = f"it is one of hydra/launcher={' and '.join(others)}" if others else nearest(name, known)
             raise ConfigError(f"{key} is not a parameter of hydra/launcher={launcher}; {fits}")
+        if name == "jobs" and not _interpolates(str(override.input_line)):
+            check_jobs(plain_value(str(override.input_line)))
+
+
+def check_jobs(jobs: object) -> None:
+    """ConfigError for a number of cells at a time that is none."""
+    if type(jobs) is not int or jobs < 1:
+        raise ConfigError(f"hydra.launcher.jobs={spelled(jobs)} is not allowed; a whole number, at least 1")
 
 
 def register_studies() -> None:
@@ -161,7 +169,8 @@ def _not_there(text: str, key: str, beside: Sequence[str], choices: Mapping[str,
         return f"{text} is not a key of {choice}, which has no {name}; {group} with it are {', '.join(having(key))}"
     found = meant(key)
     likely = f"; did you mean {found}{_likely_value(found, text.partition('=')[2])}?" if found else ""
-    return f"{key} is not a key; allowed are {', '.join(beside)}{likely}"
+    allowed = ["ablation" if name == "study" else name for name in beside]  # how a study is chosen
+    return f"{key} is not a key; allowed are {', '.join(allowed)}{likely}"
 
 
 def _likely_value(key: str, value: str) -> str:
@@ -187,7 +196,7 @@ def _resolved(config: dict[str, Any], values: Sequence[str]) -> dict[str, Any]:
         said = str(error).splitlines()[0].rpartition("while resolving interpolation: ")[2].strip('"')
         missing = re.search(r"key '([\w.]+)'", said)
         found = meant(missing[1]) if missing else None
-        near = f"; did you mean {found}?" if found else ""
+        near = f"; did you mean {found}?" if found and missing and found != missing[1] else ""
         raise ConfigError(f"{typed_here or error.full_key} cannot be resolved: {said}{near}") from error
 
 

@@ -37,7 +37,7 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
         cell for cell in sweep.cells if ACTIONS[records[cell.identity].state] in ("run", "resume", "retry")
     ]
     if todo:
-        check_machine(todo)
+        check_machine(todo, jobs)
     check_data(todo)
     announce(sweep, device_kind(todo[0]) if todo else "cpu")
     _print_counts(sweep, records, todo)
@@ -77,8 +77,8 @@ def device_kind(cell: Cell) -> str:
     return "gpu" if on_gpu else "cpu"
 
 
-def check_machine(cells: Sequence[Cell]) -> None:
-    """ConfigError if this machine lacks the devices that these cells ask for."""
+def check_machine(cells: Sequence[Cell], jobs: int = 1) -> None:
+    """ConfigError if this machine lacks the devices that these cells ask for, so many at a time."""
     import torch
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -99,9 +99,10 @@ def check_machine(cells: Sequence[Cell]) -> None:
                 f"trainer.threads={trainer.threads}, but this machine has {cores} cores for it; "
                 f"use at most {cores}, or 0 for PyTorch's choice"
             )
-        if trainer.devices * PROCESS_BYTES > memory:
+        if jobs * trainer.devices * PROCESS_BYTES > memory:
+            times = f"hydra.launcher.jobs={jobs} x " if jobs > 1 else ""
             raise ConfigError(
-                f"trainer.devices={trainer.devices} processes do not fit into this machine's memory; "
+                f"{times}trainer.devices={trainer.devices} processes do not fit into this machine's memory; "
                 f"use at most {memory // PROCESS_BYTES}"
             )
         if trainer.accelerator == "gpu" and not gpus:

@@ -70,13 +70,9 @@ class LocalLauncher(SweepLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the cells; SystemExit 1 at the end if one of them failed. Nobody reads what Hydra gets back."""
+        from ablations.sweep.compose import check_jobs
         from ablations.sweep.here import run_sweep
-        from lightning_module.support.errors import ConfigError, spelled
 
-        jobs = self.parameters["jobs"]
-        if not isinstance(jobs, int) or jobs < 1:
-            raise ConfigError(
-                f"hydra.launcher.jobs={spelled(jobs)} is not allowed; a whole number, at least 1"
-            )
-        run_sweep(self.asked, jobs)
+        check_jobs(self.parameters["jobs"])
+        run_sweep(self.asked, self.parameters["jobs"])
         return []

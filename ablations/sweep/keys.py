@@ -23,7 +23,8 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("zero_init_residual", "zero_gamma"), "model.zero_init_last_bn"),
     **dict.fromkeys(("eps", "bn_eps"), "model.bn_epsilon"),
     **dict.fromkeys(("dataset", "data_set"), "data"),
-    **dict.fromkeys(("data_dir", "data_path", "data_root", "dataset_path"), "data.root"),
+    **dict.fromkeys(("data_dir", "data_path", "data_root", "dataset_path", "path"), "data.root"),
+    **dict.fromkeys(("data.dir", "data.folder"), "data.root"),
     **dict.fromkeys(("num_workers", "n_workers", "data_workers"), "data.workers"),
     **dict.fromkeys(("lr", "base_lr", "init_lr", "max_lr", "eta"), "recipe.learning_rate"),
     **dict.fromkeys(
@@ -31,7 +32,9 @@ ELSEWHERE: Mapping[str, str] = {
     ),
     **dict.fromkeys(("epochs", "epoch", "num_epochs", "max_epochs", "n_epochs"), "recipe.steps"),
     **dict.fromkeys(("max_steps", "num_steps", "iterations", "iters", "max_iter"), "recipe.steps"),
-    **dict.fromkeys(("milestones", "lr_drops", "lr_steps", "schedule", "scheduler"), "recipe.drops"),
+    **dict.fromkeys(
+        ("milestones", "lr_drops", "lr_steps", "schedule", "scheduler", "lr_schedule"), "recipe.drops"
+    ),
     **dict.fromkeys(("gamma", "lr_decay", "lr_gamma", "decay"), "recipe.drop_factor"),
     **dict.fromkeys(("wd", "l2", "weightdecay"), "recipe.weight_decay"),
     **dict.fromkeys(("mom", "beta"), "recipe.momentum"),
@@ -43,9 +46,11 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("amp", "fp16", "bf16", "half", "mixed_precision", "dtype"), "trainer.precision"),
     **dict.fromkeys(("num_threads", "n_threads"), "trainer.threads"),
     **dict.fromkeys(("random_seed", "manual_seed", "seeds"), "seed"),
-    **dict.fromkeys(("out", "output", "output_dir", "out_dir", "save_dir", "log_dir", "run"), "runs"),
+    **dict.fromkeys(
+        ("out", "output", "output_dir", "out_dir", "save_dir", "log_dir", "run", "runs_dir", "dir"), "runs"
+    ),
     **dict.fromkeys(("wandb", "log", "logging"), "logger"),
-    **dict.fromkeys(("experiment", "exp"), "ablation"),
+    **dict.fromkeys(("experiment", "exp", "sweep"), "ablation"),
     **dict.fromkeys(("n_jobs", "num_jobs", "parallel"), "hydra.launcher.jobs"),
     "launcher": "hydra/launcher",
 }
@@ -124,15 +129,17 @@ def _files(group: str) -> list[str]:
 
 def meant(key: str) -> str | None:
     """The key or group that was probably meant: by the name of its last part at any level, by what it is called
-    elsewhere, or by spelling; None if nothing is near.
+    elsewhere, or by spelling; None if nothing is near, or nothing but the section it stands in. Of data.name nobody
+    means to say more than `data` does.
     """
     names = [*keys(), *default_choices(), "ablation", "hydra/launcher"]
+    names.remove("data.name")
     last = {name.rpartition(".")[2]: name for name in reversed(names)}
     word = key.casefold().replace("-", "_")
     part = word.rpartition(".")[2]
     for found in (last.get(part), ELSEWHERE.get(word), ELSEWHERE.get(part)):
         if found and found != key:
-            return found
+            return None if key.startswith(f"{found}.") else found
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.75)
     if not close and "." not in key:
         close = [last[name] for name in difflib.get_close_matches(part, last, n=1, cutoff=0.75)]

@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from ablations.sweep.keys import groups, keys, meant
+from lightning_module.support.command_line import COMMANDS, command
 from lightning_module.support.errors import ConfigError, nearest, spelled
 
 MOST = 100_000
@@ -106,7 +107,9 @@ def values_of(override: Override) -> list[str]:
         if count < 1:
             raise ConfigError(f"{text} is empty; range(FIRST,END,STEP) ends before END")
         _check_count(text, count, "values")
-    return list(override.sweep_string_iterator())
+    return [
+        value.lower() if value in ("True", "False") else value for value in override.sweep_string_iterator()
+    ]
 
 
 def _check_count(what: str, count: int, things: str) -> None:
@@ -177,6 +180,10 @@ def _no_equals(text: str) -> str:
         return f"{text} begins with a long dash; write -{word.lstrip('–—−')}"
     if word in groups()["ablation"]:
         return f"{text} is not an override; did you mean ablation={word}?"
+    if word in COMMANDS:
+        return f"{word} is not an override but a command; write {command(word)}"
+    if word == "help":
+        return f"{word} is not an override; write --help"
     key, _, value = word.partition(":")
     if value and _is_known(key):
         return f"{text} is not an override; write {shlex.quote(f'{key}={value}')}"

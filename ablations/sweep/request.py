@@ -47,6 +47,15 @@ class _Part:
         return node
 
 
+def _is_undone(part: _Part, choice: str) -> bool:
+    """Whether a group's choice is another than the study's, and the study's own keys leave nothing of it."""
+    group = choice.partition("=")[0]
+    own = [part.own[group]] if group in part.own else []
+    return (
+        compose([choice]) != compose(own) and compose([*(part.own | {group: choice}).values()]) == part.config
+    )
+
+
 def study_request(name: str, overrides: Sequence[str]) -> Request:
     """A study, narrowed and changed by overrides.
 
@@ -84,6 +93,10 @@ def study_request(name: str, overrides: Sequence[str]) -> Request:
             )
         else:
             changes[key] = [text]
+        if key in groups() and all(_is_undone(parts[index], value) for index in kept for value in wanted):
+            raise ConfigError(
+                f"{text} changes no cell of study {name}: they set themselves what it would set"
+            )
     asked: dict[tuple[str, ...], tuple[str, ...]] = {}
     for index in kept:
         mine = (*parts[index].own.values(), f"ablation={name}")

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from lightning_module.data.config import AnyData, DataConfig, ImageNetConfig
 from lightning_module.networks.config import NetworkConfig
 from lightning_module.support.check import at_least, between, field_types, fit, one_of, read_section
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, spelled
 
 Mode = Literal["train", "benchmark"]
 """What is done with a cell: see conf/config.yaml."""
@@ -51,7 +51,7 @@ class RecipeConfig:
             raise ConfigError("recipe.nesterov=true needs a recipe.momentum above 0, such as 0.9")
         if list(self.drops) != sorted(set(self.drops)) or min(self.drops, default=1) < 1:
             raise ConfigError(
-                f"recipe.drops={list(self.drops)} is not allowed; the steps must increase, the first at least 1"
+                f"recipe.drops={spelled(self.drops)} is not allowed; the steps must increase, the first at least 1"
             )
 
 
@@ -153,12 +153,13 @@ def check_batch(batch: int, images: int, data: str) -> None:
 
 
 def idle(config: Config) -> dict[str, str]:
-    """Key of the recipe that changes nothing in this cell, whatever its value -> what it needs for that."""
-    recipe = config.recipe
+    """Key that changes nothing in this cell, given the others -> what it needs for that."""
+    recipe, data, logs = config.recipe, config.data, config.logger.mode != "none"
     warms_up = recipe.warm_up != "none"
     deep = config.model.depth >= recipe.warm_up_from_depth
     deeper = f"recipe.warm_up_from_depth={config.model.depth} or less"
     needs = [
+        ("warm_up", deep or not warms_up, deeper),
         ("warm_up_learning_rate", warms_up, "recipe.warm_up=steps or train_error"),
         ("warm_up_learning_rate", deep, deeper),
         ("warm_up_from_depth", warms_up, "recipe.warm_up=steps or train_error"),
@@ -170,7 +171,23 @@ def idle(config: Config) -> dict[str, str]:
         ("warm_up_limit", deep, deeper),
         ("drop_factor", bool(recipe.drops), "recipe.drops, such as recipe.drops=[32000,48000]"),
     ]
-    return {f"recipe.{key}": what for key, there, what in reversed(needs) if not there}
+    needs = [(f"recipe.{key}", there, what) for key, there, what in needs]
+    together = config.trainer.sync_batch_norm or config.trainer.processes > 1
+    needs += [
+        ("trainer.sync_batch_norm", together, "several processes, such as trainer.devices=2"),
+        ("trainer.cuda_graph", config.trainer.accelerator != "cpu", "trainer.accelerator=gpu or auto"),
+        ("logger.project", logs, "logger=wandb or wandb_offline"),
+        ("logger.entity", logs, "logger=wandb or wandb_offline"),
+        ("logger.base_url", config.logger.mode == "online", "logger=wandb"),
+    ]
+    if isinstance(data, ImageNetConfig):
+        needs += [
+            ("data.short_side", data.crop == "scale", "data.crop=scale"),
+            ("data.area", data.crop == "area", "data.crop=area"),
+            ("data.aspect", data.crop == "area", "data.crop=area"),
+            ("data.test_scales", "multi_scale" in data.final_tests, "data.final_tests=[multi_scale]"),
+        ]
+    return {key: what for key, there, what in reversed(needs) if not there}
 
 
 def _read_data(values: Mapping[str, Any]) -> AnyData:

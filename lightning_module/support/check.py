@@ -59,6 +59,8 @@ def fit(value: Any, kind: Any, key: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None
+        if value in ("None", "none"):
+            raise ConfigError(f"{key}={value} is a text; write {key}=null")
         return fit(value, next(arm for arm in arguments if arm is not type(None)), key)
     if origin is tuple:
         if not isinstance(value, list | tuple):

@@ -17,8 +17,16 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are ConfigErrors, for the caller to say as any other."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As argparse's; a sub-command refuses what it does not know, for it knows what it allows."""
+        """As argparse's; a sub-command refuses what it does not know, for it knows what it allows.
+
+        argparse takes a list of words in one place only; here options may stand between them.
+        """
         known, extras = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            if not action.option_strings and action.nargs in ("+", "*"):
+                later = [word for word in extras if not word.startswith("-")]
+                setattr(known, action.dest, [*getattr(known, action.dest), *later])
+                extras = [word for word in extras if word.startswith("-")]
         if extras:
             self.error(f"unrecognized arguments: {' '.join(extras)}")
         return known, extras
@@ -28,6 +36,14 @@ class Parser(argparse.ArgumentParser):
         refuse(self, message)
 
 
+IN_OUR_WORDS: Mapping[str, str] = {
+    r"^argument (--\S+): invalid int value: '(.*)'$": r"\1 \2 is not a whole number",
+    r"^argument (--[\w-]+)\S*: ignored explicit argument '(.*)'$": r"\1 takes no value, such as \2; write \1",
+    r"^argument (--\w+): .* not a folder$": r"\g<0>; choose another with \1 FOLDER",
+}
+"""What argparse says -> what is said here."""
+
+
 def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     """ConfigError for argparse's message; the nearest option is named for one that does not exist."""
     _, unknown, words = message.partition("unrecognized arguments: ")
@@ -35,8 +51,18 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
         options = [text for text in parser._option_string_actions if text.startswith("--")]
         first = words.split()[0].partition("=")[0]
         message = f"{words} is not understood by {parser.prog}; " + nearest(first, options)
-    if named := re.match(r"argument (--\w+): .* not a folder", message):
-        message += f"; choose another with {named[1]} FOLDER"
+    if chosen := re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message):
+        option, typed, allowed = chosen.groups()
+        message = f"{option} {typed} is not known; " + nearest(typed, re.findall(r"[^, ']+", allowed))
+    if lacking := re.fullmatch("the following arguments are required: (.*)", message):
+        commands = [name for action in parser._actions for name in action.choices or ()]
+        message = f"{parser.prog} needs {' or '.join(commands) or lacking[1]}; see {parser.prog} --help"
+    if without := re.fullmatch(r"argument (\S+): expected (?:one|at least one) argument", message):
+        (given,) = [action for action in parser._actions if "/".join(action.option_strings) == without[1]]
+        value = ", ".join(given.choices or ()) or given.metavar or given.dest.upper()
+        message = f"{without[1]} needs a value: {value}"
+    for theirs, ours in IN_OUR_WORDS.items():
+        message = re.sub(theirs, ours, message)
     raise ConfigError(message)
 
 

@@ -36,6 +36,14 @@ ELSEWHERE: Mapping[str, str | None] = {
     **dict.fromkeys(("fp16", "float16", "half", "16-mixed", "16-true", "mps", "tpu", "xpu"), None),
     **dict.fromkeys(("off", "no", "false", "null", "disable", "disabled"), "none"),
     **dict.fromkeys(("ilsvrc", "ilsvrc2012", "imagenet1k", "imagenet-1k"), "imagenet"),
+    **dict.fromkeys(("he", "he_normal", "kaiming", "kaiming_normal", "msra"), "he_fan_out"),
+    **dict.fromkeys(("xavier", "xavier_uniform", "glorot"), "glorot_uniform"),
+    **dict.fromkeys(("preact", "pre_activation", "preactivation", "v2"), "full_preactivation"),
+    **dict.fromkeys(("projection", "conv", "1x1"), "B"),
+    **dict.fromkeys(("zero_padding", "padding", "pad"), "A"),
+    "gpu": "auto",
+    "online": "wandb",
+    "fast": "quick",
     "mnist": "digits",
 }
 """What a value is called elsewhere -> what it is called here; None: it is not here, however near another is spelled."""
@@ -48,8 +56,11 @@ def closest(value: object, allowed: Iterable[object]) -> str | None:
     if word.casefold() in folded:
         return folded[word.casefold()]
     if word.casefold() in ELSEWHERE:
-        meant = ELSEWHERE[word.casefold()]
-        return meant if meant in names else None
+        meant: str | None = word.casefold()
+        while meant and meant not in names:
+            meant = ELSEWHERE.get(meant)
+        if meant or ELSEWHERE[word.casefold()] is None:
+            return meant
     if (number := _number(word)) is not None:  # is no slip of the pen for a name
         numbers = {name: other for name in names if (other := _number(name)) is not None}
         every = len(numbers) == len(names)
@@ -68,6 +79,8 @@ def _number(word: str) -> float | None:
 def nearest(value: object, allowed: Iterable[object]) -> str:
     """The tail of an error sentence: what is allowed and, when one is close, which was probably meant."""
     names = [spelled(item) for item in allowed]
+    if not names:
+        return "there is none"
     meant = closest(value, names)
     return f"allowed are {', '.join(names)}" + (f"; did you mean {meant}?" if meant else "")
 
