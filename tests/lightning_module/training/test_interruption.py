@@ -15,6 +15,7 @@ from lightning_module.cell import record
 from lightning_module.training import checkpoint
 
 LONG = [*(text for text in SMALL if not text.startswith("recipe.steps=")), "recipe.steps=1000"]
+LONG += ["trainer.checkpoint_every=1000"]  # and at the end of every epoch
 
 
 @pytest.mark.parametrize(
