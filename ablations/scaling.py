@@ -1,7 +1,8 @@
 """How much faster is training on several devices and nodes?
 
 On a CPU the devices are processes: `python run.py ablation=scaling trainer=cpu data=digits trainer.devices=1,2`.
-Several nodes need a cluster (`hydra/launcher=slurm`); `trainer.nodes=1` leaves them out.
+No step is made by a CUDA graph: several processes cannot use one, and one process with a graph would be compared with
+several without. Several nodes need a cluster (`hydra/launcher=slurm`); `trainer.nodes=1` leaves them out.
 """
 
 from ablations.study import Grid, Study, grid
@@ -21,7 +22,10 @@ def on(devices: int, nodes: int) -> Grid:
 STUDY = Study(
     question="How much faster is training on several devices, with the same batch shared out and with a larger one?",
     source="arXiv:1512.03385, section 4.2: two GPUs",
-    base=["mode=benchmark", "model=resnet_cifar", "data=cifar10", "recipe=he2015_cifar"],
+    base=[
+        *("mode=benchmark", "model=resnet_cifar", "data=cifar10", "recipe=he2015_cifar"),
+        "trainer.cuda_graph=false",
+    ],
     cells=sum((on(*each) for each in ON), start=Grid(())),
     rows="trainer.devices",
     columns="recipe.batch_size",

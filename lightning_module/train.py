@@ -158,7 +158,8 @@ def _fit(
             # A network as it was built: the units of a compiled one do not say what their layers respond.
             trained = build(config.model, data.classes)
             trained.load_state_dict(module.network.state_dict())
-            responses = layer_responses(trained, data.sample())
+            device = trainer.strategy.root_device
+            responses = layer_responses(trained.to(device), data.sample().to(device))
             reporter.event("layer_responses", responses=list(responses.items()))
         reporter.end("finished")
     except (Exception, SystemExit) as error:
@@ -183,6 +184,7 @@ class _Training(Callback):
     def __init__(self, config: Config, folder: Path, interruption: Interruption, reporter: Reporter) -> None:
         self.config, self.folder, self.interruption, self.reporter = config, folder, interruption, reporter
         self.saver, self.saved = checkpoint.Saver(), -math.inf
+        self.hosts: dist.ProcessGroup | None = None
 
     def on_call(self) -> None:
         """Between optimizer steps, on every rank."""
@@ -222,8 +224,10 @@ class _Training(Callback):
         """What any rank was asked, and what is due by the clock of any."""
         if self.module.trainer.world_size == 1:
             return stop, due
-        flags = torch.tensor([stop, due], dtype=torch.int32, device=self.module.device)
-        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        if self.hosts is None:
+            self.hosts = dist.new_group(backend="gloo")  # which does not wait for the devices
+        flags = torch.tensor([stop, due], dtype=torch.int32)
+        dist.all_reduce(flags, dist.ReduceOp.MAX, self.hosts)
         stop, due = map(bool, flags.tolist())
         return stop, due
 

@@ -68,7 +68,6 @@ def main(texts: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=280, help="for everything that is done")
     parser.add_argument("--jobs", type=int, default=4, help="cells at a time")
     parser.add_argument("--overrides", default="", help="of every sweep, in quotes")
-    parser.add_argument("--mps", action="store_true", help="run the cells under NVIDIA's MPS")
     parser.add_argument("--kit", type=Path, default=ROOT / ".gpu", help="what travelled")
     parser.add_argument(
         "--base", type=Path, default=Path(tempfile.gettempdir()) / "gpu", help="of this machine"
@@ -87,10 +86,7 @@ def main(texts: Sequence[str] | None = None) -> None:
         measure(plan, base, arguments.what, arguments.toy)
     else:
         sweeps = [f"{sweep} {arguments.overrides}" for sweep in arguments.what or SWEEPS]
-        if arguments.mps:
-            with mps(plan):
-                science(plan, kit, base, sweeps, arguments.jobs, arguments.toy)
-        else:
+        with mps(plan):
             science(plan, kit, base, sweeps, arguments.jobs, arguments.toy)
     plan.say(f"\nAll of it took {plan.now:.0f} s")
 

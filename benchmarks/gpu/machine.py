@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 import tarfile
-import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 
 from benchmarks.gpu.plan import Plan
+from lightning_module.support.mps import FOLDER, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE_LIMIT = 16 * 2**20 - 2**16
@@ -78,29 +77,7 @@ def send_back(plan: Plan, folder: Path, files: list[Path], name: str) -> None:
 @contextmanager
 def mps(plan: Plan) -> Iterator[bool]:
     """NVIDIA's MPS for all processes that are started within; False, and none, where no client can run under it."""
-    folder = tempfile.mkdtemp(prefix="mps")
-    own = dict.fromkeys(("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"), folder)
-    os.environ |= own
-    client = "import torch; print(torch.zeros(1, device='cuda').add_(1).item())"
-    try:
-        works = bool(plan.quietly("nvidia-cuda-mps-control", "-d", limit=10))
-        works = works and bool(plan.quietly(sys.executable, "-c", client, limit=30))
+    with serve(["0"]):
+        works = FOLDER in os.environ
         plan.say("MPS is on" if works else "MPS does not work here")
-        if not works:
-            _end_mps(plan, folder, own)
         yield works
-    finally:
-        if own.keys() <= os.environ.keys():
-            _end_mps(plan, folder, own)
-
-
-def _end_mps(plan: Plan, folder: str, own: Mapping[str, str]) -> None:
-    with plan.log.open("ab") as log:
-        with suppress(OSError, subprocess.SubprocessError):
-            subprocess.run(
-                ["nvidia-cuda-mps-control"], input=b"quit\n", stdout=log, stderr=log, timeout=20, check=False
-            )
-        for file in sorted(Path(folder).glob("*.log")):
-            log.write(f"\n== {file.name}\n".encode() + file.read_bytes()[-10_000:])
-    for name in own:
-        del os.environ[name]

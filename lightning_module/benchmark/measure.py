@@ -52,7 +52,7 @@ class Benchmark(Classifier):
     def training_step(self, call: tuple[int, int], _: int) -> None:
         """Warm up, measure whole steps, then take some apart."""
         self.place, started = 0, time.perf_counter()
-        with counted_together(self.network, 1):
+        with counted_together(self.norms, 1):
             warm, steady = self._warm_up()
             before = energy.joules(self.device)
             times = self._measure()

@@ -6,6 +6,7 @@ numbered, and whatever happens to the image at a place is drawn from a generator
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import itertools
 from collections.abc import Iterable, Iterator
@@ -167,11 +168,15 @@ class ImageStream:
         return self._orders[epoch]
 
 
+@functools.cache
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """float32 [1, 3, 1]; kept, since copying it to a GPU makes the host wait."""
+    return torch.tensor(values, device=device).view(1, 3, 1)
+
+
 def _normalised(pixels: Tensor, config: ImageNetConfig, change: Tensor | None = None) -> Tensor:
     """uint8 [B, 3, H, W] -> float32, its colours changed first by [B, 3, 4] (photographs.py)."""
-    mean, deviation = (
-        torch.tensor(value, device=pixels.device).view(1, 3, 1) for value in (config.mean, config.deviation)
-    )
+    mean, deviation = (_per_channel(values, pixels.device) for values in (config.mean, config.deviation))
     images = pixels.flatten(2).float()
     with torch.autocast(pixels.device.type, enabled=False):
         if change is not None:

@@ -19,7 +19,7 @@ from lightning_module.training import recipe
 from lightning_module.training.bf16_weights import bf16_weights
 from lightning_module.training.evaluation import evaluate
 from lightning_module.training.execution import executed, without_graph
-from lightning_module.training.step import Graphed, Step, counted_together
+from lightning_module.training.step import Graphed, Step, batch_norms, counted_together
 
 EpochEnd = Callable[[int, int, dict[str, float]], None]
 """(epoch, step, metrics) -> None."""
@@ -128,7 +128,7 @@ class Classifier(LightningModule):
         self._sums, self._window = self._sums.to(self.device), self._window.to(self.device)
         # Lightning's own optimizer does bookkeeping at each step that nothing here looks at.
         self._optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
-        self.one_step = self._step()
+        self.norms, self.one_step = batch_norms(self.network), self._step()
         self._plain = without_graph(self.config.trainer, self.device)
         self._make_step: Callable[..., None] = (
             self.one_step if self._plain else Graphed(self.one_step, self.device)
@@ -177,7 +177,7 @@ class Classifier(LightningModule):
     def training_step(self, call: tuple[int, int], _: int) -> None:
         """Optimizer steps call[0] to call[1] - 1."""
         steps = call[1] - call[0]
-        with counted_together(self.network, steps):
+        with counted_together(self.norms, steps):
             for step in range(*call):
                 self.prepare(step)
                 self._make_step(*self.inputs(step))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -174,10 +174,14 @@ class Graphed:
             )
 
 
+def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """Its batch normalisations of PyTorch's own kind."""
+    return [module for module in network.modules() if type(module) is nn.BatchNorm2d]
+
+
 @contextmanager
-def counted_together(network: nn.Module, steps: int) -> Iterator[None]:
-    """Batches seen by batch normalisations are counted once for several steps: each count is work for the device."""
-    norms = [module for module in network.modules() if type(module) is nn.BatchNorm2d]
+def counted_together(norms: Sequence[nn.BatchNorm2d], steps: int) -> Iterator[None]:
+    """Batches seen by these are counted once for several steps: each count is work for the device."""
     counters = [norm.num_batches_tracked for norm in norms]
     for norm in norms:
         norm.num_batches_tracked = None

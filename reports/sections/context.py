@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
+from lightning_module.cell.record import last_event
 from reports.numbers import statistics
 from reports.numbers.deviations import changes, confounds
 from reports.numbers.join import PENDING, SPEED, TEST_ERROR, Collected, ordered, varies
@@ -77,6 +79,7 @@ def provenance(c: Collected, command: str) -> Section:
         ["commit", _values(commits)],
         ["versions", _values(started["versions"])],
         ["hardware", _values(started["hardware"])],
+        ["steps made", _values(started["identity"].map(lambda name: executed(c.events.get(name, ()))))],
         ["attempts", f"{int(started['attempts'].sum())} for {len(started)} cells"],
         ["jobs", _few(started["job"])],
         ["W&B", _few(started["url"])],
@@ -88,6 +91,18 @@ def provenance(c: Collected, command: str) -> Section:
         _cells_table(c),
     )
     return Section("Provenance", blocks, folded=True)
+
+
+def executed(events: Sequence[Mapping[str, Any]]) -> str:
+    """How the steps of a run were made: "by a CUDA graph, 5 compiled graphs"; "" if it does not say."""
+    if not (told := last_event(events, "execution")):
+        return ""
+    reason = f" ({told['without_graph']})" if told.get("without_graph") else ""
+    parts = ["by a CUDA graph" if told.get("cuda_graph") else f"without a CUDA graph{reason}"]
+    if compiled := told.get("compiled_graphs"):
+        breaks = told.get("graph_breaks")
+        parts.append(f"{compiled} compiled graphs" + (f" with {breaks} breaks" if breaks else ""))
+    return ", ".join(parts)
 
 
 def _cells_table(c: Collected) -> Table:

@@ -254,7 +254,14 @@ def test_a_public_implementation_differs_from_the_paper_in_exactly_its_keys(name
 def test_every_recipe_and_data_set_is_a_papers_or_a_preset_that_is_listed_here():
     papers = {
         "data": {"digits", "cifar10", "cifar100", "imagenet"},
-        "recipe": {"quick", "he2015_cifar", "he2015_cifar_tenth", "he2016_cifar", "he2015_imagenet", "he2016_imagenet"},
+        "recipe": {
+            "quick",
+            "he2015_cifar",
+            "he2015_cifar_tenth",
+            "he2016_cifar",
+            "he2015_imagenet",
+            "he2016_imagenet",
+        },
     }
     for position, group in enumerate(("data", "recipe"), start=1):
         presets = {own[position] for _, own, _ in PRESETS.values()}

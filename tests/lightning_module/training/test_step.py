@@ -27,7 +27,7 @@ from lightning_module.networks.resnet import build
 from lightning_module.training import checkpoint, step
 from lightning_module.training.bf16_weights import Bf16Weights
 from lightning_module.training.interruption import Interruption
-from lightning_module.training.step import WARM, Graphed, Step, counted_together
+from lightning_module.training.step import WARM, Graphed, Step, batch_norms, counted_together
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 STEPS = WARM + 4
@@ -300,7 +300,7 @@ def test_a_step_takes_few_operators(precision, most):
     images = Images(torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8), torch.arange(16) % 10)
     stream = TrainStream(images, Normalisation(images, config.data), config.data, batch_size=2, seed=0)
     one = replace(make(build(config.model, 10), torch.device("cpu"), 0.1, precision), batch=stream.augmented)
-    with counted_together(one.network, 2):
+    with counted_together(batch_norms(one.network), 2):
         one(stream.places(0))  # the first makes what the others find
         with Operators() as operators:
             one(stream.places(1))
@@ -354,7 +354,7 @@ def test_counting_is_as_before_after_an_error():
     norm = nn.BatchNorm2d(2)
 
     def broken() -> None:
-        with counted_together(norm, 3):
+        with counted_together([norm], 3):
             assert norm.num_batches_tracked is None
             raise ZeroDivisionError
 
