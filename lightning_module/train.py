@@ -205,7 +205,7 @@ class _Training(Callback):
         if self.config.trainer.checkpoint_every is None:
             due = time.monotonic() - self.saved > CHECKPOINT_SECONDS
         stop, due = self._agreed(bool(self.interruption), due)
-        if end or stop or due:
+        if self.module.goes_on and (end or stop or due):
             self.save()
         if end or stop:
             self.saver.wait()

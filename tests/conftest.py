@@ -53,6 +53,7 @@ class Together(LoadScopeScheduling):
         return next((group for path, group in TOGETHER.items() if nodeid.startswith(path)), nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)  # there may be no xdist (`-p no:xdist`)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """How xdist shares out the tests."""
     return Together(config, log)

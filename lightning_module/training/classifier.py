@@ -33,6 +33,9 @@ class Classifier(LightningModule):
     back from the device within an epoch. An epoch ends with the first step that completes it.
     """
 
+    goes_on = True
+    """Whether a run that was interrupted goes on from a checkpoint."""
+
     def __init__(
         self,
         config: Config,

@@ -12,6 +12,7 @@ from ablations.sweep.compose import compose, make_cell
 from lightning_module.benchmark import ceilings
 from lightning_module.benchmark import measure as benchmark
 from lightning_module.train import run
+from lightning_module.training import checkpoint
 from lightning_module.training.interruption import Interruption
 
 
@@ -52,6 +53,22 @@ def test_it_is_recorded_like_any_cell(tmp_path, brief):
     assert event["floor_seconds"]["convolutions"] >= event["floor_seconds"]["arithmetic"]
     assert event["floor_seconds"]["launches"] is None
     assert event["fewest_kernels"] == 3 * 8 + 1
+
+
+class AtOnce(Interruption):
+    """Asks to stop whenever somebody looks."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def test_told_to_stop_it_leaves_without_a_checkpoint_and_measures_anew(tmp_path, brief, monkeypatch):
+    saved = []
+    monkeypatch.setattr(checkpoint, "save", lambda *all: saved.append(all))
+    overrides = ("mode=benchmark", f"runs={tmp_path}", "trainer.checkpoint_every=1")
+    assert run(cell_of(*overrides), AtOnce()).state == "killed"
+    again = run(cell_of(*overrides), Interruption())
+    assert (again.state, len(again.epochs), saved) == ("finished", 1, [])
 
 
 def test_it_measures_communication_between_processes(tmp_path):
