@@ -24,14 +24,17 @@ from benchmarks.gpu.machine import ROOT, mps, send_back, set_up
 from benchmarks.gpu.plan import Plan
 from benchmarks.gpu.science import SWEEPS, science
 
+SECONDS = 280
+"""For everything that is done."""
 CORRECTNESS, SPEED, PACKING = 80, 150, 25
-"""Seconds of the parts of `measure`; the last twice, without and with MPS."""
+"""Of those, for the parts of `measure`; the last twice, without and with MPS. All are longer where there is more."""
 
 
 def measure(plan: Plan, base: Path, tables: Sequence[str], toy: bool) -> None:
     """Correctness, then speed, then processes side by side without and with MPS; or some tables of speed alone."""
     words: tuple[str, ...] = ("--toy",) if toy else ()
-    parts = [("correctness", CORRECTNESS, SPEED / 2), ("speed", SPEED, 2 * PACKING)]
+    longer = max(1.0, plan.seconds / SECONDS)
+    parts = [("correctness", CORRECTNESS * longer, SPEED / 2), ("speed", SPEED * longer, 2 * PACKING)]
     for name, limit, keep in [("speed", plan.left, 0)] if tables else parts:
         seconds = min(limit, plan.left - keep)
         own = (*tables, "--seconds", f"{seconds - 5:.0f}", *words)
@@ -65,7 +68,7 @@ def main(texts: Sequence[str] | None = None) -> None:
         help="of measure, some tables of speed; of science, sweeps in place of these, each in quotes: "
         + "; ".join(SWEEPS),
     )
-    parser.add_argument("--seconds", type=float, default=280, help="for everything that is done")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for everything that is done")
     parser.add_argument("--jobs", type=int, default=4, help="cells at a time")
     parser.add_argument("--overrides", default="", help="of every sweep, in quotes")
     parser.add_argument("--kit", type=Path, default=ROOT / ".gpu", help="what travelled")

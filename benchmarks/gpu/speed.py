@@ -38,8 +38,8 @@ TABLES: dict[str, tuple[int, Callable[[], None], str]] = {
 """Name: seconds at most, what prints the table, and its options."""
 SMALL = f"{ONCE} --steps 2 --batch-size 8 --depths 8"
 TOYS: dict[str, tuple[int, Callable[[], None], str]] = {
-    "compiled": (60, limit.main, f"{SMALL} --size 8 --compiled"),
-    "peers": (60, against_peers.main, f"{SMALL} --no-overhead"),
+    "compiled": (600, limit.main, f"{SMALL} --size 8 --compiled"),
+    "peers": (600, against_peers.main, f"{SMALL} --no-overhead"),
 }
 LEAST = 8
 """Seconds below which no table is begun."""

@@ -44,9 +44,13 @@ class Saver:
         self._last: Future[None] | None = None
 
     def save(self, folder: Path, identity: str, attempt: int, epochs: int, state: Mapping[str, Any]) -> None:
-        """As the function `save`, with the state as it is now; raises what the save before ran into."""
+        """As the function `save`, with the state as it is now; raises what the save before ran into.
+
+        It is read from the device at once: whatever a thread asks of a GPU waits for all the steps that training has
+        asked for meanwhile, each tensor anew.
+        """
         self.wait()
-        copy = _each_tensor(state, torch.Tensor.clone)
+        copy = _each_tensor(state, lambda value: value.to("cpu", copy=True))
         self._last = self._thread.submit(save, folder, identity, attempt, epochs, copy)
 
     def wait(self) -> None:

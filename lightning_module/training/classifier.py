@@ -260,17 +260,20 @@ class Classifier(LightningModule):
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as tensors on their device and plain values; the same on every rank.
 
+        The seconds are those of its steps: the device is waited for.
         Tensors of the network and the optimizer are those that training goes on with, no copies.
         """
         optimizer = self._optimizer.state_dict()
         for group in optimizer["param_groups"]:
             group["lr"] = self._rate
+        sums, window = (self._over_processes(value) for value in (self._sums, self._window))
+        sums.tolist()
         return {
             "step": self.step,
             "warm_up_ends": self.warm_up_ends,
             "seconds": self.seconds + time.perf_counter() - self._clock,
-            "sums": self._over_processes(self._sums),
-            "window": self._over_processes(self._window),
+            "sums": sums,
+            "window": window,
             "network": self.network.state_dict(),
             "optimizer": optimizer,
         }

@@ -28,8 +28,8 @@ def start(tmp_path: Path, name: str, *words: str, seconds: int) -> subprocess.Po
 
 
 def test_measure_says_every_check_and_table(tmp_path):
-    process = start(tmp_path, "a", "measure", seconds=600)
-    printed, _ = process.communicate(timeout=600)
+    process = start(tmp_path, "a", "measure", seconds=1800)
+    printed, _ = process.communicate(timeout=1800)
     results = (tmp_path / "a-out" / "results.md").read_text("utf-8")
     log = (tmp_path / "a-out" / "log.txt").read_text("utf-8")
     assert process.returncode == 0, printed + log

@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from ablations.sweep.compose import compose, make_cell
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.record import Record, read
 from lightning_module.train import run, run_folder
-from lightning_module.training import checkpoint
+from lightning_module.training import checkpoint, classifier
 from lightning_module.training.classifier import Classifier
 from lightning_module.training.device_memory import peak_memory, reset_peak_memory
 from lightning_module.training.interruption import Interruption
@@ -220,23 +221,33 @@ def test_a_checkpoint_that_cannot_be_written_fails_the_cell(tmp_path, monkeypatc
     assert record.state == "failed" and "No space left on device" in record.status["error"]
 
 
-def test_images_per_second_wait_for_the_device(tmp_path, monkeypatch):
-    """On a GPU steps are only told; here each leaves 30 ms of work that is done when somebody reads a result."""
-    step, read, owed = Step.__call__, Classifier._over_processes, [0]
+@pytest.mark.parametrize("calls", [None, 2])
+def test_images_per_second_wait_for_the_device(tmp_path, monkeypatch, calls):
+    """On a GPU steps are only told; here each leaves a second of work, which is done when somebody reads a result.
+
+    calls: of a first attempt, whose part of the epoch is in its checkpoint. The clock is made up: nothing else takes
+    time.
+    """
+    step, read, owed, clock = Step.__call__, torch.Tensor.tolist, [0], [0.0]
 
     def told(self, *inputs):
         owed[0] += 1
         step(self, *inputs)
 
-    def waited(self, value):
-        time.sleep(0.03 * owed[0])
+    def waited(self):
+        clock[0] += owed[0]
         owed[0] = 0
-        return read(self, value)
+        return read(self)
 
     monkeypatch.setattr(Step, "__call__", told)
-    monkeypatch.setattr(Classifier, "_over_processes", waited)
-    record = train(tmp_path, "trainer.checkpoint_every=1000")
-    assert all(epoch["images_per_second"] <= 64 / 0.03 for epoch in record.epochs)
+    monkeypatch.setattr(torch.Tensor, "tolist", waited)
+    monkeypatch.setattr(classifier, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    texts = ("trainer.checkpoint_every=1000", "trainer.steps_per_call=5")
+    if calls:
+        assert train(tmp_path, *texts, interruption=AfterCalls(calls)).state == "killed"
+    record = train(tmp_path, *texts)
+    assert record.attempts[-1]["step"] == 5 * (calls + 1 if calls else 0)
+    assert [epoch["images_per_second"] for epoch in record.epochs] == [64, 64]
 
 
 @pytest.mark.parametrize("attempt", range(3))

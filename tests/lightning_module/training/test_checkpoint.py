@@ -37,6 +37,14 @@ def test_what_is_saved_is_the_state_of_that_moment(tmp_path):
     saver.close()
 
 
+def test_the_device_is_read_before_training_goes_on(tmp_path):
+    """By a device that cannot be read: the one who asks is told so, and not the thread that writes."""
+    saver = checkpoint.Saver()
+    with pytest.raises(NotImplementedError, match="no data"):
+        saver.save(tmp_path, "a" * 12, 1, 1, {**state(), "sums": torch.zeros(3, device="meta")})
+    saver.close()
+
+
 @pytest.mark.parametrize("then", ["save", "wait"])
 def test_what_saving_ran_into_is_raised_by_what_comes_next(tmp_path, then):
     saver = checkpoint.Saver()
