@@ -274,7 +274,10 @@ def main(path: str) -> None:
     interruption = Interruption()
     interruption.install()
     leave_with_parent(os.getppid())
-    fit(Cell.read(Path(path)), interruption, TorchElasticEnvironment())
+    cell = Cell.read(Path(path))
+    fit(cell, interruption, TorchElasticEnvironment())
+    if record.read(run_folder(cell)).state == "failed":
+        sys.exit(1)  # so that torchrun ends the ranks that wait for this one on their devices
 
 
 if __name__ == "__main__":

@@ -199,3 +199,16 @@ def test_types():
 def test_style(command):
     done = tool(*command)
     assert done.returncode == 0, done.stdout
+
+
+LARGEST = 200_000
+"""Bytes of a file of this repository: whoever clones it gets every file that was ever in it."""
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the repository")
+def test_no_file_is_large_or_named_like_an_option():
+    """A program that takes --help for a folder, and `git add`, once brought 180 MB here."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    odd = [path for path in files if path.exists() and path.stat().st_size > LARGEST]
+    assert not odd + [path for path in files if path.relative_to(ROOT).parts[0].startswith("-")]

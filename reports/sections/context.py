@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from lightning_module.cell.record import last_event
 from reports.numbers import statistics
 from reports.numbers.deviations import changes, confounds
 from reports.numbers.join import PENDING, SPEED, TEST_ERROR, Collected, ordered, varies
@@ -94,14 +93,17 @@ def provenance(c: Collected, command: str) -> Section:
 
 
 def executed(events: Sequence[Mapping[str, Any]]) -> str:
-    """How the steps of a run were made: "by a CUDA graph, 5 compiled graphs"; "" if it does not say."""
-    if not (told := last_event(events, "execution")):
-        return ""
+    """How the steps of a run were made, of each attempt once: "by a CUDA graph, 5 compiled graphs"; "" if it does not
+    say."""
+    return " then ".join(dict.fromkeys(_made(told) for told in events if told.get("event") == "execution"))
+
+
+def _made(told: Mapping[str, Any]) -> str:
     reason = f" ({told['without_graph']})" if told.get("without_graph") else ""
     parts = ["by a CUDA graph" if told.get("cuda_graph") else f"without a CUDA graph{reason}"]
     if compiled := told.get("compiled_graphs"):
-        breaks = told.get("graph_breaks")
-        parts.append(f"{compiled} compiled graphs" + (f" with {breaks} breaks" if breaks else ""))
+        breaks = f" with {told['graph_breaks']} breaks" if told.get("graph_breaks") else ""
+        parts.append(f"{compiled} compiled graph{'s' * (compiled != 1)}{breaks}")
     return ", ".join(parts)
 
 

@@ -14,12 +14,14 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from small import ROOT, SMALL
 
 from ablations.sweep.compose import compose, make_cell
+from lightning_module import train as training
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.record import Record, read
 from lightning_module.train import run, run_folder
@@ -384,6 +386,38 @@ def test_a_process_that_fails_fails_the_cell_with_its_traceback(tmp_path, monkey
     record = train(tmp_path / "runs", "trainer.devices=2")
     assert record.state == "failed"
     assert "rank 1 is broken" in record.status["traceback"]
+
+
+def test_when_rank_0_fails_no_rank_waits_for_it(tmp_path, monkeypatch):
+    """Rank 1 waits for ever, as for a collective on a GPU whose other end is gone."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, time\n"
+        "if 'RANK' in os.environ:\n"
+        "    from lightning_module.training.classifier import Classifier\n"
+        "    def broken(*_):\n"
+        "        if os.environ['RANK'] == '0': raise RuntimeError('rank 0 is broken')\n"
+        "        time.sleep(300)\n"
+        f"        open({str(tmp_path / 'waited')!r}, 'w').close()\n"
+        "    Classifier.prepare = broken\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    record = train(tmp_path / "runs", "trainer.devices=2")
+    assert record.state == "failed" and "rank 0 is broken" in record.status["error"]
+    assert not (tmp_path / "waited").exists()
+
+
+def test_ranks_agree_without_their_devices(monkeypatch):
+    """By a device that cannot be read, where a GPU's would be waited for."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        config: Any = None
+        told = training._Training(config, Path(), Interruption(), config)
+        module: Any = SimpleNamespace(trainer=SimpleNamespace(world_size=2), device=torch.device("meta"))
+        told.module = module
+        assert told._agreed(stop=True, due=False) == (True, False)
+        assert told._agreed(stop=False, due=True) == (False, True)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("rate", ["0.1", "1e30"])

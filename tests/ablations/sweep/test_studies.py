@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from small import ROOT
 
 import ablations
+from ablations.__main__ import main
 from ablations.study import Claim, Published, Study, grid
 from ablations.sweep import check_study as check
 from ablations.sweep import studies
-from ablations.sweep.compose import register_studies
+from ablations.sweep.compose import compose, register_studies
 from ablations.sweep.plan import study_manifest
+from lightning_module.cell.config import parse_config
 from lightning_module.support.errors import ConfigError
+from lightning_module.training.execution import without_graph
 
 DOC = ROOT / "docs" / "studies.md"
 BASE = ["model=resnet_cifar", "data=digits", "recipe=quick"]
@@ -92,6 +96,25 @@ def test_a_study_of_the_folder_has_no_mistake(name):
 def test_a_mistake_is_said_with_its_field(make: Callable[[], object], says: str):
     with pytest.raises(ConfigError, match=says):
         make()
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_scaling_compares_steps_that_are_made_alike(devices):
+    """Several processes cannot use a CUDA graph, so one does not either; its record says why."""
+    config = parse_config(compose((*studies.load("scaling").base, f"trainer.devices={devices}")))
+    why = "several processes" if devices > 1 else "trainer.cuda_graph=false"
+    assert without_graph(config.trainer, torch.device("cuda")) == why
+
+
+def test_scaling_has_processes_in_place_of_devices_on_a_cpu(capsys):
+    """A CUDA graph that is typed is refused there; the study's own word is not."""
+    words = ["plan", "scaling", "trainer=cpu", "data=digits", "trainer.devices=1,2"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert [f"devices={number}" in said for number in (1, 2, 4)] == [True, True, False]
+    for word in ("true", "false"):
+        assert main([*words, f"trainer.cuda_graph={word}"]) != 0
+        assert f"trainer.cuda_graph={word} has no effect" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", studies.names())

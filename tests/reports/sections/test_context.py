@@ -8,12 +8,16 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from small import SMALL
 from synthetic import make_cell, manifest
 
+from ablations.sweep import compose
+from lightning_module import train as training
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.tracking import reporter
 from lightning_module.tracking.wandb_run import Tracker
+from lightning_module.training.interruption import Interruption
 from reports.__main__ import main
 
 
@@ -27,14 +31,24 @@ class Run(SimpleNamespace):
         pass
 
 
-def train(runs: Path, cell: Cell, job: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cell through the reporter of the training, with a server that answers or does not."""
+def train(
+    runs: Path, cell: Cell, job: str, url: str, monkeypatch: pytest.MonkeyPatch, *how: dict[str, Any]
+) -> None:
+    """A cell through the reporter of the training, with a server that answers or does not.
+
+    how: its steps were made, in each attempt.
+    """
     monkeypatch.setattr(
         Tracker, "open", classmethod(lambda cls, *_, **__: cls(Run(summary={}, name=""), url))
     )
     monkeypatch.setattr(reporter, "provenance", lambda device: {"hardware": "1 x Example GPU", "job": job})
     trainer = SimpleNamespace(
-        processes=1, precision="32", activation_checkpoint=0, sync_batch_norm=True, progress=False
+        processes=1,
+        precision="32",
+        activation_checkpoint=0,
+        sync_batch_norm=True,
+        progress=False,
+        deterministic=False,
     )
     logger = SimpleNamespace(mode="online", project="p", entity=None, base_url=None)
     config: Any = SimpleNamespace(
@@ -46,6 +60,8 @@ def train(runs: Path, cell: Cell, job: str, url: str, monkeypatch: pytest.Monkey
     told.start("cuda", {})
     told.call(400)
     told.epoch(1, 400, {"train/loss": 0.5, "train/error": 3.0, "test/error": 9.0, "seconds": 60.0})
+    for each in how:
+        told.event("execution", **each)
     told.end("finished")
     writer.close()
 
@@ -75,3 +91,37 @@ def test_a_sweep_without_them_has_no_empty_columns(tmp_path, monkeypatch):
     assert main(["here", "--runs", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "here" / "report.md").read_text()
     assert "W&B" not in text and "| job" not in text
+
+
+GRAPH = {"cuda_graph": True, "without_graph": "", "compiled_graphs": 0, "graph_breaks": 0}
+NONE = {**GRAPH, "cuda_graph": False}
+MADE = {
+    "by a CUDA graph": [GRAPH],
+    "by a CUDA graph, 5 compiled graphs": [{**GRAPH, "compiled_graphs": 5}],
+    "by a CUDA graph, 1 compiled graph with 2 breaks": [{**GRAPH, "compiled_graphs": 1, "graph_breaks": 2}],
+    "without a CUDA graph (trainer.cuda_graph=false)": [
+        {**NONE, "without_graph": "trainer.cuda_graph=false"}
+    ],
+    "by a CUDA graph then without a CUDA graph (no GPU)": [GRAPH, {**NONE, "without_graph": "no GPU"}],
+}
+
+
+@pytest.mark.parametrize("text", MADE)
+def test_the_report_says_how_steps_were_made(tmp_path, monkeypatch, text):
+    train(tmp_path, make_cell(), "", "", monkeypatch, *MADE[text])
+    manifest(tmp_path, "here", [make_cell()], ("model.depth",))
+    assert main(["here", "--runs", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert f"| steps made | {text} |" in (tmp_path / "out" / "here" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("source", ["records", "wandb-offline"])
+def test_how_a_real_cell_was_trained_is_in_its_report_from_every_source(tmp_path, source):
+    texts = (*SMALL, "trainer=cpu", "recipe.steps=3", "recipe.drops=[]", "logger=wandb_offline")
+    texts = (*(text for text in texts if text != "logger=none"), f"runs={tmp_path}")
+    cell = compose.make_cell(compose.compose(texts), texts)
+    assert training.run(cell, Interruption()).state == "finished"
+    manifest(tmp_path, "here", [cell], ("model.depth",))
+    words = ["here", "--source", source, "--runs", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    text = (tmp_path / "out" / "here" / "report.md").read_text()
+    assert "| steps made | without a CUDA graph (no GPU) |" in text
