@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_sample_images
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablations.sweep.compose import compose, make_cell
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.record import Record, read
-from lightning_module.data import photographs
+from lightning_module.data import imagenet, photographs
 from lightning_module.data.config import ImageNetConfig
 from lightning_module.data.decode import ImageError
 from lightning_module.data.imagenet import ImageNet
@@ -182,6 +184,24 @@ def test_a_batch_is_the_cut_with_its_colours_normalised(folder):
         )
         np.testing.assert_allclose(image, (changed - mean) / deviation, atol=1e-4)
         assert label == (b"flower" in data.train.paths[index])
+
+
+def test_constants_are_copied_to_the_device_once(folder):
+    """Each copy from Python's numbers makes the host wait for a GPU."""
+
+    class Copies(TorchDispatchMode):
+        names: ClassVar[list[str]] = []
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.names.append(func.overloadpacket.__name__)
+            return func(*args, **kwargs or {})
+
+    chosen, pixels = config(folder, "data.mean=[1,2,3]"), torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    first = imagenet._normalised(pixels, chosen)
+    with Copies() as copies:
+        again = imagenet._normalised(pixels, chosen)
+    assert "div" in copies.names and "lift_fresh" not in copies.names
+    assert torch.equal(first, again)
 
 
 def test_the_shift_of_colours_has_the_published_size(folder):

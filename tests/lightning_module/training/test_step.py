@@ -26,6 +26,7 @@ from lightning_module.networks.config import NetworkConfig
 from lightning_module.networks.resnet import build
 from lightning_module.training import checkpoint, step
 from lightning_module.training.bf16_weights import Bf16Weights
+from lightning_module.training.classifier import Classifier
 from lightning_module.training.interruption import Interruption
 from lightning_module.training.step import WARM, Graphed, Step, batch_norms, counted_together
 
@@ -315,6 +316,30 @@ def cell(runs: Path, *overrides: str) -> Record:
 def losses(record: Record) -> list[float]:
     assert record.state == "finished", record.status
     return [epoch["train/loss"] for epoch in record.epochs]
+
+
+WAITS = {"_local_scalar_dense", "lift_fresh", "nonzero"}
+"""A number is read back; values that Python has go to the device; a shape hangs on values."""
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("data.padding_with=black",), ("trainer.precision=bf16", "model.shortcut_type=dropout")]
+)
+def test_nothing_in_a_call_waits_for_the_device(tmp_path, monkeypatch, words):
+    original, seen = Classifier.training_step, Counter[str]()
+
+    def watched(self: Classifier, call: tuple[int, int], number: int) -> None:
+        on_call, self.on_call = self.on_call, lambda: None
+        with Operators() as operators:
+            original(self, call, number)
+        seen.update(operators.seen)
+        self.on_call = on_call
+        on_call()
+
+    monkeypatch.setattr(Classifier, "training_step", watched)
+    dropout = ("model.dropout=0.5",) * ("model.shortcut_type=dropout" in words)
+    assert losses(cell(tmp_path, "trainer=cpu", "trainer.steps_per_call=7", *words, *dropout))
+    assert seen["convolution"] and not WAITS & seen.keys()
 
 
 @gpu
