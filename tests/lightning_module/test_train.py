@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +21,7 @@ from typing import Any
 import pytest
 import torch
 from small import ROOT, SMALL
+from torch import nn
 
 from ablations.sweep.compose import compose, make_cell
 from lightning_module import train as training
@@ -99,6 +102,27 @@ def test_peak_memory_is_that_of_the_cell_and_not_of_what_ran_before_it():
     peak = peak_memory(torch.device("cpu"))
     during = torch.ones(50 * 2**20)
     assert 0.9 * during.nbytes < peak_memory(torch.device("cpu")) - peak < 1.5 * during.nbytes
+
+
+def test_a_cell_that_has_ended_holds_no_memory_when_the_next_begins(tmp_path, monkeypatch):
+    """Its objects refer to each other, and the garbage collector runs when it likes; on a GPU that is too late."""
+    build, networks = training._network, list[weakref.ref[nn.Module]]()
+
+    def watched(*all):
+        assert not [network for network in networks if network() is not None]
+        network = build(*all)
+        networks.append(weakref.ref(network))
+        return network
+
+    monkeypatch.setattr(training, "_network", watched)
+    gc.disable()
+    try:
+        for seed in range(2):
+            record = train(tmp_path, f"seed={seed}", "recipe.steps=3", "recipe.drops=[]")
+            assert record.state == "finished", record.status
+    finally:
+        gc.enable()
+    assert len(networks) == 2
 
 
 def test_the_warm_up_by_training_error_does_not_depend_on_calls_either(tmp_path):
