@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import time
 from pathlib import Path
 
+import pytest
+from mps_stand_in import stand_in
 from small import ROOT
 
+from benchmarks.gpu.machine import mps
+from benchmarks.gpu.plan import Plan
 from lightning_module.cell import record
 
 CELL = "model.depth=8 model.width=1 recipe.steps=900 recipe.drops=[500]"
@@ -25,6 +30,22 @@ def start(tmp_path: Path, name: str, *words: str, seconds: int) -> subprocess.Po
     return subprocess.Popen(
         [*command, *folders], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc, for a stand-in of NVIDIA's driver")
+@pytest.mark.parametrize(
+    ("code", "said"), [(0, "MPS is on\n"), (805, "MPS does not work here\n")], ids=["works", "does not"]
+)
+def test_mps_serves_what_is_started_within_and_is_quit(tmp_path, monkeypatch, code, said):
+    stand = stand_in(tmp_path / "bin", code)
+    for name, text in stand.environment.items():
+        monkeypatch.setenv(name, text)
+    plan = Plan(tmp_path / "out", 60)
+    with mps(plan) as works:
+        assert works == (code == 0) == ("CUDA_MPS_PIPE_DIRECTORY" in os.environ)
+        assert [question[:-1] for question in stand.asked()][:1] == [["start", "GPU-0"]]
+    assert [question[0] for question in stand.asked()] == ["start", "quit"]
+    assert plan.results.read_text() == said
 
 
 def test_measure_says_every_check_and_table(tmp_path):
