@@ -23,7 +23,7 @@ from reports.sources import RUN_COLUMNS, Frames, is_config, records, wandb_api, 
 
 Kind = Literal["missing", "not synced", "stale", "different", "extra", "duplicate", "added", "damaged"]
 MENDED_BY_SYNC: tuple[Kind, ...] = ("missing", "not synced", "stale", "different")
-FACTS = ("name", "parameters", "multiply_adds", "commit", "dirty", "versions", "hardware", "job")
+FACTS = ("name", "parameters", "multiply_adds", "commit", "dirty", "versions", "hardware", "images", "job")
 """RUN_COLUMNS that W&B was told; the others follow from the history, or each source has its own."""
 
 

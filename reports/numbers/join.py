@@ -203,7 +203,7 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
     runs = frames.runs[[name for name in observed if name not in own[1:]]]
     cells = declared.merge(runs, on="identity", how="left", validate="m:1")
     cells["state"] = cells["state"].fillna("planned")
-    for column in ("reason", "commit", "versions", "hardware", "job", "url", "checksum"):
+    for column in ("reason", "commit", "versions", "hardware", "images", "job", "url", "checksum"):
         cells[column] = cells[column].fillna("").astype(object)
     speaking: list[Study | Claim | Published] = [study, *study.claims, *study.published] if study else []
     cells["departure"] = [rate_departure(frames.events.get(name, ())) for name in cells["identity"]]

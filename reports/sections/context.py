@@ -78,6 +78,7 @@ def provenance(c: Collected, command: str) -> Section:
         ["commit", _values(commits)],
         ["versions", _values(started["versions"])],
         ["hardware", _values(started["hardware"])],
+        ["images, CRC-32", _values(started["images"])],
         ["steps made", _values(started["identity"].map(lambda name: executed(c.events.get(name, ()))))],
         ["attempts", f"{int(started['attempts'].sum())} for {len(started)} cells"],
         ["jobs", _few(started["job"])],
@@ -173,14 +174,22 @@ def threats_to_validity(c: Collected) -> Section:
         )
     finished = c.cells[c.cells["state"] == "finished"]
     for (name,) in ordered((name,) for name in finished.get("data.name", ())):
+        of_it = finished[finished["data.name"] == name]
         images = TEST_IMAGES.get(name)
-        errors = finished.loc[finished["data.name"] == name, c.metric].dropna()
+        errors = of_it[c.metric].dropna()
         if images and len(errors) and c.metric == TEST_ERROR:
             uncertain = 1.96 * statistics.sampling_error(errors.mean(), images)
             threats.append(
                 f"The test set of {name} has {images:,} images: that alone makes an error of "
                 f"{errors.mean():.1f} % uncertain by ±{uncertain:.2f} points (95 %). All cells share it: "
                 "paired differences are mostly free of it."
+            )
+        if (copies := of_it.loc[of_it["images"] != "", "images"].nunique()) > 1:
+            threats.append(f"The cells have {copies} different copies of {name}; see provenance.")
+        if "data.verify" in of_it and of_it["data.verify"].eq(False).any():
+            threats.append(
+                f"The files of {name} were not compared with the official ones (data.verify=false): published "
+                "numbers beside these may be of other images."
             )
     if (c.cells["state"] == "diverged").any():
         threats.append("Cells diverged. Means leave them out and so look better than the method is.")

@@ -48,6 +48,7 @@ RUN_COLUMNS = {
     "dirty": "whether the working tree had changes at the last attempt",
     "versions": 'packages at the last attempt, sorted: "python 3.11.7, torch 2.13.0"',
     "hardware": "at the last attempt, one line",
+    "images": 'checksum of the images at the last attempt: "cifar10 47cbc0bf"; "" if it is not known',
     "devices": "that the last attempt ran on, a process each",
     "job": 'scheduler job of the last attempt, "" if none',
     "url": 'address of the run on W&B, "" if none',

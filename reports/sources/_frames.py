@@ -111,11 +111,19 @@ def _run(folder: Path, name: str, run: ParsedRun) -> dict[str, Any]:
         "dirty": bool(attempt.get("dirty", False)),
         "versions": _one_line(attempt.get("versions")),
         "hardware": _one_line(attempt.get("hardware")),
+        "images": _images(cell.get("config", {}), attempt),
         "devices": attempt.get("devices", 1),
         "job": _one_line(attempt.get("job")),
         "url": str(attempt.get("url") or address),
         "checksum": run.checksum,
     }
+
+
+def _images(config: Mapping[str, Any], attempt: Mapping[str, Any]) -> str:
+    """The data set with the checksum of its images: "cifar10 47cbc0bf"; "" where no checksum was recorded."""
+    realised = attempt.get("realised")
+    checksum = realised.get("images_crc32") if isinstance(realised, Mapping) else None
+    return f"{config.get('data.name', '')} {checksum}".strip() if checksum else ""
 
 
 def _one_line(value: Any) -> str:

@@ -230,7 +230,7 @@ def test_markdown_has_no_tag_and_no_link_of_a_text(a: str, b: str, url: str) -> 
     targets = re.findall(r"\]\(([^\s)]*)\)", rest)
     kinds = ["https://host/"] * 2 + ["other/report.md", "figures/odd.svg"]
     assert [target[: len(kind)] for target, kind in zip(targets, kinds, strict=True)] == kinds
-    made = next(block for block in text.split("\n\n") if block.startswith("| "))
+    made = next(block for block in text.split("\n\n") if "\n|:--" in block)
     for line in made.splitlines():
         assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 4, line
     assert len(made.splitlines()) == 4

@@ -32,11 +32,17 @@ class Run(SimpleNamespace):
 
 
 def train(
-    runs: Path, cell: Cell, job: str, url: str, monkeypatch: pytest.MonkeyPatch, *how: dict[str, Any]
+    runs: Path,
+    cell: Cell,
+    job: str,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *how: dict[str, Any],
+    **realised: Any,
 ) -> None:
     """A cell through the reporter of the training, with a server that answers or does not.
 
-    how: its steps were made, in each attempt.
+    how: its steps were made, in each attempt. realised: what the attempts say of the run.
     """
     monkeypatch.setattr(
         Tracker, "open", classmethod(lambda cls, *_, **__: cls(Run(summary={}, name=""), url))
@@ -57,7 +63,7 @@ def train(
     (runs / cell.identity).mkdir(parents=True)
     writer = record.Writer(runs / cell.identity, cell)
     told = reporter.Reporter(cell, config, runs / cell.identity, writer)
-    told.start("cuda", {})
+    told.start("cuda", realised)
     told.call(400)
     told.epoch(1, 400, {"train/loss": 0.5, "train/error": 3.0, "test/error": 9.0, "seconds": 60.0})
     for each in how:
@@ -91,6 +97,19 @@ def test_a_sweep_without_them_has_no_empty_columns(tmp_path, monkeypatch):
     assert main(["here", "--runs", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "here" / "report.md").read_text()
     assert "W&B" not in text and "| job" not in text
+
+
+def test_other_images_of_the_same_name_are_told(tmp_path, monkeypatch):
+    """`data.verify=false` takes any files: which ones a number is of stands beside it."""
+    cells = [make_cell(seed=seed, data__name="cifar10", data__verify=False) for seed in range(2)]
+    for cell, images in zip(cells, ("47cbc0bf", "00000000"), strict=True):
+        train(tmp_path, cell, "", "", monkeypatch, images_crc32=images)
+    manifest(tmp_path, "copies", cells, ("model.depth",))
+    assert main(["copies", "--runs", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "copies" / "report.md").read_text()
+    assert "cifar10 47cbc0bf (1 cells); cifar10 00000000 (1 cells)" in text
+    assert "The cells have 2 different copies of cifar10; see provenance." in text
+    assert "The files of cifar10 were not compared with the official ones (data.verify=false)" in text
 
 
 GRAPH = {"cuda_graph": True, "without_graph": "", "compiled_graphs": 0, "graph_breaks": 0}
