@@ -23,7 +23,7 @@ from slurm import __main__ as commands
 from slurm import status, store
 
 TINY = (
-    *("model.depth=8", "data=digits", "recipe=quick", "recipe.steps=160", "recipe.drops=[100]"),
+    *("model.depth=8", "data=digits", "recipe=quick", "recipe.steps=80", "recipe.drops=[60]"),
     *("trainer=cpu", "trainer.checkpoint_every=20", "logger=none"),
 )
 """Real training, a few seconds of it."""
@@ -125,7 +125,7 @@ class Sweep:
                 trouble(self, rows[seed])
                 if trouble is not cancel_while_it_hangs:
                     # Not before the signal is there: the cell could end in between.
-                    threading.Timer(1, self._held(seed).unlink, [True]).start()
+                    threading.Timer(4, self._held(seed).unlink, [True]).start()
             if not any(row.state in status.OPEN for row in rows.values()):
                 assert not left, f"seeds {list(left)} ended before their trouble came"
                 return rows
