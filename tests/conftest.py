@@ -38,7 +38,7 @@ def door(tmp_path: Path) -> Door:
 
 
 TOGETHER = {
-    "tests/slurm/": "cluster",
+    **dict.fromkeys((f"tests/slurm/test_{name}.py" for name in ("cluster", "launcher", "sweep")), "cluster"),
     "tests/reports/test_audit.py": "wandb",
     "tests/reports/sources/test_wandb": "wandb",
 }
@@ -53,7 +53,7 @@ class Together(LoadScopeScheduling):
         return next((group for path, group in TOGETHER.items() if nodeid.startswith(path)), nodeid)
 
 
-@pytest.hookimpl(optionalhook=True)  # there may be no xdist (`-p no:xdist`)
+@pytest.hookimpl(optionalhook=True)  # -p no:xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """How xdist shares out the tests."""
     return Together(config, log)
