@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,7 @@ def _missing(place: Path, release: _Release, config: DataConfig, why: str) -> st
 def _install(release: _Release, root: Path, config: DataConfig) -> None:
     """Unpack the archive, fetched first if there is none; an interrupted or wrong one leaves nothing behind."""
     archive = root / release.archive
-    there = archive.is_file()
+    there, had_root = archive.is_file(), root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
         temporary = tempfile.TemporaryDirectory(dir=root, prefix=".download-")
@@ -146,14 +146,22 @@ def _install(release: _Release, root: Path, config: DataConfig) -> None:
         raise ConfigError(
             f"data.root={config.root} is not a folder one can write to ({error.strerror})" + unpack * there
         ) from error
-    with temporary as folder:
-        if not there:
-            archive = Path(folder) / release.archive
-            _download(archive, release, root, config)
-        elif config.verify:
-            with _readable(archive, config):
-                _check_sum(archive, _md5(archive), release.md5, "delete it to have it fetched again", config)
-        _unpack(archive, Path(folder), release, root, config)
+    try:
+        with temporary as folder:
+            if not there:
+                archive = Path(folder) / release.archive
+                _download(archive, release, root, config)
+            elif config.verify:
+                with _readable(archive, config):
+                    _check_sum(
+                        archive, _md5(archive), release.md5, "delete it to have it fetched again", config
+                    )
+            _unpack(archive, Path(folder), release, root, config)
+    except ConfigError:
+        if not had_root:
+            with suppress(OSError):  # another process may need it by now
+                root.rmdir()
+        raise
 
 
 def _download(archive: Path, release: _Release, root: Path, config: DataConfig) -> None:
