@@ -181,6 +181,13 @@ EFFECT: list[Row] = [
     ("ablations why 'seed=1 model.depth' seed=2", 2, ["model.depth is not an override"], ["whole number"]),
     ("ablations why 'model.depth=56 runs=\"a b=c\"' seed=1", 0, ["ResNet-56"], []),
     ("ablations plan depth --runs x seed=0", 0, ["6 cells"], []),
+    (
+        "reports depth degradation",
+        2,
+        ["degradation is one word too many; python -m reports takes one NAME"],
+        [],
+    ),
+    ("ablations list extra", 2, ["extra is one word too many; python -m ablations list takes none"], []),
     ("ablations plan --cells depth --json seed=0 --foo", 2, ["--foo is not understood"], ["seed=0"]),
     ("ablations plan depth hydra.launcher.jobs=0", 2, ["hydra.launcher.jobs=0 is not allowed"], []),
     ("ablations plan depth hydra.launcher.jobs=two", 2, ["hydra.launcher.jobs=two is not allowed"], []),
