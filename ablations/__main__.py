@@ -175,7 +175,8 @@ def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[st
         return f"{cell.name} {cell.identity}", cell.canonical
     if not records:
         raise ConfigError(
-            f"{text or repr(text)} is not an identity: there is no such record, nor any other here; overrides are written key=value"
+            f"{text or repr(text)} is not an identity: there is no such record, nor any other here; "
+            "overrides are written key=value"
         )
     hits = [name for name, one in records.items() if text and name.startswith(text) and one.cell]
     if not hits and (found := [one for name, one in records.items() if text and name.startswith(text)]):

@@ -247,10 +247,9 @@ def _trouble(value: str) -> tuple[str, int]:
             position += 2
             continue
         if value.startswith("${", position) and "}" in value[position:]:
-            end = value.index("}", position) + 1
-            if nested := re.search("[${]", value[position + 2 : end]):
-                return "stands inside of ${…} only in quotes", position + 2 + nested.end()
-            position = end
+            begun, position = position + 2, value.index("}", position) + 1
+            if nested := re.search("[${]", value[begun:position]):
+                return "stands inside of ${…} only in quotes", begun + nested.end()
             continue
         if character in CLOSING:
             opened.append((character, at))
