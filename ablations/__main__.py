@@ -187,7 +187,9 @@ def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[st
             if hits
             else f"there is no such record; {nearest(text, list(records)[:20])}"
         )
-        raise ConfigError(f"{text or repr(text)} is not an identity: {known}; overrides are written key=value")
+        raise ConfigError(
+            f"{text or repr(text)} is not an identity: {known}; overrides are written key=value"
+        )
     head = records[hits[0]].cell
     return f"{head['name']} {hits[0]}", head["config"]
 
