@@ -175,7 +175,8 @@ def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[st
         return f"{cell.name} {cell.identity}", cell.canonical
     if not records:
         raise ConfigError(
-            f"{text} is not an identity: there is no such record, nor any other here; overrides are written key=value"
+            f"{text or repr(text)} is not an identity: there is no such record, nor any other here; "
+            "overrides are written key=value"
         )
     hits = [name for name, one in records.items() if text and name.startswith(text) and one.cell]
     if not hits and (found := [one for name, one in records.items() if text and name.startswith(text)]):
@@ -186,7 +187,9 @@ def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[st
             if hits
             else f"there is no such record; {nearest(text, list(records)[:20])}"
         )
-        raise ConfigError(f"{text} is not an identity: {known}; overrides are written key=value")
+        raise ConfigError(
+            f"{text or repr(text)} is not an identity: {known}; overrides are written key=value"
+        )
     head = records[hits[0]].cell
     return f"{head['name']} {hits[0]}", head["config"]
 

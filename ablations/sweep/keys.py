@@ -38,7 +38,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("gamma", "lr_decay", "lr_gamma", "decay"), "recipe.drop_factor"),
     **dict.fromkeys(("wd", "l2", "weightdecay"), "recipe.weight_decay"),
     **dict.fromkeys(("mom", "beta"), "recipe.momentum"),
-    **dict.fromkeys(("warmup", "warmup_steps", "warmup_epochs"), "recipe.warm_up"),
+    **dict.fromkeys(("warmup", "warmup_epochs"), "recipe.warm_up"),
     **dict.fromkeys(("optimizer", "optim", "opt", "hparams"), "recipe"),
     **dict.fromkeys(("gpus", "gpu", "num_gpus", "n_gpus", "ngpu", "num_devices"), "trainer.devices"),
     **dict.fromkeys(("num_nodes", "n_nodes"), "trainer.nodes"),
@@ -47,12 +47,15 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("num_threads", "n_threads"), "trainer.threads"),
     **dict.fromkeys(("random_seed", "manual_seed", "seeds"), "seed"),
     **dict.fromkeys(
-        ("out", "output", "output_dir", "out_dir", "save_dir", "log_dir", "run", "runs_dir", "dir"), "runs"
+        ("out", "output", "output_dir", "out_dir", "save_dir", "log_dir", "logdir", "run", "runs_dir", "dir"),
+        "runs",
     ),
     **dict.fromkeys(("wandb", "log", "logging"), "logger"),
     **dict.fromkeys(("experiment", "exp", "sweep"), "ablation"),
     **dict.fromkeys(("n_jobs", "num_jobs", "parallel"), "hydra.launcher.jobs"),
-    "launcher": "hydra/launcher",
+    "warmup_steps": "recipe.warm_up_steps",
+    **dict.fromkeys(("launcher", "slurm"), "hydra/launcher"),
+    "benchmark": "mode",
 }
 """What a key, or the last part of it, is called elsewhere -> what it is called here."""
 
@@ -143,4 +146,6 @@ def meant(key: str) -> str | None:
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.75)
     if not close and "." not in key:
         close = [last[name] for name in difflib.get_close_matches(part, last, n=1, cutoff=0.75)]
-    return close[0] if close else None
+    # A section that is right says nothing about the key in it
+    alike = close and difflib.SequenceMatcher(None, part, close[0].rpartition(".")[2]).ratio() >= 0.6
+    return close[0] if alike else None

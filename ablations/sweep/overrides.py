@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString, RangeSweep
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+    Sweep,
+)
 from hydra.errors import HydraException
 
 from ablations.sweep.keys import groups, keys, meant
@@ -28,6 +36,14 @@ UNQUOTED = re.compile(r"[\w/\-\\+.$%*@?|:,\s]", re.ASCII)
 KEY = re.compile(r"(~|\+\+?)?[\w$-]+([./][\w$-]+)*", re.ASCII)
 BEGUN = re.compile(r"\s*(~|\+\+?)?([\w$-]+[./])*[\w$-]*", re.ASCII)
 """A key, and how one may begin."""
+FORMS = {
+    **{name: f"{name}(FIRST,END,STEP), of numbers" for name in ("range", "interval")},
+    **{name: f"{name}(VALUE,VALUE), of values of one kind" for name in ("choice", "sort", "shuffle")},
+    **{name: f"{name}(VALUE)" for name in ("int", "float", "bool", "str")},
+    "glob": "glob(PATTERN,exclude=PATTERN)",
+    "tag": "tag(NAME,choice(VALUE,VALUE))",
+}
+"""Hydra's functions, and how they are written."""
 
 
 @functools.lru_cache(maxsize=65536)
@@ -42,11 +58,24 @@ def parse(text: str) -> Override:
         raise ConfigError(_mistake(text, override))
     if not override.key_or_group:
         raise ConfigError(f"{text} names no key; an override is written key=value")
+    if inner := _inner_function(override.value()):
+        raise ConfigError(f"{text} has {inner}() inside of a list, but it stands alone; write {FORMS[inner]}")
     if override.package is not None or not text.startswith(override.key_or_group):
         raise ConfigError(
             _no_change(text, override.key_or_group, "moves" if override.package else "adds or deletes")
         )
     return override
+
+
+def _inner_function(value: Any) -> str | None:
+    """The function that stands where only a value can: in `[…]`, `{…}` or after a comma."""
+    parts = value.list if isinstance(value, ChoiceSweep) else value
+    for part in parts.values() if isinstance(parts, dict) else parts if isinstance(parts, list) else ():
+        if isinstance(part, Sweep | Glob):
+            return type(part).__name__.removesuffix("Sweep").lower()
+        if inner := _inner_function(part):
+            return inner
+    return None
 
 
 def _no_change(text: str, key: str, does: str) -> str:
@@ -103,7 +132,10 @@ def values_of(override: Override) -> list[str]:
         return values
     if isinstance(listed, RangeSweep):
         start, stop, step = float(listed.start or 0), float(listed.stop or 0), float(listed.step)
-        count = math.ceil((stop - start) / step) if step else 0
+        steps = (stop - start) / step if step else 0
+        if not math.isfinite(steps):
+            raise ConfigError(f"{text} has no end; write {FORMS['range']}")
+        count = math.ceil(steps)
         if count < 1:
             raise ConfigError(f"{text} is empty; range(FIRST,END,STEP) ends before END")
         _check_count(text, count, "values")
@@ -130,11 +162,13 @@ def expand(overrides: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def plain_value(text: str) -> Any:
-    """The value of an override `key=value` as plain data: a number, truth, None, a text or a list of these."""
+    """The value of an override `key=value` as plain data: a number, truth, None, a text, or a list or dictionary."""
     override = parse(text)
     if override.is_sweep_override():
         raise ConfigError(f"{text} lists several values where one is wanted")
     value = override.value()
+    if isinstance(value, dict):  # which no key takes: its text would pass for the name of a folder
+        return {str(key): spelled(item) for key, item in value.items()}
     return value if isinstance(value, int | float | bool | list | None) else spelled(value)
 
 
@@ -213,7 +247,9 @@ def _trouble(value: str) -> tuple[str, int]:
             position += 2
             continue
         if value.startswith("${", position) and "}" in value[position:]:
-            position = value.index("}", position) + 1
+            begun, position = position + 2, value.index("}", position) + 1
+            if nested := re.search("[${]", value[begun:position]):
+                return "stands inside of ${…} only in quotes", begun + nested.end()
             continue
         if character in CLOSING:
             opened.append((character, at))
@@ -233,6 +269,9 @@ def _reason(said: str) -> str:
     function = re.search(r"Unknown function '(\w+)'", said)
     if function:
         return f"there is no function {function[1]}()"
+    wrong = re.search(r"(?:TypeError|ValueError) while evaluating '(\w+)\(.*?: (?!empty|nesting|Range)", said)
+    if wrong:
+        return f"{wrong[1]}() is written {FORMS[wrong[1]]}"
     about = re.search(r"(?:while evaluating .*?: |Exception: )(.+)", said)
     return about[1] if about else "it is no value"
 

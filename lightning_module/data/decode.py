@@ -26,8 +26,8 @@ FORMATS = {
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 """Kinds of pixels, as Pillow calls them, that it converts to colour rightly."""
 
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
-"""Tags of TIFF: depth; what the smallest value looks like; whether values are unsigned."""
+BITS_PER_SAMPLE, PHOTOMETRIC, PLANES, SAMPLE_FORMAT = 258, 262, 284, 339
+"""Tags of TIFF: depth; what the smallest value looks like; one image of each colour; whether values are unsigned."""
 
 
 class ImageError(Exception):
@@ -75,7 +75,27 @@ def _decoded(path: Path) -> Image:
             opened.verify()  # checksums, which decoding does not look at
             opened = Image.open(path, formats=formats)
         with opened:
+            _check_layout(opened)
             return _eight_bits(opened).convert("RGB")
+
+
+def _check_layout(image: Image) -> None:
+    """ValueError for a TIFF that Pillow reads without a word, but not as it is.
+
+    Strips that the file lacks stay black; colours of 16 bits that lie one after the other are taken for 8 bits.
+    """
+    if image.format != "TIFF":
+        return
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    planes = 1 if tags.get(PLANES, 1) == 1 else len(image.getbands())
+    if planes > 1 and max(tags.get(BITS_PER_SAMPLE, (1,))) > 8:
+        raise ValueError(
+            "its colours of 16 bits lie one after the other; save it with those of a pixel together"
+        )
+    boxes = [extents for codec, extents, *_ in image.tile if codec == "raw"]  # type: ignore[attr-defined]
+    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+    if boxes and covered < image.width * image.height * planes:
+        raise ValueError("parts of it are missing")
 
 
 def _eight_bits(image: Image) -> Image:

@@ -55,6 +55,21 @@ def tiff(pixels: np.ndarray, order: str = "<", **tags: int) -> bytes:
     return head + content + struct.pack(order + "H", len(values)) + entries + bytes(4)
 
 
+def planes(pixels: np.ndarray, strips: int = 3) -> bytes:
+    """An uncompressed TIFF whose red, green and blue lie one after the other; strips: how many of them it names."""
+    bits, size = pixels.dtype.itemsize * 8, pixels[..., 0].nbytes
+    content = pixels.transpose(2, 0, 1).tobytes()
+    lists = [(bits,) * 3, [8 + n * size for n in range(strips)], [size] * strips]
+    at = [8 + len(content) + 12 * n for n in range(3)]
+    single = {256: WIDTH, 257: HEIGHT, 259: 1, 262: 2, 277: 3, 278: HEIGHT, 284: 2}
+    entries = {tag: struct.pack("<HHII", tag, 4, 1, value) for tag, value in single.items()}
+    for tag, values, place in zip((258, 273, 279), lists, at, strict=True):
+        entries[tag] = struct.pack("<HHII", tag, 4, len(values), place if len(values) > 1 else values[0])
+        content += struct.pack("<3I", *values, *[0] * (3 - len(values)))
+    table = struct.pack("<H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries)) + bytes(4)
+    return b"II" + struct.pack("<HI", 42, 8 + len(content)) + content + table
+
+
 def opened(folder: Path, content: bytes, name: str = "a.png") -> np.ndarray:
     (folder / name).write_bytes(content)
     with image(folder / name) as picture:
@@ -83,6 +98,7 @@ RIGHT = {
     "grey with transparency": (saved(TRANSPARENT.convert("LA"), "PNG"), grey(GREY)),
     "transparency is dropped": (saved(TRANSPARENT, "PNG"), COLOUR),
     "white is zero": (tiff(255 - GREY, photometric=0), grey(GREY)),
+    "colours one after the other": (planes(COLOUR), COLOUR),
     "CMYK": (saved(PHOTOGRAPH.convert("CMYK"), "TIFF"), COLOUR),
     "EXIF says turn": (saved(PHOTOGRAPH, "PNG", exif=TURNED), COLOUR),
     "the first of two frames": (saved(PHOTOGRAPH, "PNG", **LATER), COLOUR),
@@ -101,6 +117,7 @@ def test_a_jpeg_of_four_colours_is_not_inverted(tmp_path):
     assert np.abs(found.astype(int) - COLOUR).mean() < 5
 
 
+ROWS = struct.pack("<HHII", 257, 4, 1, HEIGHT)
 JPEG = saved(PHOTOGRAPH, "JPEG")
 PNG = saved(PHOTOGRAPH, "PNG")
 WRONG = {
@@ -110,6 +127,9 @@ WRONG = {
     "fractions": (tiff(GREY_16.astype(np.float32), sample_format=3), "kind F; save it"),
     "12 bits": (tiff(GREY_16, bits=12), "kind I;16; save it"),
     "16 bits, white is zero": (tiff(GREY_16, photometric=0), "kind I;16; save it"),
+    "colours of 16 bits one after the other": (planes(COLOUR.astype("<u2") * 257), "lie one after the other"),
+    "a colour that is not there": (planes(COLOUR, strips=2), "parts of it are missing"),
+    "rows that are not there": (tiff(GREY).replace(ROWS, struct.pack("<HHII", 257, 4, 1, 99)), "are missing"),
     "PostScript": (saved(PHOTOGRAPH, "EPS"), "Pillow sees none of JPEG, PNG, WEBP, BMP, PPM, TIFF in it"),
     "GIF": (saved(PHOTOGRAPH, "GIF"), "sees none of"),
     "a page of the web": (b"<html>404</html>", "sees none of"),
