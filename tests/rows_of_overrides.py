@@ -100,6 +100,8 @@ GRAMMAR: list[tuple[str, int, list[str], list[str]]] = [
         ["model.depth=interval(8,14) is a range without steps"],
         [],
     ),
+    ("run.py -m 'seed=shuffle()'", 2, ["seed=shuffle() lists no value"], []),
+    ("run.py -m 'seed=range(1,2,by=1)'", 2, ["range() is written range(FIRST,END,STEP)"], ["quotes"]),
     ("run.py -m 'model.depth=choice()'", 2, ["model.depth=choice() cannot be read: empty choice"], []),
     ("run.py 'model.depth=foo(8)'", 2, ["there is no function foo()"], ["HydraException"]),
     ("ablations plan 'model.depth=sort(14,8)'", 0, ["2 cells"], []),

@@ -139,6 +139,8 @@ def values_of(override: Override) -> list[str]:
         if count < 1:
             raise ConfigError(f"{text} is empty; range(FIRST,END,STEP) ends before END")
         _check_count(text, count, "values")
+    if isinstance(listed, ChoiceSweep) and not listed.list:
+        raise ConfigError(f"{text} lists no value")
     return [
         value.lower() if value in ("True", "False") else value for value in override.sweep_string_iterator()
     ]
@@ -256,6 +258,8 @@ def _trouble(value: str) -> tuple[str, int]:
         elif character in CLOSING.values():
             if not opened or CLOSING[opened.pop()[0]] != character:
                 return "closes nothing", at
+        elif character == "=" and opened and opened[-1][0] == "(":
+            pass  # the name of an argument
         elif character == "," and re.match(r"\s*($|[,\])}])", value[at:]):
             return "is followed by no value", at
         elif not UNQUOTED.match(character):
