@@ -274,7 +274,7 @@ def test_latex_has_as_many_rows_and_cells_as_the_table(a: str, b: str) -> None:
     text = latex.latex_table(table(a, b, "https://host/"))
     assert text.isascii() or not re.search("[^\x00-\u017f\u2010-\u2027]", text)
     assert len(text.splitlines()) == 14
-    bare = re.sub(r"\\text\w+\{\}|\\[&%$#_{}]", "", text)  # what stands for a letter
+    bare = re.sub(r"\\text\w+\{\}|\\[&%$#_{}]", "x", text)  # what stands for a letter
     start, end = (bare.index(rule) for rule in (r"\toprule", r"\bottomrule"))
     inside = re.sub(r"\\(top|mid)rule", "", bare[start:end])
     rows = inside.split(r"\\")
