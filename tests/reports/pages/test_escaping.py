@@ -226,7 +226,7 @@ def test_markdown_has_no_tag_and_no_link_of_a_text(a: str, b: str, url: str) -> 
     text = markdown.markdown(report(a, b, "https://host/" + url))
     rest = without_code(text)
     assert not re.search(r"<[A-Za-z/!?]", rest)
-    assert not re.search(r"&#?\w+;", re.sub("&(lt|amp|#96);", "", rest))
+    assert not re.search(r"&#?\w+;", re.sub("&(lt|amp|#96);", "x", rest))
     targets = re.findall(r"\]\(([^\s)]*)\)", rest)
     kinds = ["https://host/"] * 2 + ["other/report.md", "figures/odd.svg"]
     assert [target[: len(kind)] for target, kind in zip(targets, kinds, strict=True)] == kinds
@@ -245,7 +245,7 @@ def test_csv_comes_back_and_has_no_formula(a: str, b: str) -> None:
         seen = "\n".join(map(visible, meant.splitlines()))
         assert shown in (seen, "'" + seen)
         assert not re.match(r"\s*[=+@]|\s*-(?![\d.])", shown) or re.fullmatch(
-            r"\s*[+-]?[\d.einfat_]+\s*", shown, re.I
+            r"\s*[+-]?[\d.einfaty_]+\s*", shown, re.I
         )
 
 
