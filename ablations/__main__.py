@@ -26,6 +26,7 @@ from ablations.sweep.request import request
 from lightning_module.cell import record
 from lightning_module.cell.identity import difference
 from lightning_module.support.command_line import RUNS, Parser, command, folder
+from lightning_module.support.disk import no_folder
 from lightning_module.support.errors import ConfigError, nearest, tell
 from lightning_module.support.program import program
 from lightning_module.support.text import aligned
@@ -124,8 +125,8 @@ def _sweep(wanted: Sequence[str], runs: Path | None) -> Sweep:
     asked = [*overrides, *([typed("runs", str(runs))] if runs else [])]
     check_hydra(asked)
     made = asked_for(asked, shlex.split(command("run", "-m", *asked)))
-    if made.runs.exists() and not made.runs.is_dir():
-        raise ConfigError(f"runs={made.runs} is a file, not a folder; choose another with runs=FOLDER")
+    if why := no_folder(made.runs):
+        raise ConfigError(f"runs={made.runs} {why}; choose another with runs=FOLDER")
     return made
 
 

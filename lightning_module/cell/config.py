@@ -87,8 +87,8 @@ class TrainerConfig:
         return self.devices * self.nodes
 
 
-NO_PROJECT = "/\\#?%:"
-"""Characters that W&B has in no name of a project."""
+NO_NAME = "/\\#?%:"
+"""Characters that W&B has in no name of a project, a user or a team."""
 LONGEST_PROJECT = 128
 
 
@@ -102,11 +102,15 @@ class LoggerConfig:
     base_url: str | None = None
 
     def __post_init__(self) -> None:
-        if wrong := [character for character in self.project if character in NO_PROJECT]:
-            raise ConfigError(
-                f"logger.project={self.project} has a {wrong[0]}, which W&B does not allow in a project's name; "
-                f"nor does it {' '.join(character for character in NO_PROJECT if character != wrong[0])}"
-            )
+        for key, name, whose in (
+            ("project", self.project, "a project"),
+            ("entity", self.entity or "", "a user or team"),
+        ):
+            if wrong := [character for character in name if character in NO_NAME]:
+                raise ConfigError(
+                    f"logger.{key}={name} has a {wrong[0]}, which W&B does not allow in the name of {whose}; "
+                    f"nor does it {' '.join(character for character in NO_NAME if character != wrong[0])}"
+                )
         if len(self.project) > LONGEST_PROJECT:
             raise ConfigError(
                 f"logger.project={self.project[:20]}… has {len(self.project)} characters; W&B allows {LONGEST_PROJECT}"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lightning_module.support.disk import no_folder
 from lightning_module.support.errors import ConfigError, nearest
 
 
@@ -39,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 IN_OUR_WORDS: Mapping[str, str] = {
     r"^argument (--\S+): invalid int value: '(.*)'$": r"\1 \2 is not a whole number",
     r"^argument (--[\w-]+)\S*: ignored explicit argument '(.*)'$": r"\1 takes no value, such as \2; write \1",
-    r"^argument (--\w+): .* not a folder$": r"\g<0>; choose another with \1 FOLDER",
+    r"^argument (--\w+): .* (?:not|be) a folder.*$": r"\g<0>; choose another with \1 FOLDER",
 }
 """What argparse says -> what is said here."""
 
@@ -80,8 +81,8 @@ def folder(text: str) -> Path:
     path = Path(text)
     if not text.strip():
         raise argparse.ArgumentTypeError("an empty text names no folder; . is the current one")
-    if path.exists() and not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
+    if why := no_folder(path):
+        raise argparse.ArgumentTypeError(f"{text} {why}")
     return path
 
 

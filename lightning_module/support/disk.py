@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -70,6 +71,23 @@ def _leave_locks_to_parent() -> None:
     for handle in _HELD:
         os.close(handle)
     _HELD.clear()
+
+
+def no_folder(path: Path) -> str:
+    """Why a path can name no folder, as words to stand after it; "" if it is one, or is not there yet."""
+    for place in (path, *path.parents):
+        try:
+            is_folder = stat.S_ISDIR(place.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            return f"cannot be a folder ({error.strerror})"
+        if is_folder:
+            return ""
+        return (
+            "is a file, not a folder" if place == path else f"is below {place}, which is a file, not a folder"
+        )
+    return ""
 
 
 os.register_at_fork(after_in_child=_leave_locks_to_parent)
