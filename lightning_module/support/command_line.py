@@ -49,18 +49,14 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     """ConfigError for argparse's message; the nearest option is named for one that does not exist."""
     _, unknown, words = message.partition("unrecognized arguments: ")
     if unknown:
-        options = [text for text in parser._option_string_actions if text.startswith("--")]
         first = words.split()[0].partition("=")[0]
-        message = f"{words} is not understood by {parser.prog}; " + nearest(first, options)
-        if not first.startswith("-"):
-            takes = [
-                action.metavar or action.dest.upper()
-                for action in parser._actions
-                if not action.option_strings
-            ]
-            message = (
-                f"{first} is one word too many; {parser.prog} takes {f'one {takes[0]}' if takes else 'none'}"
-            )
+        if first.startswith("-"):
+            options = [text for text in parser._option_string_actions if text.startswith("--")]
+            message = f"{words} is not understood by {parser.prog}; " + nearest(first, options)
+        else:
+            names = (one.metavar or one.dest.upper() for one in parser._actions if not one.option_strings)
+            takes = next((f"one {name}" for name in names), "none")
+            message = f"{first} is one word too many; {parser.prog} takes {takes}"
     if chosen := re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message):
         option, typed, allowed = chosen.groups()
         message = f"{option} {typed} is not known; " + nearest(typed, re.findall(r"[^, ']+", allowed))

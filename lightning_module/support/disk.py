@@ -73,6 +73,9 @@ def _leave_locks_to_parent() -> None:
     _HELD.clear()
 
 
+os.register_at_fork(after_in_child=_leave_locks_to_parent)
+
+
 def no_folder(path: Path) -> str:
     """Why a path can name no folder, as words to stand after it; "" if it is one, or is not there yet."""
     for place in (path, *path.parents):
@@ -88,9 +91,6 @@ def no_folder(path: Path) -> str:
             "is a file, not a folder" if place == path else f"is below {place}, which is a file, not a folder"
         )
     return ""
-
-
-os.register_at_fork(after_in_child=_leave_locks_to_parent)
 
 
 class Lock:
