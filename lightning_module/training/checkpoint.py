@@ -65,10 +65,10 @@ class Saver:
 
 
 def save(folder: Path, identity: str, attempt: int, epochs: int, state: Mapping[str, Any]) -> None:
-    """Replace the checkpoint of a run folder atomically: a kill leaves the old one or the new one."""
+    """Replace the checkpoint of a run folder atomically: a kill leaves either. state: on the CPU."""
     versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
     head = {"schema": SCHEMA, "identity": identity, "attempt": attempt, "epochs": epochs}
-    content = {**head, "versions": versions, **_each_tensor(state, torch.Tensor.cpu)}
+    content = {**head, "versions": versions, **state}
     content["crc"] = checksum(content)
     with whole_file(folder / FILE, durable=True) as file:
         torch.save(content, file)
