@@ -1,4 +1,4 @@
-"""Numbers for a report: estimates, paired differences, verdicts. Pure functions on plain arrays.
+"""Means and differences with their intervals. Pure functions on plain arrays.
 
 Intervals are Student's t, two-sided, 95 % unless said otherwise: with three to ten seeds a bootstrap covers
 far less than it says. Nothing is dropped silently: what diverged is counted beside every mean. Values that
@@ -9,14 +9,13 @@ images, and two or three of them agree by chance often enough. They get no inter
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
 LEVEL = 0.95
-POWER = 0.8
 ROUNDING = 1e-9
 """Spread, in points, up to which values count as the same: it comes from arithmetic, not from the runs."""
 
@@ -60,11 +59,6 @@ def estimate(values: Values, diverged: int = 0, planned: int = 0) -> Estimate:
     return at_level(Estimate(n, mean, sd, df=n - 1, diverged=diverged, planned=planned), LEVEL)
 
 
-def differences(of: Mapping[Hashable, float], than: Mapping[Hashable, float]) -> list[float]:
-    """of - than for each key that both have, in the order of `of`: the values of paired runs."""
-    return [value - than[key] for key, value in of.items() if key in than]
-
-
 def welch(of: Values, than: Values) -> Estimate:
     """Difference of two means whose runs are not paired, variances not assumed equal (Welch).
 
@@ -81,6 +75,16 @@ def welch(of: Values, than: Values) -> Estimate:
     df = sum(parts) ** 2 / (parts[0] ** 2 / (a.n - 1) + parts[1] ** 2 / (b.n - 1))
     half = float(special.stdtrit(df, (1 + LEVEL) / 2)) * error
     return Estimate(n, mean, error * math.sqrt(n), mean - half, mean + half, df=df)
+
+
+def with_spread(e: Estimate, sd: float) -> Estimate:
+    """The same mean with another standard deviation of its values."""
+    return at_level(replace(e, sd=sd), e.level)
+
+
+def without_interval(e: Estimate) -> Estimate:
+    """The same mean without an interval."""
+    return replace(e, low=math.nan, high=math.nan)
 
 
 def at_level(e: Estimate, level: float) -> Estimate:
@@ -103,75 +107,7 @@ def lower_p(e: Estimate, margin: float) -> float:
     return upper_p(replace(e, mean=-e.mean, low=-e.high, high=-e.low), -margin)
 
 
-def poolable(groups: Sequence[Values]) -> float:
-    """p value of "all groups have the same mean" (one-way analysis of variance).
-
-    Small means that pooling them hides something. NaN if it cannot be tested: fewer than two groups, or no
-    spread within any of them.
-    """
-    arrays = [np.asarray(group, dtype=float) for group in groups if len(group)]
-    count, k = sum(map(len, arrays)), len(arrays)
-    if k < 2 or count <= k:
-        return math.nan
-    grand = math.fsum(x for a in arrays for x in a) / count
-    between = math.fsum(len(a) * (a.mean() - grand) ** 2 for a in arrays) / (k - 1)
-    within = math.fsum(((a - a.mean()) ** 2).sum() for a in arrays) / (count - k)
-    if within <= ROUNDING**2:
-        return math.nan
-    return float(special.fdtrc(k - 1, count - k, between / within))
-
-
-def power(sd: float, n: int, difference: float, level: float = LEVEL) -> float:
-    """Probability that n pairs whose differences have this sd show a true difference (noncentral t)."""
-    if n < 2:
-        return 0.0
-    critical = float(special.stdtrit(n - 1, (1 + level) / 2))
-    shift = abs(difference) / sd * math.sqrt(n)
-    if shift > 30:  # the noncentral t underflows there; the power is 1 to all digits shown
-        return 1.0
-    above = 1 - float(special.nctdtr(n - 1, shift, critical))
-    return above + float(special.nctdtr(n - 1, shift, -critical))
-
-
-def resolvable(sd: float, n: int, level: float = LEVEL) -> float:
-    """The smallest true difference that n pairs would show with probability POWER; NaN without any spread."""
-    if n < 2 or math.isnan(sd) or sd == 0:
-        return math.nan
-    low, high = 0.0, sd
-    while power(sd, n, high, level) < POWER:
-        high *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if power(sd, n, middle, level) < POWER else (low, middle)
-    return high
-
-
-def seeds_needed(sd: float, difference: float, level: float = LEVEL) -> int | None:
-    """The fewest pairs that would show this difference with probability POWER; None beyond 1,000."""
-    if difference == 0 or math.isnan(sd) or sd == 0:
-        return None
-    return next((n for n in range(2, 1001) if power(sd, n, difference, level) >= POWER), None)
-
-
 def sampling_error(percent: float, images: int) -> float:
     """Standard error, in points, that an error in percent has because its test set is a finite sample."""
     p = percent / 100
     return 100 * math.sqrt(max(p * (1 - p), 0) / images)
-
-
-def holm(p_values: Sequence[float]) -> list[tuple[bool, float]]:
-    """For each p value: whether it is significant in its family, and the alpha that it was judged at (Holm 1979).
-
-    Of m values the smallest is judged at alpha/m with alpha = 1 - LEVEL, the next at alpha/(m-1), ...; the first
-    that fails ends it, and all further ones are judged at the alpha of that one, so that "its interval excludes
-    the margin" and "significant" are the same thing.
-    """
-    order = sorted(range(len(p_values)), key=lambda i: (p_values[i], i))
-    result = [(False, math.nan)] * len(p_values)
-    significant, judged_at = True, math.nan
-    for rank, index in enumerate(order):
-        if significant:
-            judged_at = (1 - LEVEL) / (len(p_values) - rank)
-            significant = p_values[index] <= judged_at
-        result[index] = (significant, judged_at)
-    return result

@@ -1,230 +1,238 @@
-"""What the runs say about a study's claims: paired differences, and a verdict for each claim.
+"""What the runs say about a study's claims: a verdict for each, true of all of them together and at any look.
 
-A claim is judged by the interval of a difference against the claim's margin, at a level that Holm's method
-gives it within the study, so that 95 % holds for all claims together. A run that diverged has no error; it
-counts as worse than any that finished, and never helps the side that it is on.
+A claim is decided by the two-sided interval of a difference against its margin. Its level is what Holm's method gives
+it in the family of all claims of the study, times the share of the look (looks.py): so in at most 5 % of studies is any
+of these words false, whenever somebody looks. Where a run diverged there is no mean; the two groups are compared by
+exact ranks then, a diverged run being the worst, at the same level. A claim over several levels holds in each of them
+(an intersection-union test), or of their mean with the levels as a sample, as the claim says; levels are no replicates.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import pandas as pd
+import numpy as np
+from numpy.typing import NDArray
 
 from ablations.study import Claim
-from reports.numbers import statistics
-from reports.numbers.deviations import related
-from reports.numbers.join import Collected, Place, varies
-from reports.numbers.statistics import Estimate, estimate
-from reports.words import number, setting
+from reports.numbers import ranks, statistics
+from reports.numbers.join import Collected
+from reports.numbers.looks import holm, share
+from reports.numbers.pairs import Pairs, compare
+from reports.numbers.statistics import NOTHING, Estimate, at_level, estimate, lower_p, upper_p
 
-Word = Literal["supported", "contradicted", "undecided", "untested"]
+Word = Literal["supported", "smaller than claimed", "contradicted", "undecided", "untested"]
 WORDS: tuple[Word, ...] = get_args(Word)
 
-UNFAIR = 0.05
-"""Below this p value of `statistics.poolable`, rows are judged one by one."""
+LEAST_FOR_EQUIVALENCE = 6
+"""Pairs below which nothing is called as good: few pairs agree easily where one seed in ten goes wrong."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """of - than, paired. Estimates are differences of the metric.
+class Evidence:
+    """What one level of a claim's free factors says, or the mean over all of them.
 
-    parts: what the two groups are paired over besides seeds, such as "depth 56" -> its estimate. pooled: over
-    all parts. fair: p value of "all parts have the same difference" (NaN: cannot be tested). paired: False if
-    no two runs correspond, and the means of the two groups are compared instead. outcomes: how many pairs are
-    "finished", have no number yet ("open"), or diverged, on one side alone ("of", "than") or on "both".
+    p_for: one-sided p value against the claim's being false there. p_smaller: against an effect as large as claimed.
+    p_opposite: against any effect in the claimed direction. All are divided by the share of the look, so that they
+    hold at any look; 1 where there is nothing to judge. by_ranks: whether they are of ranks.
     """
 
-    parts: Mapping[str, Estimate]
-    pooled: Estimate
-    fair: float
-    paired: bool
-    outcomes: Counter[str]
+    pairs: Pairs
+    difference: Estimate
+    new_images: Estimate
+    p_for: float
+    p_smaller: float
+    p_opposite: float
+    by_ranks: bool = False
+
+    @property
+    def share(self) -> float:
+        """Part of the claim's level that this look may spend."""
+        return share(self.pairs.n, self.pairs.planned)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim and what became of it. difference: with its interval at the level it was judged at."""
+    """A claim and what became of it.
+
+    every: the evidence at each level. shown: that which decides, or is the furthest from it; None if there is none.
+    difference, new_images: its estimates, at the level at which they were judged. on_new_images: the word if new
+    images were drawn too; None if that is not known.
+    """
 
     claim: Claim
     word: Word
-    difference: Estimate
-    comparison: Comparison
-    note: str
-
-
-def select(cells: pd.DataFrame, levels: Mapping[str, Any]) -> pd.DataFrame:
-    """The cells with these levels; none if a key is unknown."""
-    for key, level in levels.items():
-        if key not in cells:
-            return cells.iloc[:0]
-        wanted = tuple(level) if isinstance(level, list) else level
-        cells = cells[pd.Series([value == wanted for value in cells[key]], index=cells.index, dtype=bool)]
-    return cells
-
-
-def compare(c: Collected, of: Mapping[str, Any], than: Mapping[str, Any], metric: str) -> Comparison:
-    """Compare two groups of cells, paired by every studied factor that varies and that neither of them fixes."""
-    free = [key for key in c.studied if key in c.cells and not related(key, [*of, *than])]
-    free = [key for key in free if varies(c.cells, key)]
-    first, second = (_by_levels(select(c.cells, levels), free, metric) for levels in (of, than))
-    pairs = [levels for levels in first if levels in second]
-    parts: dict[str, list[float]] = {}
-    outcomes: Counter[str] = Counter()
-    for levels in pairs:
-        states = first[levels][0], second[levels][0]
-        outcomes[_outcome(*states)] += 1
-        if states == ("finished", "finished"):
-            named = zip(free, levels, strict=True)
-            part = ", ".join(setting(key, level) for key, level in named if key != "seed")
-            parts.setdefault(part, []).append(first[levels][1] - second[levels][1])
-    pooled = estimate([value for values in parts.values() for value in values])
-    paired = bool(pairs) or not first or not second
-    if not paired:
-        pooled = statistics.welch(*(list(_finished(side).values()) for side in (first, second)))
-        of_lost, than_lost = (
-            sum(state == "diverged" for state, _ in side.values()) for side in (first, second)
-        )
-        outcomes = Counter(of=of_lost, than=than_lost)
-    each = {part: estimate(values) for part, values in parts.items()}
-    return Comparison(each, pooled, statistics.poolable(list(parts.values())), paired, outcomes)
-
-
-def _outcome(of: str, than: str) -> str:
-    """Of a pair of cells in these states: finished, open, or which of them diverged (of, than or both)."""
-    if not {of, than} <= {"finished", "diverged"}:
-        return "open"
-    if of == than:
-        return "both" if of == "diverged" else "finished"
-    return "of" if of == "diverged" else "than"
-
-
-def _by_levels(
-    cells: pd.DataFrame, free: Sequence[str], metric: str
-) -> dict[tuple[Hashable, ...], tuple[str, float]]:
-    """Levels of the free factors -> state and metric of the cell that has them."""
-    if metric not in cells:
-        cells = cells.assign(**{metric: math.nan})
-    states = cells["state"].where(cells["state"].ne("finished") | cells[metric].notna(), "failed")
-    levels = zip(*(cells[key] for key in free), strict=True) if free else [()] * len(cells)
-    return dict(zip(levels, zip(states, cells[metric], strict=True), strict=True))
-
-
-def _finished(side: Mapping[Any, tuple[str, float]]) -> dict[Hashable, float]:
-    return {levels: value for levels, (state, value) in side.items() if state == "finished"}
-
-
-def p_values(claim: Claim, difference: Estimate) -> tuple[float, float]:
-    """One-sided p values against a claim's being false, and against its being true."""
-    upper, lower = (functools.partial(test, difference) for test in (statistics.upper_p, statistics.lower_p))
-    if claim.within is not None:
-        inside = max(lower(claim.within), upper(-claim.within))
-        return inside, min(upper(claim.within), lower(-claim.within))
-    if claim.below is not None:
-        return lower(-claim.below), upper(-claim.below)
-    assert claim.above is not None
-    return upper(claim.above), lower(claim.above)
+    every: tuple[Evidence, ...]
+    shown: Evidence | None = None
+    difference: Estimate = NOTHING
+    new_images: Estimate = NOTHING
+    on_new_images: Word | None = None
 
 
 def judge_claims(c: Collected, claims: Sequence[Claim]) -> list[Verdict]:
     """A verdict for each claim of a study."""
-    comparisons = [compare(c, claim.of, claim.than, claim.metric) for claim in claims]
-    evidence = [_evidence(claim, made) for claim, made in zip(claims, comparisons, strict=True)]
-    tested = [index for index, made in enumerate(comparisons) if made.pooled.n]
-    decided = statistics.holm([min(1.0, 2 * min(evidence[index][1:3])) for index in tested])
-    significant = dict(zip(tested, decided, strict=True))
-    verdicts = []
-    for index, (claim, made) in enumerate(zip(claims, comparisons, strict=True)):
-        difference, p_true, p_false, note = evidence[index]
-        rejected, alpha = significant.get(index, (False, 1 - statistics.LEVEL))
-        word: Word = "undecided"
-        if rejected:
-            word = "supported" if p_true < p_false else "contradicted"
-        word, of_diverged = _with_diverged(claim, made, word)
-        difference = statistics.at_level(difference, 1 - alpha)
-        notes = " ".join(filter(None, [note, of_diverged, _power(claim, difference, word)]))
-        verdicts.append(Verdict(claim, word, difference, made, notes))
-    return verdicts
+    return judge(claims, [compare(c, claim.of, claim.than, claim.metric) for claim in claims])
 
 
-def _evidence(claim: Claim, made: Comparison) -> tuple[Estimate, float, float, str]:
-    """The estimate that decides a claim, its two p values, and what to know of it.
+def judge(claims: Sequence[Claim], compared: Sequence[Sequence[Pairs]]) -> list[Verdict]:
+    """A verdict for each claim, from the pairs at each level of what it leaves free. The claims are one family."""
+    evidence = [tuple(_evidence(claim, parts)) for claim, parts in zip(claims, compared, strict=True)]
+    p_values = [min(1.0, 2 * min(_together(every)[:2])) for every in evidence]
+    return [
+        _verdict(claim, every, alpha)
+        for claim, every, (_, alpha) in zip(claims, evidence, holm(p_values), strict=True)
+    ]
 
-    Where pooling is fair that is the pooled one. Otherwise the claim must hold (or fail) in every part, and
-    the least clear part decides.
-    """
-    notes = []
-    if not made.paired:
-        notes.append("Not paired: the two groups share no seeds.")
-    if len(made.parts) < 2 or not made.fair < UNFAIR:
-        if len(made.parts) > 1 and math.isnan(made.fair):
-            notes.append("No spread within groups: what differs between them counts as noise.")
-        elif len(made.parts) > 1:
-            notes.append(f"Pooled over {len(made.parts)} groups (they agree, p = {made.fair:.2f}).")
-        return made.pooled, *p_values(claim, made.pooled), " ".join(notes)
-    each = {part: p_values(claim, difference) for part, difference in made.parts.items()}
-    true, false = (max(p[side] for p in each.values()) for side in (0, 1))
-    side = 0 if true <= false else 1
-    least = max(each, key=lambda part: each[part][side])
-    notes.append(
-        f"Groups differ (p = {made.fair:.2g}): it must hold in each; shown: the least clear, {least}."
+
+def _together(every: Sequence[Evidence]) -> tuple[float, float, float]:
+    """p values of a claim over its levels: it holds if it holds at each, and does not if it does not at any one."""
+    if not every or any(not each.pairs.n for each in every):
+        return 1.0, 1.0, 1.0
+    p_smaller, p_opposite = (
+        min(1.0, len(every) * min(getattr(each, side) for each in every))
+        for side in ("p_smaller", "p_opposite")
     )
-    return made.parts[least], true, false, " ".join(notes)
+    return max(each.p_for for each in every), p_smaller, p_opposite
 
 
-def _with_diverged(claim: Claim, made: Comparison, word: Word) -> tuple[Word, str]:
-    """What runs that diverged do to a verdict, with a sentence about them."""
-    of, than, both, still_open = (made.outcomes[outcome] for outcome in ("of", "than", "both", "open"))
-    finished = made.pooled.n
-    if not of and not than:
-        if finished:
-            notes = [f"Pairs still open: {still_open}."] * (still_open > 0)
-            return word, " ".join(notes + [f"Pairs that diverged on both sides: {both}."] * (both > 0))
-        none = "No pair has finished." if still_open else "No such cells."
-        return "untested", "All pairs diverged." if both else none
-    text = f"Of {of + than + both + finished} pairs, {of + both} diverged in the first group, "
-    text += f"{than + both} in the second."
-    shown: Word | None = None  # what it shows when the one side diverges and the other does not
-    if min(of, than) == 0:
-        agrees = claim.above if of else claim.below
-        shown = "contradicted" if agrees is None else "supported"
-        if not finished and of + than > 1:
-            return shown, text + " No number is needed."
-    if word == shown:
-        return word, text
-    return "undecided", text + " The pairs that finished cannot decide it."
+def _word(every: Sequence[Evidence], alpha: float) -> Word:
+    if not any(each.pairs.n for each in every):
+        return "untested"
+    p_for, p_smaller, p_opposite = _together(every)
+    if 2 * p_for <= alpha:
+        return "supported"
+    if 2 * p_opposite <= alpha:
+        return "contradicted"
+    return "smaller than claimed" if 2 * p_smaller <= alpha else "undecided"
 
 
-def _power(claim: Claim, difference: Estimate, word: Word) -> str:
-    """What an undecided claim would take."""
-    if word != "undecided" or difference.n == 0:
-        return ""
-    if difference.n == 1:
-        return "One pair: no interval."
-    if difference.sd == 0:
-        return f"All {difference.n} pairs differ by the same amount: there is no spread to judge by."
-    smallest = statistics.resolvable(difference.sd, difference.n, difference.level)
+def _verdict(claim: Claim, every: tuple[Evidence, ...], alpha: float) -> Verdict:
+    word = _word(every, alpha)
+    told = [each for each in every if each.pairs.n]
+    if not told:
+        return Verdict(claim, word, every)
+    side = {"contradicted": "p_opposite", "smaller than claimed": "p_smaller"}.get(word)
+    shown = (
+        min(told, key=lambda each: getattr(each, side)) if side else max(told, key=lambda each: each.p_for)
+    )
+    spent = alpha * shown.share / (len(every) if side else 1)
+    difference, new = (_judged_at(e, 1 - spent) for e in (shown.difference, shown.new_images))
+    over_images = [_of_estimate(claim, each.pairs, each.new_images) for each in every]
+    known = all(each.new_images.n and not each.by_ranks for each in every)
+    return Verdict(claim, word, every, shown, difference, new, _word(over_images, alpha) if known else None)
+
+
+def _judged_at(e: Estimate, level: float) -> Estimate:
+    """The estimate at a level; without an interval at a look that may spend nothing."""
+    return at_level(e, level) if level < 1 else statistics.without_interval(e)
+
+
+def _evidence(claim: Claim, parts: Sequence[Pairs]) -> list[Evidence]:
+    """What each level says, or their mean."""
+    if claim.over == "mean" and len(parts) > 1:
+        return _of_mean(claim, parts)
+    if claim.fails is not None:
+        return [_of_failures(claim, pairs) for pairs in parts]
+    return [
+        _of_ranks(claim, pairs) if any(pairs.diverged) else _of_estimate(claim, pairs, pairs.difference)
+        for pairs in parts
+    ]
+
+
+def _of_estimate(claim: Claim, pairs: Pairs, e: Estimate) -> Evidence:
+    """By the interval of a difference; of a claim that runs fail, of an error."""
     if claim.within is not None:
-        gap = abs(abs(difference.mean) - claim.within)
+        inside = max(lower_p(e, claim.within), upper_p(e, -claim.within))
+        beyond = min(upper_p(e, claim.within), lower_p(e, -claim.within))
+        p_values = (inside if pairs.n >= LEAST_FOR_EQUIVALENCE else 1.0, beyond, beyond)
+    elif claim.below is not None:
+        p_values = lower_p(e, -claim.below), upper_p(e, -claim.below), upper_p(e, 0.0)
     else:
-        gap = abs(difference.mean - (claim.above or -(claim.below or 0.0)))
-    needed = statistics.seeds_needed(difference.sd, gap, difference.level)
-    text = f"These {difference.n} pairs resolve {number(smallest, 2)}"
-    return text + (f"; about {needed} pairs would settle this." if needed and needed > difference.n else ".")
+        margin = claim.above if claim.above is not None else claim.fails
+        assert margin is not None
+        p_values = upper_p(e, margin), lower_p(e, margin), lower_p(e, 0.0 if claim.fails is None else margin)
+    return _at_look(pairs, e, pairs.on_new_images if claim.fails is None else NOTHING, p_values)
 
 
-def place_difference(of: Place, than: Place, metric: str) -> tuple[Estimate, bool]:
-    """Difference between two places of the tables, paired by seed; False if no seed is in both."""
-    free = ["seed"] if "seed" in of.cells else []
-    first, second = (_by_levels(place.cells, free, metric) for place in (of, than))
-    pairs = [levels for levels in first if levels in second]
-    if not pairs:
-        return statistics.welch(*(list(_finished(side).values()) for side in (first, second))), False
-    values = statistics.differences(_finished(first), _finished(second))
-    lost = sum("diverged" in (first[levels][0], second[levels][0]) for levels in pairs)
-    return estimate(values, diverged=lost, planned=len(pairs)), True
+def _of_ranks(claim: Claim, pairs: Pairs) -> Evidence:
+    """By exact ranks, because a run diverged. Nothing is as good as another where runs diverge."""
+    of, than = (np.array(list(side.values())) for side in (pairs.of, pairs.than))
+    larger = ranks.upper_p
+    if claim.within is not None:
+        beyond = min(larger(of, than + claim.within), larger(than - claim.within, of))
+        p_values = 1.0, beyond, beyond
+    elif claim.below is not None:
+        p_values = larger(than - claim.below, of), larger(of, than - claim.below), larger(of, than)
+    else:
+        assert claim.above is not None
+        p_values = larger(of, than + claim.above), larger(than + claim.above, of), larger(than, of)
+    return _at_look(pairs, statistics.without_interval(pairs.difference), NOTHING, p_values, by_ranks=True)
+
+
+def _of_failures(claim: Claim, pairs: Pairs) -> Evidence:
+    """Of a claim that runs fail: by the interval of their error, or, where one diverged, by how many more of them
+    failed than of the others (Fisher's exact test)."""
+    assert claim.fails is not None
+    e = estimate([value for value in pairs.of.values() if math.isfinite(value)])
+    if not pairs.diverged[0]:
+        return _of_estimate(claim, pairs, e)
+    failed, others = (
+        [float(value > claim.fails) for value in side.values()] for side in (pairs.of, pairs.than)
+    )
+    p_values = ranks.upper_p(failed, others), 1.0, 1.0
+    return _at_look(pairs, statistics.without_interval(e), NOTHING, p_values, by_ranks=True)
+
+
+def _of_mean(claim: Claim, parts: Sequence[Pairs]) -> list[Evidence]:
+    """Of the mean over the levels, which are a sample of all that there could be (a random effect).
+
+    The mean of each level over the seeds that are complete at all of them is one value. Where there is no such seed, or
+    a run diverged, each level is told and nothing is decided.
+    """
+    seeds = [seed for seed in parts[0].of if all(pairs.paired and seed in pairs.of for pairs in parts)]
+    if not seeds or any(any(pairs.diverged) for pairs in parts):
+        return [Evidence(pairs, pairs.difference, pairs.on_new_images, 1.0, 1.0, 1.0) for pairs in parts]
+    of, than = (
+        {seed: math.fsum(side[seed] for side in sides) / len(parts) for seed in seeds}
+        for sides in ([pairs.of for pairs in parts], [pairs.than for pairs in parts])
+    )
+    planned = min(pairs.planned for pairs in parts)
+    alone = sum(pairs.alone for pairs in parts)
+    together = Pairs(
+        f"the mean over {len(parts)} levels",
+        of,
+        than,
+        planned,
+        planned - len(seeds),
+        alone,
+        _images(parts, seeds),
+    )
+    e = estimate([float(np.mean([pairs.of[seed] - pairs.than[seed] for seed in seeds])) for pairs in parts])
+    return [_of_estimate(claim, together, e)]
+
+
+def _images(parts: Sequence[Pairs], seeds: Sequence[Hashable]) -> NDArray[np.float64] | None:
+    """Of shape (levels, images): what each image adds to the mean difference of each level, in points."""
+    known = [
+        pairs.images[[list(pairs.of).index(seed) for seed in seeds]]
+        for pairs in parts
+        if pairs.images is not None
+    ]
+    if len(known) < len(parts) or len({images.shape[1] for images in known}) > 1:
+        return None
+    return np.array([images.mean(0) for images in known])
+
+
+def _at_look(
+    pairs: Pairs,
+    difference: Estimate,
+    new: Estimate,
+    p_values: tuple[float, float, float],
+    by_ranks: bool = False,
+) -> Evidence:
+    spent = share(pairs.n, pairs.planned)
+    p_for, p_smaller, p_opposite = (min(1.0, p / spent) if spent else 1.0 for p in p_values)
+    return Evidence(pairs, difference, new, p_for, p_smaller, p_opposite, by_ranks)

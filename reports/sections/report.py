@@ -7,6 +7,7 @@ from reports.numbers.verdicts import judge_claims
 from reports.pages.document import Block, Code, Report, Section, Text
 from reports.sections import context, dots, figures, tables
 from reports.sections import study as study_report
+from reports.sections.claims import claims
 from reports.sections.device_scaling import scaling_lead, scaling_section
 from reports.sections.speed import speed_lead, speed_section
 from reports.words import capital, key_text, listed, metric_name
@@ -24,7 +25,7 @@ def build_report(c: Collected, command: str) -> Report:
     elif c.study:
         verdicts = judge_claims(c, c.study.claims)
         lead = study_report.answer(c, verdicts)
-        sections = [study_report.claims(c, verdicts), results(c)]
+        sections = [claims(c, verdicts), results(c)]
         sections += [study_report.differences(c), study_report.against_paper(c)]
     else:
         lead, sections = Text(Code(c.manifest.command)), [results(c)]

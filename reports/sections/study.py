@@ -1,21 +1,23 @@
-"""What only a study's report has: its answer, claims, differences from the baseline, the paper's numbers."""
+"""What only a study's report has: its answer, differences from the baseline, the paper's numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from ablations.study import HIGHER_IS_BETTER, Claim, Published
-from reports.numbers import statistics
+from ablations.study import HIGHER_IS_BETTER, Published
+from reports.numbers import power
 from reports.numbers.deviations import changes, more_seeds
 from reports.numbers.join import Collected, Place
-from reports.numbers.verdicts import WORDS, Verdict, place_difference, select
+from reports.numbers.pairs import of_places, select
+from reports.numbers.statistics import LEVEL, at_level
+from reports.numbers.verdicts import WORDS, Verdict
 from reports.pages.document import (
     Block,
     Code,
     Column,
     Inline,
-    Items,
     Section,
     Strong,
     Table,
@@ -70,7 +72,7 @@ def answer(c: Collected, verdicts: Sequence[Verdict]) -> Text:
 def _verdict_sentence(c: Collected, verdicts: Sequence[Verdict]) -> Inline:
     parts: list[Inline] = []
     for word in WORDS:
-        claims = [f"“{verdict.claim.text}”" for verdict in verdicts if verdict.word == word]
+        claims = [f"“{verdict.claim.sentence}”" for verdict in verdicts if verdict.word == word]
         if claims:
             told = str(len(claims)) if len(verdicts) > FEW else listed(claims)
             parts.append((f"{told} {'is' if len(claims) == 1 else 'are'} ", Strong(word)))
@@ -93,14 +95,18 @@ def _best_sentence(c: Collected) -> str:
     reference = baseline(c, best)
     if reference is None or reference is best or reference not in means:
         return text + "."
-    difference, _ = place_difference(best, reference, c.metric)
+    difference = of_places(c, best, reference, c.metric).difference
     if not difference.n:
         return text + "."
-    bounds = "" if math.isnan(difference.low) else f", 95 % interval {interval(difference, 2)}"
+    others = max(len(means) - 1, 1)
+    level = 1 - (1 - LEVEL) / others
+    difference = at_level(difference, level)
+    bounds = "" if math.isnan(difference.low) else f", {100 * level:.3g} % interval {interval(difference, 2)}"
+    chosen = f", which is wide enough for the best of {len(means)}" if bounds and others > 1 else ""
     points = " points" if unit(c.metric) else ""
     return (
         f"{text}; its difference from the baseline, {reference.text}, is "
-        f"{number(difference.mean, 2)}{points}{bounds}."
+        f"{number(difference.mean, 2)}{points}{bounds}{chosen}."
     )
 
 
@@ -120,51 +126,6 @@ def baseline(c: Collected, place: Place) -> Place | None:
     return c.place(row, column)
 
 
-def claims(c: Collected, verdicts: Sequence[Verdict]) -> Section:
-    """A verdict per claim, with what it rests on."""
-    if not verdicts:
-        return Section("Claims", ())
-    columns = [*text_columns("claim", "verdict"), Column("difference", 2), Column("interval")]
-    columns += [Column("its level, %", 1), Column("margin"), Column("pairs")]
-    rows: list[list[object]] = []
-    notes = []
-    parts: list[list[object]] = []
-    for verdict in verdicts:
-        claim, difference, made = verdict.claim, verdict.difference, verdict.comparison
-        mean = difference.mean if difference.n else None
-        rows.append([claim.text, Strong(verdict.word), mean, interval(difference, 2)])
-        rows[-1] += [100 * difference.level, margin_text(claim), made.pooled.n]
-        if verdict.note or claim.where:
-            where = f" ({claim.where})" if claim.where and verdict.note else ""
-            notes.append(f"“{claim.text}”{where}: {verdict.note or claim.where + '.'}")
-        if len(made.parts) > 1:
-            parts += [[claim.text, part, e, interval(e, 2), e.n] for part, e in made.parts.items()]
-    caption = (
-        "Differences of the metric (of errors: in points), paired by seed and by every factor that a claim "
-        "leaves free. A claim is judged by its interval against its margin; the levels are Holm's, so that "
-        "95 % holds for all of them together."
-    )
-    blocks: list[Block] = [Table("claims", caption, columns, rows), Items(tuple(notes))]
-    if parts:
-        head = [
-            *text_columns("claim", "at"),
-            Column("difference", 2),
-            Column("95 % interval"),
-            Column("pairs"),
-        ]
-        blocks.append(Table("claims_by_row", "The same differences, group by group.", head, parts))
-    return Section("Claims", tuple(blocks))
-
-
-def margin_text(claim: Claim) -> str:
-    """The margin of a claim: "≤ −0.50", "≥ 0", "within ±0.50"."""
-    if claim.within is not None:
-        return f"within ±{claim.within:g}"
-    if claim.below is not None:
-        return f"≤ −{claim.below:g}" if claim.below else "below 0"
-    return f"≥ {claim.above:g}" if claim.above else "above 0"
-
-
 def differences(c: Collected) -> Section:
     """Every place against the baseline."""
     rows: list[list[object]] = []
@@ -172,18 +133,24 @@ def differences(c: Collected) -> Section:
         reference = baseline(c, place)
         if reference is None or reference is place:
             continue
-        difference, paired = place_difference(place, reference, c.metric)
-        rows.append([*place.labels, difference, interval(difference, 2)])
-        rows[-1].append(str(difference.n) if paired else "not paired")
-        testable = paired and difference.n > 1
-        rows[-1].append(statistics.resolvable(difference.sd, difference.n) if testable else None)
+        compared = of_places(c, place, reference, c.metric)
+        difference = replace(compared.difference, diverged=sum(compared.diverged), planned=compared.planned)
+        rows.append([*place.labels, difference, interval(difference, 2), interval(compared.on_new_images, 2)])
+        rows[-1].append(str(difference.n) if compared.paired else "not paired")
+        testable = compared.paired and difference.n > 1
+        rows[-1].append(power.resolvable(difference.sd, difference.n) if testable else None)
         rows[-1].append((place.parameters - reference.parameters) / MILLION)
         rows[-1].append(_percent(place.multiply_adds, reference.multiply_adds))
         rows[-1].append(_percent(place.finished["seconds"].mean(), reference.finished["seconds"].mean()))
     if not rows:
         return Section("", ())
-    columns = [*place_columns(c), Column("difference", 2), Column("95 % interval"), Column("pairs")]
-    columns += [Column("resolvable", 2), Column("Δ parameters, M", 3)]
+    columns = [*place_columns(c), Column("difference", 2), Column("95 % interval")]
+    columns += [
+        Column("95 %, new images"),
+        Column("pairs"),
+        Column("resolvable", 2),
+        Column("Δ parameters, M", 3),
+    ]
     columns += [Column("Δ multiply-adds, %", 1), Column("Δ time, %", 1)]
     assert c.study
     level = c.study.baseline
@@ -192,6 +159,7 @@ def differences(c: Collected) -> Section:
         f"Difference from {', '.join(setting(*pair) for pair in levels.items())}"
         f"{' in points' if unit(c.metric) else ''} "
         f"of {metric_name(c.metric)}, mean ± standard deviation over pairs of one seed. "
+        "The intervals hold one by one: the first on these test images, the second on new images of the kind too. "
         "Resolvable: the smallest true difference that as many pairs with this spread would show four times "
         "in five."
     )

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from reports.numbers import statistics as s
+from reports.numbers.looks import holm
 
 RANDOM = np.random.default_rng(20151210)
 
@@ -45,10 +46,6 @@ def test_interval_covers_as_often_as_it_says() -> None:
     assert inside == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 5000))
 
 
-def test_differences_pair_by_key_and_keep_only_pairs() -> None:
-    assert s.differences({0: 5.0, 1: 6.0, 3: 9.0}, {1: 5.5, 0: 4.0, 2: 1.0}) == [1.0, 0.5]
-
-
 def test_one_sided_p_values_are_scipys() -> None:
     values = RANDOM.normal(0.3, 0.5, 6)
     e = s.estimate(values)
@@ -62,8 +59,6 @@ def test_p_values_without_spread() -> None:
     assert (s.upper_p(same, 0.4), s.upper_p(same, 0.5), s.lower_p(same, 0.6)) == (1.0, 1.0, 1.0)
     assert math.isnan(same.low)
     assert math.isnan(same.high)
-    assert math.isnan(s.resolvable(same.sd, same.n))
-    assert s.seeds_needed(same.sd, 0.5) is None
     assert s.upper_p(s.estimate([0.5]), 0.0) == 1.0
     assert s.upper_p(s.welch([0.5, 0.5], [0.1, 0.1]), 0.0) == 1.0
 
@@ -84,7 +79,7 @@ def test_errors_in_whole_images_do_not_raise_the_size(seeds: int) -> None:
     p = [[2 * min(s.upper_p(e, 0), s.lower_p(e, 0)) for e in map(s.estimate, study)] for study in gaps]
     false = sum(value <= 0.05 for study in p for value in study) / (studies * claims)
     assert false <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / (studies * claims))
-    families = sum(any(word for word, _ in s.holm(study)) for study in p) / studies
+    families = sum(any(word for word, _ in holm(study)) for study in p) / studies
     assert families <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)
 
 
@@ -109,56 +104,6 @@ def test_welch_of_nothing_is_nothing() -> None:
     assert math.isnan(s.welch([1.0], [2.0, 3.0]).low)
 
 
-def test_poolable_is_scipys_analysis_of_variance() -> None:
-    groups = [RANDOM.normal(mean, 0.2, n) for mean, n in ((0.0, 5), (0.1, 4), (0.3, 3))]
-    assert s.poolable(groups) == pytest.approx(stats.f_oneway(*groups).pvalue)
-    assert math.isnan(s.poolable([[1.0], [2.0]]))
-    assert math.isnan(s.poolable([[1.0, 2.0]]))
-    assert math.isnan(s.poolable([[1.0, 1.0], [2.0, 2.0]])), "no spread within groups to judge by"
-
-
-def test_power_is_what_simulation_finds() -> None:
-    samples = RANDOM.normal(0.5, 0.4, (5000, 5))
-    found = sum(2 * min(s.upper_p(e, 0), s.lower_p(e, 0)) <= 0.05 for e in map(s.estimate, samples)) / 5000
-    assert s.power(0.4, 5, 0.5) == pytest.approx(found, abs=0.03)
-
-
-def test_resolvable_and_seeds_needed_agree() -> None:
-    smallest = s.resolvable(0.3, 5)
-    assert s.power(0.3, 5, smallest) == pytest.approx(0.8, abs=1e-6)
-    assert s.seeds_needed(0.3, smallest * 1.001) == 5
-    assert s.seeds_needed(0.3, smallest * 0.9) == 6
-    assert s.seeds_needed(0.3, 0) is None
-    assert math.isnan(s.resolvable(0.3, 1))
-
-
 def test_sampling_error_of_cifar() -> None:
     """An error of 6.61 % on 10,000 images has a standard error of a quarter of a point."""
     assert s.sampling_error(6.61, 10_000) == pytest.approx(0.2485, abs=1e-3)
-
-
-def test_holm_by_hand() -> None:
-    decided = s.holm([0.04, 0.001, 0.012, 0.03])
-    assert [word for word, _ in decided] == [False, True, True, False]
-    assert [alpha for _, alpha in decided] == pytest.approx([0.025, 0.0125, 0.05 / 3, 0.025])
-
-
-def test_holm_decision_is_interval_against_margin() -> None:
-    """What is significant, and only that, has an interval at its alpha that excludes the margin."""
-    for _ in range(300):
-        estimates = [s.estimate(RANDOM.normal(mean, 1, 5)) for mean in RANDOM.normal(0.5, 1, 4)]
-        p = [2 * min(s.upper_p(e, 0), s.lower_p(e, 0)) for e in estimates]
-        for e, (significant, alpha) in zip(estimates, s.holm(p), strict=True):
-            judged = s.at_level(e, 1 - alpha)
-            assert significant == (not judged.low <= 0 <= judged.high)
-
-
-def test_holm_holds_the_family() -> None:
-    """Under no difference at all, at most 5 % of families of four have any false finding."""
-    wrong = 0
-    for _ in range(2000):
-        estimates = [s.estimate(sample) for sample in RANDOM.normal(0, 1, (4, 5))]
-        wrong += any(
-            word for word, _ in s.holm([2 * min(s.upper_p(e, 0), s.lower_p(e, 0)) for e in estimates])
-        )
-    assert wrong / 2000 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)

@@ -13,7 +13,8 @@ import pytest
 from reports_of_synthetic_cells import collected
 
 from ablations.study import Claim
-from reports.numbers.verdicts import Verdict, compare, judge_claims
+from reports.numbers.pairs import compare
+from reports.numbers.verdicts import Verdict, judge_claims
 
 RANDOM = np.random.default_rng(7)
 A, B = {"model.shortcut": "A"}, {"model.shortcut": "B"}

@@ -1,0 +1,44 @@
+"""How large a difference must be, or how many pairs are needed, for an interval to show it."""
+
+from __future__ import annotations
+
+import math
+
+from scipy import special
+
+from reports.numbers.statistics import LEVEL
+
+POWER = 0.8
+"""Probability with which a difference that is there is to be shown."""
+
+
+def power(sd: float, n: int, difference: float, level: float = LEVEL) -> float:
+    """Probability that n pairs whose differences have this sd show a true difference (noncentral t)."""
+    if n < 2:
+        return 0.0
+    critical = float(special.stdtrit(n - 1, (1 + level) / 2))
+    shift = abs(difference) / sd * math.sqrt(n)
+    if shift > 30:  # the noncentral t underflows there; the power is 1 to all digits shown
+        return 1.0
+    above = 1 - float(special.nctdtr(n - 1, shift, critical))
+    return above + float(special.nctdtr(n - 1, shift, -critical))
+
+
+def resolvable(sd: float, n: int, level: float = LEVEL) -> float:
+    """The smallest true difference that n pairs would show with probability POWER; NaN without any spread."""
+    if n < 2 or math.isnan(sd) or sd == 0:
+        return math.nan
+    low, high = 0.0, sd
+    while power(sd, n, high, level) < POWER:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if power(sd, n, middle, level) < POWER else (low, middle)
+    return high
+
+
+def seeds_needed(sd: float, difference: float, level: float = LEVEL) -> int | None:
+    """The fewest pairs that would show this difference with probability POWER; None beyond 1,000."""
+    if difference == 0 or math.isnan(sd) or sd == 0:
+        return None
+    return next((n for n in range(2, 1001) if power(sd, n, difference, level) >= POWER), None)

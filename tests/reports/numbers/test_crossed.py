@@ -1,0 +1,77 @@
+"""Differences on new images: the variance of a mean over seeds and images that are both drawn."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from reports.numbers.crossed import hidden_spread, mean_squares, on_new_images
+from reports.numbers.statistics import estimate
+
+RANDOM = np.random.default_rng(20161)
+
+
+def test_mean_squares_are_those_of_the_textbook() -> None:
+    """Montgomery's sums of squares, each computed from its own definition."""
+    x = RANDOM.normal(0, 1, (4, 7)) + RANDOM.normal(0, 2, (4, 1))
+    grand, rows, columns = x.mean(), x.mean(1, keepdims=True), x.mean(0, keepdims=True)
+    expected = (
+        7 * ((rows - grand) ** 2).sum() / 3,
+        4 * ((columns - grand) ** 2).sum() / 6,
+        ((x - rows - columns + grand) ** 2).sum() / 18,
+    )
+    assert mean_squares(x) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("seed", "image", "rest"), [(0.0, 3.0, 10.0), (0.5, 3.0, 10.0), (2.0, 3.0, 10.0), (0.5, 20.0, 5.0)]
+)
+@pytest.mark.parametrize("pairs", [3, 5, 10])
+def test_interval_covers_the_difference_on_all_images(
+    seed: float, image: float, rest: float, pairs: int
+) -> None:
+    """2,000 sets of 200 images. That on the same images alone covers less where images differ."""
+    tries, images = 2000, 200
+    inside = on_these = 0
+    for _ in range(tries):
+        x = (
+            0.3
+            + RANDOM.normal(0, seed, (pairs, 1))
+            + RANDOM.normal(0, image, (1, images))
+            + RANDOM.normal(0, rest, (pairs, images))
+        )
+        e, fixed = on_new_images(x), estimate(list(x.mean(1)))
+        inside += e.low <= 0.3 <= e.high
+        on_these += fixed.low <= 0.3 <= fixed.high
+    print(
+        f"{pairs} pairs, sd {seed}/{image}/{rest}: {inside / tries:.3f} (these images: {on_these / tries:.3f})"
+    )
+    assert inside / tries >= 0.95 - 4 * math.sqrt(0.05 * 0.95 / tries)
+    if image == 20:
+        assert on_these / tries < 0.85
+
+
+def test_one_pair_has_an_interval_of_its_images() -> None:
+    x = RANDOM.choice([-100.0, 0.0, 0.0, 0.0, 100.0], (1, 355))
+    e, by_image = on_new_images(x), estimate(list(x[0]))
+    assert (e.n, e.mean) == (1, pytest.approx(by_image.mean))
+    assert (e.low, e.high) == (pytest.approx(by_image.low), pytest.approx(by_image.high))
+    assert math.isnan(hidden_spread(x))
+
+
+def test_equal_errors_of_different_images_have_a_spread() -> None:
+    """Two seeds that miss as many images, but others: the errors agree by chance."""
+    x = np.zeros((2, 100))
+    x[0, :5] = x[1, 5:10] = 100
+    assert estimate(list(x.mean(1))).sd == 0
+    assert hidden_spread(x) == pytest.approx(math.sqrt(mean_squares(x)[2] / 100))
+    assert hidden_spread(x) > 1
+    assert hidden_spread(np.tile(x[0], (3, 1))) == 0
+
+
+def test_identical_networks_on_all_seeds() -> None:
+    e = on_new_images(np.zeros((3, 50)))
+    assert e.mean == 0
+    assert math.isnan(e.low)

@@ -1,0 +1,46 @@
+"""The exact comparison by ranks against scipy and against counting."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reports.numbers.ranks import upper_p
+
+RANDOM = np.random.default_rng(1945)
+
+
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (3, 3), (5, 5), (4, 9), (12, 10)])
+def test_without_ties_it_is_mann_and_whitneys(m: int, n: int) -> None:
+    of, than = RANDOM.normal(0.4, 1, m), RANDOM.normal(0, 1, n)
+    expected = stats.mannwhitneyu(of, than, alternative="greater", method="exact").pvalue
+    assert upper_p(of, than) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("_", range(20))
+def test_with_ties_and_infinities_it_is_what_counting_finds(_: int) -> None:
+    every = RANDOM.integers(0, 4, 9).astype(float)
+    every[every == 3] = math.inf
+    ranks = stats.rankdata(every)
+    sums = [ranks[list(chosen)].sum() for chosen in itertools.combinations(range(9), 4)]
+    expected = np.mean(np.array(sums) >= ranks[:4].sum() - 1e-9)
+    assert upper_p(every[:4], every[4:]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("failed", [(5, 0), (3, 0), (4, 2), (0, 5)])
+def test_of_zeros_and_ones_it_is_fishers(failed: tuple[int, int]) -> None:
+    of, than = ([1.0] * count + [0.0] * (5 - count) for count in failed)
+    table = [[failed[0], 5 - failed[0]], [failed[1], 5 - failed[1]]]
+    assert upper_p(of, than) == pytest.approx(stats.fisher_exact(table, alternative="greater").pvalue)
+
+
+def test_of_nothing_nothing_follows() -> None:
+    assert upper_p([], [1.0]) == upper_p([1.0], []) == 1.0
+
+
+def test_every_run_of_thirty_diverged() -> None:
+    assert upper_p([math.inf] * 30, list(RANDOM.normal(8, 1, 30))) == pytest.approx(1 / math.comb(60, 30))
