@@ -196,6 +196,8 @@ class _Training(Callback):
     def on_epoch(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """The record comes before the checkpoint: a kill between them repeats the epoch, never skips it."""
         self.reporter.epoch(epoch, step, {**metrics, "peak_memory": peak_memory(self.module.device)})
+        for test, right in self.module.right_images.items():
+            self.reporter.event("right_images", test=test, **right)
         if not self.module.diverged:
             self._save_or_leave(due=self.config.trainer.checkpoint_every is not None)
 

@@ -4,11 +4,14 @@ Its lines, in order:
     {"event": "cell", "schema": 1, "identity", "name", "overrides", "config", "parameters", "multiply_adds"}
     {"event": "attempt", "attempt": 1, "step": 0, "time", "commit", "dirty", "versions", "hardware", ...}
     {"event": "epoch", "epoch": 1, "step": 391, "train/loss", "train/error", "test/error", ..., "seconds"}
+    {"event": "right_images", "step": 64000, "test": "test", "images": 10000, "error", "top5_error"}
     {"event": "status", "status": "finished" | "diverged" | "failed", "step", "time", ...}
 A run is finished only with every epoch, in order, the last one at the last step of its recipe. One that was
 interrupted has no status after its last attempt; the next attempt starts at the step of a checkpoint, and epochs
-beyond that step are superseded by those that it writes. Errors are in percent, times in seconds (UNIX time for
-"time"), steps are optimizer steps. What a line may hold, and its checksum: record_lines.py. Needs no torch.
+beyond that step are superseded by those that it writes. `right_images` comes at the last step, once for each test: the
+images behind `test/error` as the base64 of numpy.packbits, where bit i is 1 if image i of the test set was right; an
+older program did not write it. Errors are in percent, times in seconds (UNIX time for "time"), steps are optimizer
+steps. What a line may hold, and its checksum: record_lines.py. Needs no torch.
 """
 
 from __future__ import annotations
@@ -166,9 +169,10 @@ def _premature(
     return ""
 
 
-def last_event(events: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any]:
-    """What a run logged last of this kind; {} if it did not."""
-    return next((event for event in reversed(events) if event.get("event") == kind), {})
+def last_event(events: Sequence[Mapping[str, Any]], kind: str, **content: Any) -> Mapping[str, Any]:
+    """What a run logged last of this kind, and with this content; {} if it did not."""
+    wanted = {"event": kind, **content}.items()
+    return next((event for event in reversed(events) if event.items() >= wanted), {})
 
 
 def rate_departure(events: Sequence[Mapping[str, Any]]) -> str:

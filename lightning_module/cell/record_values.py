@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import re
@@ -85,6 +86,7 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "attempt": ("step",),
     "epoch": ("epoch", "step", "seconds"),
     "status": ("status", "step"),
+    "right_images": ("step", "test", "images", "error"),
 }
 """Keys that a line of each event must have, because readers count on them."""
 _KINDS: Mapping[str, Mapping[str, Check]] = {
@@ -105,6 +107,7 @@ _KINDS: Mapping[str, Mapping[str, Check]] = {
     "epoch": {"epoch": _positive, "step": _positive, "seconds": _seconds},
     "status": {**dict.fromkeys(("status", "error", "reason", "traceback"), _text), "rank": _count},
     "layer_responses": {"responses": _responses},
+    "right_images": {"test": _text, "images": _positive},
     "benchmark": {"floor_seconds": _floors, "steady": _or_none(_of(bool))},
     "execution": {
         "cuda_graph": _of(bool),
@@ -119,6 +122,8 @@ _KINDS: Mapping[str, Mapping[str, Check]] = {
 _EVERYWHERE: Mapping[str, Check] = {"step": _count, "time": _number}
 _NUMBERS = ("model.depth", "recipe.steps", "recipe.batch_size", "seed")
 """Keys of a configuration that readers count with."""
+RIGHT = ("error", "top5_error")
+"""Metrics of a test for which the event right_images may say which images were right."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -158,9 +163,22 @@ def wrong(line: dict[str, Any], first: bool) -> str:
             line[key] = float(value)
     if event == "layer_responses":
         line["responses"] = [[name, float(value)] for name, value in line.get("responses", ())]
+    for key in (key for key in RIGHT if event == "right_images" and key in line):
+        if packed_bits(line[key], line["images"]) is None:
+            return f"its {key} is {_shown(line[key])}, which does not hold a bit for each of {line['images']} images"
     if event == "status" and line["status"] not in ("finished", "diverged", "failed"):
         return f"its status is {_shown(line['status'])}"
     return ""
+
+
+def packed_bits(text: Any, count: int) -> bytes | None:
+    """The bytes of a text of base64 that holds `count` bits, and zeros to fill the last byte; None if it does not."""
+    try:
+        held = base64.b64decode(text, validate=True)
+    except (TypeError, ValueError):
+        return None
+    fits = len(held) == -(-count // 8) and not held[-1] & ((1 << -count % 8) - 1)
+    return held if fits else None
 
 
 def wrong_config(config: Mapping[str, Any], identity: str) -> str:

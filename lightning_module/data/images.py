@@ -57,7 +57,7 @@ class Source(Protocol):
     def tests(
         self, *, batch_size: int, rank: int, processes: int, device: torch.device
     ) -> dict[str, Iterable[Views]]:
-        """What is tested, by the name its metrics start with; over all processes each image comes once.
+        """What is tested, by the name its metrics start with; image i comes once, in order, in process i % processes.
 
         batch_size is that of one process, and at most so many images of 32x32 pixels are given at once.
         """

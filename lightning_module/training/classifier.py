@@ -17,7 +17,7 @@ from lightning_module.data.images import Source
 from lightning_module.data.stream import TrainStream
 from lightning_module.training import recipe
 from lightning_module.training.bf16_weights import bf16_weights
-from lightning_module.training.evaluation import evaluate
+from lightning_module.training.evaluation import evaluate, packed
 from lightning_module.training.execution import executed, without_graph
 from lightning_module.training.step import Graphed, Step, batch_norms, counted_together
 
@@ -55,6 +55,7 @@ class Classifier(LightningModule):
         self.interrupted = False
         self.diverged = ""
         self.evaluation: dict[str, float] = {}
+        self.right_images: dict[str, dict[str, Any]] = {}
         self._optimizer_state: dict[str, Any] | None = None
         self._sums = torch.zeros(3, dtype=torch.float64)
         self._window = torch.zeros((), dtype=torch.int64)
@@ -124,9 +125,8 @@ class Classifier(LightningModule):
     def on_fit_start(self) -> None:
         """Data, sums and the step on their device."""
         share: dict[str, Any] = {"rank": self.global_rank, "processes": self.trainer.world_size}
-        share["device"] = self.device
-        batch_size, seed = self.config.recipe.batch_size, self.config.seed
-        self.stream = self.data.stream(batch_size=batch_size, seed=seed, **share)
+        share["device"], batch_size = self.device, self.config.recipe.batch_size
+        self.stream = self.data.stream(batch_size=batch_size, seed=self.config.seed, **share)
         self.held_out = self.data.tests(batch_size=self.config.trainer.evaluation_batch_size, **share)
         self._sums, self._window = self._sums.to(self.device), self._window.to(self.device)
         # Lightning's own optimizer does bookkeeping at each step that nothing here looks at.
@@ -223,11 +223,14 @@ class Classifier(LightningModule):
         last = self.step == self.config.recipe.steps
         if self.interrupted or (name in self.data.final_tests and not last):
             return
-        sums = evaluate(self.network, self.held_out[name], self.config.trainer.precision, self.device)
-        loss_sum, wrong, not_in_top_k, count = self._over_processes(sums).tolist()
-        self.evaluation |= {f"{name}/loss": loss_sum / count, f"{name}/error": 100 * wrong / count}
-        if self.config.data.name == "imagenet":
-            self.evaluation[f"{name}/top5_error"] = 100 * not_in_top_k / count
+        sums, right = evaluate(self.network, self.held_out[name], self.config.trainer.precision, self.device)
+        loss_sum, count, *wrong = self._over_processes(sums).tolist()
+        errors = ("error", "top5_error") if self.config.data.name == "imagenet" else ("error",)
+        self.evaluation[f"{name}/loss"] = loss_sum / count
+        self.evaluation |= {f"{name}/{key}": 100 * n / count for key, n in zip(errors, wrong, strict=False)}
+        if last:
+            bits = packed(right, int(count), self.global_rank, self.trainer.world_size)
+            self.right_images[name] = {"images": int(count), **dict(zip(errors, bits, strict=False))}
 
     def on_validation_end(self) -> None:
         """Let cuDNN try its kernels out again: the images of training all have one shape."""
