@@ -32,14 +32,14 @@ STUDY = Study(
         model__block="basic",
         model__shortcut="A",
         model__activation=list(PAPER),
-        seed=range(5),
+        seed=range(6),
     )
     + grid(
         model__depth=164,
         model__block="bottleneck",
         model__shortcut="B",
         model__activation=list(PAPER),
-        seed=range(5),
+        seed=range(6),
     ),
     rows="model.depth",
     columns="model.activation",
@@ -51,9 +51,19 @@ STUDY = Study(
     ],
     claims=[
         against_original("Full pre-activation is better", "full_preactivation", below=0),
-        against_original("BN after the addition is worse", "bn_after_addition", above=0.25),
+        against_original(
+            "BN after the addition is worse",
+            "bn_after_addition",
+            above=0.25,
+            reason="ours: nearly half of the 0.57 points that Table 2 prints for 164 layers, the smaller difference",
+        ),
         against_original("ReLU before the addition is worse", "relu_before_addition", above=0),
-        against_original("ReLU-only pre-activation is as good", "relu_only_preactivation", within=0.4),
+        against_original(
+            "ReLU-only pre-activation is as good",
+            "relu_only_preactivation",
+            within=0.4,
+            reason="ours: less than the 0.47 points that full pre-activation gains at 164 layers in Table 2",
+        ),
         Claim(
             "Full pre-activation is better than ReLU-only pre-activation",
             of={"model.activation": "full_preactivation"},

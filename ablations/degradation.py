@@ -1,6 +1,6 @@
 """The degradation problem: deeper plain networks are worse, also on the images that they are trained on."""
 
-from ablations.papers import CIFAR_2015, at
+from ablations.papers import CIFAR_2015, HALF_A_POINT, at, half
 from ablations.study import Claim, Published, Study, grid
 
 FIGURE = "arXiv:1512.03385, Fig. 6, digitised, at 64k steps"
@@ -36,7 +36,11 @@ STUDY = Study(
     ],
     claims=[
         Claim(
-            "plain-56 is worse than plain-20", at("none", 56), at("none", 20), above=1, where="Fig. 6, left"
+            "plain-56 is worse than plain-20",
+            at("none", 56),
+            at("none", 20),
+            **half(PLAIN[56][0], PLAIN[20][0], "Fig. 6"),
+            where="Fig. 6, left",
         ),
         Claim(
             "plain-56 is worse than plain-20 on the training images too",
@@ -47,13 +51,28 @@ STUDY = Study(
             where="Fig. 6, left: it is not overfitting",
         ),
         Claim(
-            "plain-110 is far worse than plain-56", at("none", 110), at("none", 56), above=20, where="Fig. 6"
+            "plain-110 is far worse than plain-56",
+            at("none", 110),
+            at("none", 56),
+            **half(60, PLAIN[56][0], "Fig. 6, whose caption has plain-110 above 60 %"),
+            where="Fig. 6",
         ),
         Claim(
-            "ResNet-56 is better than ResNet-20", at("A", 56), at("A", 20), below=0.5, where="Fig. 6, middle"
+            "ResNet-56 is better than ResNet-20",
+            at("A", 56),
+            at("A", 20),
+            below=0.5,
+            reason=HALF_A_POINT,
+            where="Fig. 6, middle",
         ),
         Claim("ResNet-110 is better than ResNet-56", at("A", 110), at("A", 56), below=0, where="Table 6"),
         Claim("ResNet-20 is better than plain-20", at("A", 20), at("none", 20), below=0, where="Fig. 6"),
-        Claim("ResNet-56 is far better than plain-56", at("A", 56), at("none", 56), below=3, where="Fig. 6"),
+        Claim(
+            "ResNet-56 is far better than plain-56",
+            at("A", 56),
+            at("none", 56),
+            **half(RESIDUAL[56][0], PLAIN[56][0], "Fig. 6"),
+            where="Fig. 6",
+        ),
     ],
 )

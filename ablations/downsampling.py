@@ -1,5 +1,6 @@
 """How maps get smaller and channels more, where the paper says only "stride of 2" and "zero entries padded"."""
 
+from ablations.papers import HALF_A_POINT, QUARTER_OF_A_POINT
 from ablations.study import Claim, Study, grid
 
 STRIDE, POOL = {"model.downsampling": "stride"}, {"model.downsampling": "max_pool"}
@@ -16,7 +17,7 @@ STUDY = Study(
         model__shortcut_pooling=["subsample", "average", "max"],
         model__zero_padding=["end", "both"],
         model__depth=[20, 56],
-        seed=range(5),
+        seed=range(6),
     ),
     rows="model.depth",
     columns="model.shortcut_pooling",
@@ -27,21 +28,29 @@ STUDY = Study(
             of={"model.zero_padding": "both"},
             than={"model.zero_padding": "end"},
             within=0.25,
+            reason=QUARTER_OF_A_POINT,
+            over="mean",
         ),
         Claim(
             "Average pooling on the shortcut is as good as taking every second pixel",
             of={**STRIDE, "model.shortcut_pooling": "average"},
             than=SUBSAMPLE,
             within=0.25,
+            reason=QUARTER_OF_A_POINT,
         ),
         Claim(
             "Max pooling on the shortcut is as good as taking every second pixel",
             of={**STRIDE, "model.shortcut_pooling": "max"},
             than=SUBSAMPLE,
             within=0.25,
+            reason=QUARTER_OF_A_POINT,
         ),
         Claim(
-            "Max pooling in front of a unit is as good as its strides", of=POOL, than=SUBSAMPLE, within=0.5
+            "Max pooling in front of a unit is as good as its strides",
+            of=POOL,
+            than=SUBSAMPLE,
+            within=0.5,
+            reason=HALF_A_POINT,
         ),
     ],
 )

@@ -1,9 +1,11 @@
 """What the studies that repeat a paper share.
 
 How its protocol differs from our recipe of the same name, in words, for `Published.differs`: what is the same stands in
-`conf/recipe`; this is the rest, the same for all numbers of a paper.
+`conf/recipe`; this is the rest, the same for all numbers of a paper. And what margins of claims rest on, for
+`Claim.reason`.
 """
 
+import math
 from typing import Any
 
 from ablations.study import Levels, Published
@@ -23,6 +25,21 @@ IMAGENET_2015 = (
     "subtracted, where our recipe takes the mean colour"
 )
 """arXiv:1512.03385, section 3.4."""
+
+
+SPREAD = "the standard deviation of 0.16 that arXiv:1512.03385, Table 6, gives for five runs of ResNet-110"
+
+HALF_A_POINT = f"ours: three times {SPREAD}"
+QUARTER_OF_A_POINT = f"ours: one and a half times {SPREAD}"
+
+
+def half(of: float, than: float, where: str) -> dict[str, Any]:
+    """The margin of a claim that two printed errors differ: half of their difference, rounded down to whole points.
+
+    Half, because a claim of the whole difference would come out wrong every other time where the paper is right.
+    """
+    reason = f"ours: half of the {abs(of - than):.2f} points of {where}, rounded down"
+    return {"above" if of > than else "below": math.floor(abs(of - than) / 2), "reason": reason}
 
 
 def median_2016(levels: Levels, error: float, where: str, **more: Any) -> Published:

@@ -1,6 +1,6 @@
 """What pre-activation gains as networks get deeper, up to 1001 layers, on CIFAR-10 and CIFAR-100."""
 
-from ablations.papers import CIFAR_2016, median_2016
+from ablations.papers import CIFAR_2016, half, median_2016
 from ablations.study import Claim, Grid, Levels, Published, Study, grid
 
 BEFORE, AFTER = "full_preactivation", "original"
@@ -33,7 +33,6 @@ PAPER = {  # original, pre-activation
     ("cifar100", 1001, "bottleneck"): (27.82, 22.71),
 }
 MEANS = {"cifar10": (4.89, 0.14), "cifar100": (22.68, 0.22)}
-GAIN = {1001: 1.0}
 
 STUDY = Study(
     question="How much does pre-activation gain, and does it make 1001 layers worth training?",
@@ -69,7 +68,7 @@ STUDY = Study(
             f"Pre-activation is better: {depth} layers ({block.replace('_', ' ')}), {data}",
             of=at(data, depth, block, BEFORE),
             than=at(data, depth, block, AFTER),
-            below=GAIN.get(depth, 0),
+            **(half(before, after, "Table 3") if depth == 1001 else {"below": 0}),
             where=f"Table 3: {after} after, {before} before the weights",
         )
         for (data, depth, block), (after, before) in PAPER.items()

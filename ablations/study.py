@@ -9,7 +9,7 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from lightning_module.support.errors import ConfigError, spelled
 
@@ -36,6 +36,9 @@ METRICS = {
 layer that responds N-th strongest, is one too."""
 
 HIGHER_IS_BETTER = ("images_per_second",)
+
+Over = Literal["each", "mean"]
+"""What of several groups of cells a claim must hold for."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,11 @@ class Claim:
     below: the difference is at most -below ("of is better by at least"); 0 means "is better at all".
     above: the difference is at least above ("of is worse by at least").
     within: the difference lies inside ±within ("they are as good").
+    fails: a run of `of` fails, its error being above this many percent, or diverges, where runs of `than` do not.
+
+    text: without its margin, which `sentence` adds. reason: whose margin it is, and why it is that large.
+    over: where a factor that is left free has several levels, such as depths, the claim holds in "each" of them, or
+    of their "mean", the levels being a sample of those that it speaks of (a random effect).
     """
 
     text: str
@@ -115,18 +123,42 @@ class Claim:
     below: float | None = None
     above: float | None = None
     within: float | None = None
+    fails: float | None = None
     metric: str = "test/error"
     where: str = ""
+    reason: str = ""
+    over: Over = "each"
 
     def __post_init__(self) -> None:
         _known(self.metric)
-        margins = [margin for margin in (self.below, self.above, self.within) if margin is not None]
-        if len(margins) != 1:
-            raise ConfigError(f'claim "{self.text}": give exactly one of below, above and within')
-        if margins[0] < 0 or self.within == 0:
+        given = [margin for margin in (self.below, self.above, self.within, self.fails) if margin is not None]
+        if len(given) != 1:
+            raise ConfigError(f'claim "{self.text}": give exactly one of below, above, within and fails')
+        if given[0] < 0 or self.within == 0:
             raise ConfigError(f'claim "{self.text}": a margin is not negative, and within is above 0')
+        if self.fails is not None and not (_is_percent(self.metric) and 0 < self.fails < 100):
+            raise ConfigError(
+                f'claim "{self.text}": fails={self.fails:g} of {self.metric} is not an error in percent, '
+                "above 0 and below 100; the papers' is 20 of test/error"
+            )
         if self.of == self.than:
             raise ConfigError(f'claim "{self.text}": of and than are the same cells')
+        _allowed(f'claim "{self.text}": over', self.over, get_args(Over))
+
+    @property
+    def margin(self) -> float:
+        """The one margin that is given."""
+        return next(m for m in (self.below, self.above, self.within, self.fails) if m is not None)
+
+    @property
+    def sentence(self) -> str:
+        """The text with its margin: "plain-56 is worse than plain-20, by at least 1 point"."""
+        text = self.text + ", on average" * (self.over == "mean")
+        if self.fails is not None:
+            return f"{text}: error above {self.fails:g} %"
+        if self.within is not None:
+            return f"{text}, within ±{_amount(self.within, self.metric)}"
+        return f"{text}, by at least {_amount(self.margin, self.metric)}" if self.margin else text
 
 
 @dataclass(frozen=True)
@@ -179,6 +211,17 @@ class Study:
     def levels(self, factor: str) -> tuple[Any, ...]:
         """The levels that its cells name of a factor, in order of appearance."""
         return tuple(dict.fromkeys(cell[factor] for cell in self.cells.cells if factor in cell))
+
+
+def _is_percent(metric: str) -> bool:
+    return METRICS.get(metric, "").endswith(", %")
+
+
+def _amount(value: float, metric: str) -> str:
+    """A difference of this metric with its unit: "1 point", "0.5 points", "100 images/s", "0.02"."""
+    if _is_percent(metric):
+        return f"{value:g} point" + "s" * (value != 1)
+    return f"{value:g} {METRICS[metric]}" if metric == "images_per_second" else f"{value:g}"
 
 
 def _known(metric: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from small import ROOT
 
 import ablations
 from ablations.__main__ import main
-from ablations.study import Claim, Published, Study, grid
+from ablations.study import Claim, Levels, Published, Study, grid
 from ablations.sweep import check_study as check
 from ablations.sweep import studies
 from ablations.sweep.compose import compose, register_studies
@@ -67,7 +69,12 @@ def test_a_study_of_the_folder_has_no_mistake(name):
         (lambda: small(baseline={"model.shortcut": "D"}), "baseline: model.shortcut: D is not one of A, B"),
         (lambda: small(baseline={"model.width": 16}), "baseline: model.width is not one of model.depth"),
         (lambda: grid(seed=[0, 1, 0]), "cells: seed=0 stands twice"),
-        (lambda: Claim("x", {"seed": 0}, {"seed": 1}), "exactly one of below, above and within"),
+        (lambda: Claim("x", {"seed": 0}, {"seed": 1}), "exactly one of below, above, within and fails"),
+        (lambda: Claim("x", {"seed": 0}, {"seed": 1}, above=0, fails=20), "exactly one of"),
+        (lambda: Claim("x", {"seed": 0}, {"seed": 1}, above=-1), "a margin is not negative"),
+        (lambda: Claim("x", {"seed": 0}, {"seed": 1}, fails=0), "fails=0 of test/error is not .* above 0 and below"),
+        (lambda: Claim("x", {"seed": 0}, {"seed": 1}, fails=2, metric="train/loss"), "train/loss is not .* in percent"),
+        (lambda: Claim("x", {"seed": 0}, {"seed": 1}, below=0, over="all"), "over: all is not one of each, mean"),
         (lambda: Claim("x", {"seed": 0}, {"seed": 0}, below=0), "the same cells"),
         (lambda: Claim("x", {"seed": 0}, {"seed": 1}, below=0, metric="test/eror"), "metric: test/eror is not"),
         (lambda: Published({"seed": 0}, 6.61, "Table 6", metric="test/eror"), "metric: test/eror is not"),
@@ -121,6 +128,87 @@ def test_scaling_has_processes_in_place_of_devices_on_a_cpu(capsys):
 def test_every_number_of_a_paper_says_how_its_protocol_differs(name):
     for number in studies.load(name).published:
         assert "batch normalisation saw" in number.differs, number
+
+
+def said(**margin: Any) -> str:
+    return Claim("B is as A", {"seed": 0}, {"seed": 1}, **margin).sentence
+
+
+def test_a_claim_is_said_with_its_margin_and_unit():
+    assert said(above=1) == "B is as A, by at least 1 point"
+    assert said(below=0.5) == "B is as A, by at least 0.5 points"
+    assert said(below=0) == said(above=0) == "B is as A"
+    assert said(within=0.25, over="mean") == "B is as A, on average, within ±0.25 points"
+    assert said(fails=20) == "B is as A: error above 20 %"
+    assert said(within=0.02, metric="train/loss") == "B is as A, within ±0.02"
+    assert said(above=0.1, metric="layer_response/rank 3") == "B is as A, by at least 0.1"
+    assert said(above=100, metric="images_per_second") == "B is as A, by at least 100 images/s"
+
+
+@pytest.mark.parametrize("name", studies.names())
+def test_every_margin_says_whose_it_is_and_no_text_names_it_twice(name):
+    for claim in studies.load(name).claims:
+        assert claim.reason.startswith(("ours: ", "the paper's: ")) == (claim.margin > 0), claim
+        assert not re.search(r" by (\w+ )?points?\b|one point", claim.text), claim
+        assert ("fail" in claim.text) == (claim.fails is not None), claim
+
+
+UNDECIDED = {"depth": 3, "depth_imagenet": 3, "shortcut_options_imagenet": 3}
+"""Pairs of seeds of the studies whose networks cost too much for six."""
+
+
+@pytest.mark.parametrize("name", studies.names())
+def test_what_is_to_be_as_good_has_six_pairs_in_every_group(name):
+    study = studies.load(name)
+    for claim in study.claims:
+        if claim.within is None:
+            continue
+        free = {*study.factors} - {*claim.of, *claim.than, "seed"}
+        of, than = (seeds_by(free, study, levels) for levels in (claim.of, claim.than))
+        pairs = {len(of[group] & than[group]) for group in set(of) & set(than)}
+        assert pairs == {UNDECIDED.get(name, 6)}, claim
+
+
+def seeds_by(free: set[str], study: Study, levels: Levels) -> dict[frozenset[tuple[str, object]], set[int]]:
+    """Levels of the free factors -> seeds of the cells that have them and these levels."""
+    found: dict[frozenset[tuple[str, object]], set[int]] = {}
+    for cell in study.cells.cells:
+        if levels.items() <= cell.items():
+            group = frozenset((key, cell[key]) for key in free & set(cell))
+            found.setdefault(group, set()).add(cell["seed"])
+    return found
+
+
+PAPER_PAIRS = [
+    (claim, of, than)
+    for name in studies.names()
+    for claim in studies.load(name).claims
+    for of in studies.load(name).published
+    for than in studies.load(name).published
+    if of.metric == than.metric == claim.metric
+    and claim.of.items() <= of.levels.items()
+    and claim.than.items() <= than.levels.items()
+    and not {key for key, _ in of.levels.items() ^ than.levels.items()} - {*claim.of, *claim.than}
+]
+
+
+def test_claims_have_numbers_of_a_paper():
+    assert len({id(claim) for claim, *_ in PAPER_PAIRS}) > 40
+
+
+@pytest.mark.parametrize(("claim", "of", "than"), PAPER_PAIRS)
+def test_a_claim_holds_for_the_paper_s_own_numbers(claim: Claim, of: Published, than: Published):
+    """A limit, such as "above 20", counts with the value that it allows and that speaks least for the claim."""
+    difference = of.value - than.value
+    if claim.fails is not None:
+        assert (of.value, of.bound) >= (claim.fails, "above") and than.value < claim.fails and not than.bound
+    elif claim.within is not None:
+        assert abs(difference) <= claim.within and not of.bound and not than.bound
+    elif claim.below is not None:
+        assert difference < 0 and difference <= -claim.below and of.bound != "above" and than.bound != "below"
+    else:
+        assert claim.above is not None
+        assert difference > 0 and difference >= claim.above and of.bound != "below" and than.bound != "above"
 
 
 def test_an_impossible_combination_is_no_mistake():
