@@ -83,8 +83,8 @@ def with_spread(e: Estimate, sd: float) -> Estimate:
 
 
 def without_interval(e: Estimate) -> Estimate:
-    """The same mean without an interval."""
-    return replace(e, low=math.nan, high=math.nan)
+    """The same mean without an interval at any level."""
+    return replace(e, low=math.nan, high=math.nan, df=math.nan)
 
 
 def at_level(e: Estimate, level: float) -> Estimate:

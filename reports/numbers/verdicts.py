@@ -144,43 +144,42 @@ def _evidence(claim: Claim, parts: Sequence[Pairs]) -> list[Evidence]:
 
 def _of_estimate(claim: Claim, pairs: Pairs, e: Estimate) -> Evidence:
     """By the interval of a difference; of a claim that runs fail, of an error."""
+    margin = claim.margin
     if claim.within is not None:
-        inside = max(lower_p(e, claim.within), upper_p(e, -claim.within))
-        beyond = min(upper_p(e, claim.within), lower_p(e, -claim.within))
+        inside, beyond = (
+            max(lower_p(e, margin), upper_p(e, -margin)),
+            min(upper_p(e, margin), lower_p(e, -margin)),
+        )
         p_values = (inside if pairs.n >= LEAST_FOR_EQUIVALENCE else 1.0, beyond, beyond)
     elif claim.below is not None:
-        p_values = lower_p(e, -claim.below), upper_p(e, -claim.below), upper_p(e, 0.0)
+        p_values = lower_p(e, -margin), upper_p(e, -margin), upper_p(e, 0.0)
     else:
-        margin = claim.above if claim.above is not None else claim.fails
-        assert margin is not None
-        p_values = upper_p(e, margin), lower_p(e, margin), lower_p(e, 0.0 if claim.fails is None else margin)
-    return _at_look(pairs, e, pairs.on_new_images if claim.fails is None else NOTHING, p_values)
+        p_values = upper_p(e, margin), lower_p(e, margin), lower_p(e, margin if claim.fails else 0.0)
+    return _at_look(pairs, e, NOTHING if claim.fails else pairs.on_new_images, p_values)
 
 
 def _of_ranks(claim: Claim, pairs: Pairs) -> Evidence:
     """By exact ranks, because a run diverged. Nothing is as good as another where runs diverge."""
     of, than = (np.array(list(side.values())) for side in (pairs.of, pairs.than))
-    larger = ranks.upper_p
+    larger, margin = ranks.upper_p, claim.margin
     if claim.within is not None:
-        beyond = min(larger(of, than + claim.within), larger(than - claim.within, of))
+        beyond = min(larger(of, than + margin), larger(than - margin, of))
         p_values = 1.0, beyond, beyond
     elif claim.below is not None:
-        p_values = larger(than - claim.below, of), larger(of, than - claim.below), larger(of, than)
+        p_values = larger(than - margin, of), larger(of, than - margin), larger(of, than)
     else:
-        assert claim.above is not None
-        p_values = larger(of, than + claim.above), larger(than + claim.above, of), larger(than, of)
+        p_values = larger(of, than + margin), larger(than + margin, of), larger(than, of)
     return _at_look(pairs, statistics.without_interval(pairs.difference), NOTHING, p_values, by_ranks=True)
 
 
 def _of_failures(claim: Claim, pairs: Pairs) -> Evidence:
     """Of a claim that runs fail: by the interval of their error, or, where one diverged, by how many more of them
     failed than of the others (Fisher's exact test)."""
-    assert claim.fails is not None
     e = estimate([value for value in pairs.of.values() if math.isfinite(value)])
     if not pairs.diverged[0]:
         return _of_estimate(claim, pairs, e)
     failed, others = (
-        [float(value > claim.fails) for value in side.values()] for side in (pairs.of, pairs.than)
+        [float(value > claim.margin) for value in side.values()] for side in (pairs.of, pairs.than)
     )
     p_values = ranks.upper_p(failed, others), 1.0, 1.0
     return _at_look(pairs, statistics.without_interval(e), NOTHING, p_values, by_ranks=True)

@@ -170,12 +170,8 @@ def _undecided(c: Collected, verdict: Verdict) -> Iterator[str]:
 def _gap(claim: Claim, mean: float) -> float:
     """From a mean to the margin."""
     if claim.within is not None:
-        return abs(abs(mean) - claim.within)
-    if claim.below is not None:
-        return abs(mean + claim.below)
-    margin = claim.above if claim.above is not None else claim.fails
-    assert margin is not None
-    return abs(mean - margin)
+        return abs(abs(mean) - claim.margin)
+    return abs(mean + claim.margin if claim.below is not None else mean - claim.margin)
 
 
 def _chance(c: Collected, verdict: Verdict) -> str:

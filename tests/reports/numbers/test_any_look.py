@@ -61,7 +61,7 @@ def rate_of(what: str, happened: Sequence[bool]) -> float:
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_no_difference_is_rarely_called_one_at_any_look(kind: str, seeds: int) -> None:
     """Seven claims without any truth in them: a false word at the last look, and at any look, in at most 5 %."""
-    tries, ever, last = 500, [], []
+    tries, ever, last = 400, [], []
     for _ in range(tries):
         of, than = ERRORS[kind]((7, seeds)), ERRORS[kind]((7, seeds))
         wrong = [any(v.word != "undecided" for v in found) for found in looks([BETTER] * 7, of, than)[2:]]
@@ -129,8 +129,8 @@ def test_power_is_nearly_that_of_a_test_that_is_made_once(seeds: int) -> None:
 def test_as_good_is_not_said_of_few_pairs(seeds: int) -> None:
     """One seed in ten is worse by 2 points, so that the mean is by 0.2, and the claim is within 0.15.
 
-    That all seeds of a set are good ones happens in 0.9^n, and no statistic of theirs can see it. A report says so; below
-    six pairs it does not say "supported".
+    That all seeds of a set are good ones happens in 0.9^n, and no statistic of theirs can see it. A report says so;
+    below six pairs it does not say "supported".
     """
     claim, tries, wrong = Claim("as good", *SIDES, within=0.15), 1000, []
     for _ in range(tries):
