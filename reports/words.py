@@ -8,7 +8,8 @@ from itertools import zip_longest
 from typing import Any, TypeVar
 
 from ablations.study import METRICS
-from reports.numbers.statistics import Estimate
+from ablations.verdicts.statistics import Estimate
+from ablations.words import key_text, setting, value_text
 
 Item = TypeVar("Item")
 
@@ -32,29 +33,9 @@ def listed(texts: Iterable[str]) -> str:
     return "".join(series(texts))
 
 
-def key_text(key: str) -> str:
-    """A configuration key: "model.shortcut_type" -> "shortcut type"."""
-    return key.rpartition(".")[2].replace("_", " ")
-
-
 def heading(keys: Iterable[str]) -> str:
     """Several keys, as the heading of their levels: "depth, learning rate"; "cell" for none."""
     return ", ".join(map(key_text, keys)) or "cell"
-
-
-def value_text(value: Any) -> str:
-    """A configuration value: True -> "yes", 0.10 -> "0.1", (82, 123) -> "[82, 123]"."""
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(map(value_text, value)) + "]"
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    short = f"{value:g}" if isinstance(value, float) else str(value)
-    return short if not isinstance(value, float) or float(short) == value else str(value)
-
-
-def setting(key: str, value: Any) -> str:
-    """A key with its value: "shortcut B"."""
-    return f"{key_text(key)} {value_text(value)}"
 
 
 def level_text(level: Sequence[Any], keys: Sequence[str]) -> str:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ablations.sweep.manifest import Manifest
+from ablations.verdicts.pairs import related
+from ablations.words import value_text
 from reports.numbers.join import Collected, Level, ordered, varies
-from reports.words import level_text, value_text
-
-
-def related(key: str, keys: Iterable[str]) -> bool:
-    """Whether a key is one of these, below one (model.depth, model) or above one."""
-    return any(key == other or key.startswith(other + ".") or other.startswith(key + ".") for other in keys)
+from reports.words import level_text
 
 
 def departed(manifest: Manifest) -> list[str]:

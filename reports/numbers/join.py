@@ -16,19 +16,22 @@ import pandas as pd
 
 from ablations.study import Claim, Published, Study
 from ablations.sweep.manifest import Manifest
+from ablations.sweep.results import factors, levels_of
+from ablations.verdicts.judge import Verdict, judge_claims
+from ablations.verdicts.pairs import Pairs, pairs
+from ablations.verdicts.results import RESPONSES, Result, response
+from ablations.verdicts.statistics import Estimate, estimate
 from lightning_module.cell.record import last_event, rate_departure
 from lightning_module.support.command_line import COMMANDS, CONSOLE
 from lightning_module.support.errors import ConfigError
-from reports.numbers.statistics import Estimate, estimate
 from reports.sources import RUN_COLUMNS, Frames, is_metric
-from reports.sources._frames import config_columns, frozen
+from reports.sources._frames import config_columns
 from reports.words import distinct_texts, heading, level_text
 
 PENDING = ("planned", "queued", "running", "killed", "failed", "damaged")
 """States in which a number is still to come."""
 
 TEST_ERROR, TRAIN_ERROR, SPEED = "test/error", "train/error", "images_per_second"
-RESPONSES = "layer_response/"
 
 Level = tuple[Any, ...]
 """A row or a column of the tables: one value per key of that axis."""
@@ -95,6 +98,18 @@ class Collected:
     column_keys: tuple[str, ...]
 
     @cached_property
+    def results(self) -> dict[str, Result]:
+        """The cells as plain data, by identity: what claims are judged by."""
+        metrics = [str(name) for name in self.cells.columns if is_metric(name)]
+        values = [dict(zip(metrics, row, strict=True)) for row in self.cells[metrics].itertuples(index=False)]
+        levels = levels_of(self.manifest, self.study)
+        told = zip(self.cells["identity"], levels, self.cells["state"], values, strict=True)
+        return {
+            identity: Result(identity, level, state, value, self.events.get(identity, ()))
+            for identity, level, state, value in told
+        }
+
+    @cached_property
     def rows(self) -> dict[Level, str]:
         """Rows of the tables in order, with what each is called."""
         return distinct_texts(ordered(self.cells["row"]), self.row_keys)
@@ -129,6 +144,17 @@ class Collected:
         """The place there; None where no cell was asked for."""
         return self._by_level.get((row, column))
 
+    def compare(self, of: Place, than: Place) -> Pairs:
+        """The pairs of two places, of the study's metric."""
+        first, second = ([self.results[name] for name in place.cells["identity"]] for place in (of, than))
+        return pairs(first, second, self.metric)
+
+    @cached_property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """One for each claim of the study."""
+        claims = self.study.claims if self.study else ()
+        return tuple(judge_claims(list(self.results.values()), self.studied, claims))
+
     @property
     def metric(self) -> str:
         """What the study measures; of benchmarks their speed, whatever study they come from."""
@@ -154,6 +180,16 @@ class Collected:
         return ", ".join([f"{count['finished']} of {len(self.cells)} cells finished", *rest])
 
 
+def select(cells: pd.DataFrame, levels: Mapping[str, Any]) -> pd.DataFrame:
+    """The cells with these levels; none if a key is unknown."""
+    for key, level in levels.items():
+        if key not in cells:
+            return cells.iloc[:0]
+        wanted = tuple(level) if isinstance(level, list) else level
+        cells = cells[pd.Series([value == wanted for value in cells[key]], index=cells.index, dtype=bool)]
+    return cells
+
+
 def varies(cells: pd.DataFrame, key: str) -> bool:
     """Whether the cells differ in a key of their configuration."""
     return bool(cells[key].map(repr).nunique() > 1)
@@ -169,19 +205,6 @@ def ordered(levels: Iterable[Level]) -> tuple[Level, ...]:
     return tuple(
         sorted(unique, key=lambda level: [rank[value] for rank, value in zip(ranks, level, strict=True)])
     )
-
-
-def factors(manifest: Manifest, study: Study | None) -> tuple[str, ...]:
-    """Keys and groups that may tell cells apart, the rows of the tables first: what a study declares and what was
-    typed, or what the cells of a sweep differ in.
-
-    What was typed belongs to a study's own: recipe.learning_rate=0.03,0.1 makes two rows of each, never a mean.
-    """
-    if study is None:
-        return tuple(dict.fromkeys(manifest.factors))
-    typed = (text.partition("=")[0] for text in manifest.overrides)
-    named = [key for key in (study.rows, study.columns) if key]
-    return tuple(dict.fromkeys([*named, *study.factors, *typed]))
 
 
 def _program(manifest: Manifest) -> list[str]:
@@ -212,11 +235,7 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
             cells[metric] = [response(frames.events.get(name, ()), metric) for name in cells["identity"]]
         elif metric not in cells:
             cells[metric] = math.nan
-    studied = factors(manifest, study)
-    groups = (
-        [key for key in studied if "." not in key and key != "seed" and key not in cells] if study else []
-    )
-    configs = [frozen(cell["config"]) | _chosen(cell["overrides"], groups) for cell in manifest.cells]
+    studied, configs = factors(manifest, study), levels_of(manifest, study)
     cells = pd.concat([cells, pd.DataFrame(config_columns(configs), index=cells.index)], axis=1)
     lost = [key for key in (study.rows, study.columns) if key and key not in cells] if study else []
     if lost:
@@ -243,24 +262,6 @@ def rate_drops(events: Sequence[Mapping[str, Any]]) -> tuple[int, ...] | None:
         return None
 
 
-def last_responses(events: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Standard deviation of each layer's response, in order, as a run recorded them last; [] if it did not."""
-    return [std for _, std in last_event(events, "layer_responses").get("responses", ())]
-
-
-def response(events: Sequence[Mapping[str, Any]], metric: str) -> float:
-    """Of the layer responses that a run recorded: "layer_response/mean", or "…/rank 3", the third strongest.
-
-    They are made here, from the event, so that they are the same from every source. NaN if there is none.
-    """
-    stds = sorted(last_responses(events), reverse=True)
-    what = metric.removeprefix(RESPONSES)
-    if what == "mean":
-        return math.fsum(stds) / len(stds) if stds else math.nan
-    rank = int(what.removeprefix("rank "))
-    return stds[rank - 1] if rank <= len(stds) else math.nan
-
-
 def axes(
     cells: pd.DataFrame, studied: Sequence[str], study: Study | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -281,9 +282,3 @@ def axes(
         if (places.groupby([*rows, *columns])[key].nunique() > 1).any():
             rows.append(key)
     return tuple(rows), tuple(columns)
-
-
-def _chosen(overrides: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
-    """What a cell's overrides choose of these configuration groups: {"model": "plain_cifar"}."""
-    typed = dict(text.split("=", 1) for text in overrides if "=" in text)
-    return {group: typed.get(group) for group in groups}

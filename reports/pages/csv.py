@@ -8,8 +8,8 @@ import io
 import re
 from typing import Any
 
+from ablations.verdicts.statistics import Estimate
 from lightning_module.support.text import visible_lines
-from reports.numbers.statistics import Estimate
 from reports.pages.document import Table, plain
 
 ESTIMATE_PARTS = ("mean", "sd", "n", "low", "high", "diverged")

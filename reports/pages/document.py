@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 from urllib.parse import quote
 
-from reports.numbers.statistics import Estimate
+from ablations.verdicts.statistics import Estimate
 from reports.words import HOLE, number, spread
 
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ablations.study import Claim
-from reports.numbers import power
+from ablations.verdicts import power
+from ablations.verdicts.judge import LEAST_FOR_EQUIVALENCE, Evidence, Verdict
+from ablations.verdicts.looks import EARLY, FIRST
 from reports.numbers.join import Collected
-from reports.numbers.looks import EARLY, FIRST
-from reports.numbers.verdicts import LEAST_FOR_EQUIVALENCE, Evidence, Verdict
 from reports.pages.document import Block, Column, Items, Section, Strong, Table, text_columns
 from reports.words import interval, listed, metric_name, number, unit
 
@@ -22,16 +22,16 @@ CAPTION = (
 )
 
 
-def claims(c: Collected, verdicts: Sequence[Verdict]) -> Section:
+def claims(c: Collected) -> Section:
     """A verdict per claim, with what it rests on."""
-    if not verdicts:
+    if not c.verdicts:
         return Section("Claims", ())
     columns = [*text_columns("claim", "verdict"), Column("difference", 2), Column("interval")]
     columns += [Column("its level, %", 1), Column("on new images"), Column("pairs")]
     rows: list[list[object]] = []
     notes = []
     levels: list[list[object]] = []
-    for verdict in verdicts:
+    for verdict in c.verdicts:
         claim, difference, shown = verdict.claim, verdict.difference, verdict.shown
         judged = not math.isnan(difference.low)
         rows.append([claim.sentence, Strong(verdict.word), difference.mean if difference.n else None])

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from reports.numbers import statistics
+from ablations.verdicts import statistics
+from ablations.words import value_text
 from reports.numbers.deviations import changes, confounds
 from reports.numbers.join import PENDING, SPEED, TEST_ERROR, Collected, ordered, varies
 from reports.pages.document import (
@@ -27,7 +28,7 @@ from reports.pages.document import (
 from reports.sections.speed import speed_threats
 from reports.sections.tables import place_columns
 from reports.sources import is_config
-from reports.words import GIB, HOUR, metric_text, series, time_unit, value_text
+from reports.words import GIB, HOUR, metric_text, series, time_unit
 
 COMMANDS_SHOWN = 20
 FEW = 3

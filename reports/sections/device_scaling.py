@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from ablations.verdicts.statistics import Estimate, estimate
 from reports.numbers.join import SPEED, Collected, varies
-from reports.numbers.statistics import Estimate, estimate
 from reports.pages.document import Column, Figure, Inline, Section, Strong, Table, Text, text_columns
 from reports.pages.svg import SERIES, Axis, Panel, linear, swatch
 from reports.sections.figures import range_of

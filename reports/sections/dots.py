@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from ablations.words import key_text
 from reports.numbers.join import TRAIN_ERROR, Collected, Level, Place
 from reports.pages.document import Figure
 from reports.pages.svg import SERIES, WIDTH, Axis, Panel, RowPanel, linear, swatch, text_width
 from reports.sections.figures import column_legend, left_out, numeric, range_of_means, spaced
-from reports.words import capital, distinct_texts, heading, key_text, metric_name, metric_text, number, unit
+from reports.words import capital, distinct_texts, heading, metric_name, metric_text, number, unit
 
 SEED_DOTS = 2000
 """Cells above which single seeds are not drawn."""

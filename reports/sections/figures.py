@@ -8,16 +8,16 @@ from typing import TypeVar
 
 import pandas as pd
 
+from ablations.verdicts.results import last_responses
+from ablations.verdicts.statistics import Estimate
 from reports.numbers.join import (
     TEST_ERROR,
     TRAIN_ERROR,
     Collected,
     Level,
     Place,
-    last_responses,
     rate_drops,
 )
-from reports.numbers.statistics import Estimate
 from reports.pages.document import Figure
 from reports.pages.svg import (
     SERIES,

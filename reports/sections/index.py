@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ablations.study import Study
+from ablations.verdicts.judge import WORDS
 from reports.numbers.deviations import departed
 from reports.numbers.join import Collected
-from reports.numbers.verdicts import WORDS, judge_claims
 from reports.pages.document import (
     Code,
     Column,
@@ -72,7 +72,7 @@ def protocol(c: Collected) -> Inline:
 
 def verdicts(c: Collected) -> str:
     """The verdicts of a study in a few words: "supported: 2, undecided: 1"."""
-    words = Counter(verdict.word for verdict in judge_claims(c, c.study.claims if c.study else ()))
+    words = Counter(verdict.word for verdict in c.verdicts)
     text = ", ".join(f"{words[word]} {word}" for word in WORDS if words[word]) or "no claims"
     return text + (" (draft)" if c.is_open else "")
 

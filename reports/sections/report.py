@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from ablations.words import key_text
 from reports.numbers.join import Collected
-from reports.numbers.verdicts import judge_claims
 from reports.pages.document import Block, Code, Report, Section, Text
 from reports.sections import context, dots, figures, tables
 from reports.sections import study as study_report
 from reports.sections.claims import claims
 from reports.sections.device_scaling import scaling_lead, scaling_section
 from reports.sections.speed import speed_lead, speed_section
-from reports.words import capital, key_text, listed, metric_name
+from reports.words import capital, listed, metric_name
 
 MATRIX = 12
 """Columns up to which there is a table of rows × columns; the table of all places has them all anyway."""
@@ -23,9 +23,8 @@ def build_report(c: Collected, command: str) -> Report:
         lead = scaling_lead(c) or speed_lead(c)
         sections = [scaling, speed_section(c, drawn=not scaling.blocks)]
     elif c.study:
-        verdicts = judge_claims(c, c.study.claims)
-        lead = study_report.answer(c, verdicts)
-        sections = [claims(c, verdicts), results(c)]
+        lead = study_report.answer(c)
+        sections = [claims(c), results(c)]
         sections += [study_report.differences(c), study_report.against_paper(c)]
     else:
         lead, sections = Text(Code(c.manifest.command)), [results(c)]

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ablations.verdicts.statistics import Estimate
 from lightning_module.cell.record import last_event
 from reports.numbers.join import SPEED, Collected
-from reports.numbers.statistics import Estimate
 from reports.pages.document import Block, Column, Section, Table, Text
 from reports.sections import dots
 from reports.sections.tables import place_columns, seeds_cell, state_text

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ablations.study import HIGHER_IS_BETTER, Published
-from reports.numbers import power
+from ablations.verdicts import power
+from ablations.verdicts.judge import WORDS
+from ablations.verdicts.statistics import LEVEL, at_level
+from ablations.words import setting
 from reports.numbers.deviations import changes, more_seeds
-from reports.numbers.join import Collected, Place
-from reports.numbers.pairs import of_places, select
-from reports.numbers.statistics import LEVEL, at_level
-from reports.numbers.verdicts import WORDS, Verdict
+from reports.numbers.join import Collected, Place, select
 from reports.pages.document import (
     Block,
     Code,
@@ -34,7 +34,6 @@ from reports.words import (
     metric_text,
     number,
     series,
-    setting,
     spread,
     unit,
 )
@@ -63,13 +62,14 @@ def reservations(c: Collected) -> list[Text]:
     return texts
 
 
-def answer(c: Collected, verdicts: Sequence[Verdict]) -> Text:
+def answer(c: Collected) -> Text:
     """The answer in two sentences: the verdicts, and the best place."""
     best = _best_sentence(c)
-    return Text((_verdict_sentence(c, verdicts), " ", best) if verdicts else best, "lead")
+    return Text((_verdict_sentence(c), " ", best) if c.verdicts else best, "lead")
 
 
-def _verdict_sentence(c: Collected, verdicts: Sequence[Verdict]) -> Inline:
+def _verdict_sentence(c: Collected) -> Inline:
+    verdicts = c.verdicts
     parts: list[Inline] = []
     for word in WORDS:
         claims = [f"“{verdict.claim.sentence}”" for verdict in verdicts if verdict.word == word]
@@ -95,7 +95,7 @@ def _best_sentence(c: Collected) -> str:
     reference = baseline(c, best)
     if reference is None or reference is best or reference not in means:
         return text + "."
-    difference = of_places(c, best, reference, c.metric).difference
+    difference = c.compare(best, reference).difference
     if not difference.n:
         return text + "."
     others = max(len(means) - 1, 1)
@@ -133,7 +133,7 @@ def differences(c: Collected) -> Section:
         reference = baseline(c, place)
         if reference is None or reference is place:
             continue
-        compared = of_places(c, place, reference, c.metric)
+        compared = c.compare(place, reference)
         difference = replace(compared.difference, diverged=sum(compared.diverged), planned=compared.planned)
         rows.append([*place.labels, difference, interval(difference, 2), interval(compared.on_new_images, 2)])
         rows[-1].append(str(difference.n) if compared.paired else "not paired")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ablations.verdicts.results import frozen
 from lightning_module.cell import record
 from lightning_module.cell.record import last_event
 from reports.sources import HISTORY_COLUMNS, RUN_COLUMNS, Frames, is_metric
@@ -131,11 +132,6 @@ def _one_line(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {value[key]}" for key in sorted(value) if value[key] not in (None, ""))
     return "" if value is None else str(value)
-
-
-def frozen(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as the schema wants it: sequences as tuples, so that levels can be compared."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in flat.items()}
 
 
 def config_columns(configs: Sequence[Mapping[str, Any]]) -> dict[str, pd.Series]:

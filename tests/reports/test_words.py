@@ -7,8 +7,8 @@ import math
 import pytest
 
 from ablations.study import METRICS
+from ablations.verdicts.statistics import Estimate, estimate
 from reports import words
-from reports.numbers.statistics import Estimate, estimate
 
 
 @pytest.mark.parametrize("metric", [*METRICS, "layer_response/rank 3", "nobody/knows_it"])

@@ -41,7 +41,7 @@ def test_a_mean_counts_what_diverged_and_what_was_asked_for() -> None:
 def test_of_equal_means_the_first_that_was_asked_for_is_named() -> None:
     c = collected(VALUES)
     assert c.places[1].mean("test/error").mean == c.places[2].mean("test/error").mean
-    assert "is 7.50 ± 0.71‡† % (depth 56, shortcut A, n = 2)" in study_report.answer(c, []).text
+    assert "is 7.50 ± 0.71‡† % (depth 56, shortcut A, n = 2)" in study_report.answer(c).text
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,14 @@ import pytest
 from reports_of_synthetic_cells import collected
 
 from ablations.study import Claim
-from reports.numbers.pairs import Pairs, compare
-from reports.numbers.verdicts import Verdict, judge, judge_claims
+from ablations.verdicts.judge import Verdict, judge, judge_claims
+from ablations.verdicts.pairs import Pairs, compare
+from reports.numbers.join import Collected
 
 A, B = {"model.shortcut": "A"}, {"model.shortcut": "B"}
 
 
-def differing(differences: Mapping[int, list[float | str | None]], **sides: Any) -> Any:
+def differing(differences: Mapping[int, list[float | str | None]], **sides: Any) -> Collected:
     """Cells with B - A equal to these values, by depth and seed; a text is the state of the B cell."""
     cells: dict[tuple[int, str, int], float | str | None] = {}
     for depth, values in differences.items():
@@ -29,8 +30,12 @@ def differing(differences: Mapping[int, list[float | str | None]], **sides: Any)
     return collected(cells | sides.get("more", {}))
 
 
+def judged(c: Collected, claims: list[Claim]) -> list[Verdict]:
+    return judge_claims(list(c.results.values()), c.studied, claims)
+
+
 def one(claim: Claim, differences: Mapping[int, list[Any]], **sides: Any) -> Verdict:
-    return judge_claims(differing(differences, **sides), [claim])[0]
+    return judged(differing(differences, **sides), [claim])[0]
 
 
 BETTER = Claim("B is better", B, A, below=0)
@@ -106,7 +111,8 @@ def one_of_images(claim: Claim, of: Mapping[int, Any], than: Mapping[int, Any]) 
 
 def test_pairing_removes_what_seeds_share() -> None:
     """Seeds differ by points, pairs by hundredths: only pairing can see it."""
-    (made,) = compare(differing({20: [-0.1, -0.11, -0.09, -0.1]}), B, A, "test/error")
+    c = differing({20: [-0.1, -0.11, -0.09, -0.1]})
+    (made,) = compare(list(c.results.values()), c.studied, B, A, "test/error")
     assert made.difference.n == 4
     assert made.difference.sd < 0.02
     assert made.difference.high < 0
@@ -190,7 +196,7 @@ def test_a_method_that_never_trains_is_worse_by_the_rank_of_its_runs() -> None:
     assert one(WORSE, {20: ["diverged"] * 5}).word == "supported"
     assert one(CLOSE, {20: ["diverged"] * 5}).word == "contradicted"
     assert one(BETTER, {20: ["diverged"] * 3}).word == "undecided"
-    many = judge_claims(differing({20: ["diverged"] * 5}), [BETTER] * 10)
+    many = judged(differing({20: ["diverged"] * 5}), [BETTER] * 10)
     assert {verdict.word for verdict in many} == {"undecided"}
 
 
@@ -239,7 +245,7 @@ def test_seeds_that_overlap_in_part_are_counted() -> None:
 def test_groups_without_common_seeds_are_compared_by_their_means() -> None:
     cells: dict[Any, Any] = {(20, "A", seed): 8 + 0.1 * seed for seed in range(4)}
     cells |= {(20, "B", seed): 5 + 0.1 * seed for seed in range(10, 14)}
-    found = judge_claims(collected(cells), [BETTER])[0]
+    found = judged(collected(cells), [BETTER])[0]
     assert found.shown
     assert (found.word, found.shown.pairs.paired, found.difference.n) == ("supported", False, 4)
 
@@ -247,14 +253,14 @@ def test_groups_without_common_seeds_are_compared_by_their_means() -> None:
 def test_groups_without_a_common_level_are_not_compared() -> None:
     cells: dict[Any, Any] = {(20, "A", seed): 8 + 0.1 * seed for seed in range(4)}
     cells |= {(56, "B", seed): 5 + 0.1 * seed for seed in range(4)}
-    found = judge_claims(collected(cells), [BETTER])[0]
+    found = judged(collected(cells), [BETTER])[0]
     assert (found.word, found.every) == ("untested", ())
 
 
 def test_holm_makes_many_claims_stricter() -> None:
     values = [-0.5, -0.1, -0.45, -0.25]
     assert one(BETTER, {20: values}).word == "supported"
-    many = judge_claims(differing({20: values}), [BETTER] * 10)
+    many = judged(differing({20: values}), [BETTER] * 10)
     assert {verdict.word for verdict in many} == {"undecided"}
     assert many[0].difference.level == pytest.approx(1 - 0.005 * 0.9)
 
@@ -269,6 +275,6 @@ def test_claims_without_data_are_of_the_family() -> None:
     untested = [Claim(f"no wings {i}", {"model.wings": i}, B, above=0) for i in (1, 2)]
     values = [-0.5, -0.35, -0.6]
     assert one(BETTER, {20: values}).word == "supported"
-    found = judge_claims(differing({20: values}), [BETTER, *untested])
+    found = judged(differing({20: values}), [BETTER, *untested])
     assert [verdict.word for verdict in found] == ["undecided", "untested", "untested"]
     assert found[0].difference.level == pytest.approx(1 - 0.05 / 3)

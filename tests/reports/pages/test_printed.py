@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.numbers.statistics import Estimate
+from ablations.verdicts.statistics import Estimate
 from reports.pages.csv import csv_table
 from reports.pages.document import Column, Report, Section, Table
 from reports.pages.html import html

@@ -12,8 +12,8 @@ from reports_of_synthetic_cells import frames
 
 from ablations.sweep import studies
 from ablations.sweep.plan import study_manifest
-from reports.numbers.join import Collected, collect, response
-from reports.numbers.verdicts import judge_claims
+from ablations.verdicts.results import response
+from reports.numbers.join import Collected, collect
 from reports.pages.document import Table
 from reports.sections import figures
 from reports.sections import study as study_report
@@ -44,7 +44,7 @@ def table(c: Collected, name: str) -> Table:
 def test_claims_about_responses_are_judged() -> None:
     c = made("layer_responses")
     assert c.study
-    assert {verdict.word for verdict in judge_claims(c, c.study.claims)} == {"supported"}
+    assert {verdict.word for verdict in c.verdicts} == {"supported"}
     assert "The lowest mean layer response is" in str(build_report(c, "").blocks)
 
 

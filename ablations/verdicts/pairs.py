@@ -1,25 +1,23 @@
-"""Two groups of cells -> the runs that correspond to each other, at every level of what the groups leave free."""
+"""Two groups of results -> the runs that correspond to each other, at every level of what the groups leave free."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ablations.study import HIGHER_IS_BETTER
-from reports.numbers import statistics
-from reports.numbers.crossed import hidden_spread, on_new_images
-from reports.numbers.deviations import related
-from reports.numbers.images import right_images
-from reports.numbers.join import Collected, Place, varies
-from reports.numbers.statistics import NOTHING, Estimate, estimate
-from reports.words import setting
+from ablations.verdicts import statistics
+from ablations.verdicts.crossed import hidden_spread, on_new_images
+from ablations.verdicts.images import right_images
+from ablations.verdicts.results import Result, frozen
+from ablations.verdicts.statistics import NOTHING, Estimate, estimate
+from ablations.words import setting
 
 Run = tuple[float, NDArray[np.bool_] | None]
 """What a run says: its metric, the worst there is if it diverged, and which test images it got right."""
@@ -81,50 +79,62 @@ class Pairs:
         return NOTHING if self.images is None else on_new_images(self.images)
 
 
-def select(cells: pd.DataFrame, levels: Mapping[str, Any]) -> pd.DataFrame:
-    """The cells with these levels; none if a key is unknown."""
-    for key, level in levels.items():
-        if key not in cells:
-            return cells.iloc[:0]
-        wanted = tuple(level) if isinstance(level, list) else level
-        cells = cells[pd.Series([value == wanted for value in cells[key]], index=cells.index, dtype=bool)]
-    return cells
+def select(results: Sequence[Result], levels: Mapping[str, Any]) -> list[Result]:
+    """The results with these levels; none if nobody has such a key."""
+    wanted = frozen(levels)
+    return [
+        each
+        for each in results
+        if all(key in each.levels and each.levels[key] == wanted[key] for key in wanted)
+    ]
 
 
-def compare(c: Collected, of: Mapping[str, Any], than: Mapping[str, Any], metric: str) -> list[Pairs]:
-    """The pairs of two groups of cells, level by level of every studied factor that varies and that neither fixes.
+def compare(
+    results: Sequence[Result],
+    studied: Sequence[str],
+    of: Mapping[str, Any],
+    than: Mapping[str, Any],
+    metric: str,
+) -> list[Pairs]:
+    """The pairs of two groups, level by level of every studied factor that varies and that neither of them fixes.
 
     Levels that only one group was asked for are left out.
     """
-    free = [key for key in c.studied if key in c.cells and not related(key, [*of, *than])]
-    free = [key for key in free if key != "seed" and varies(c.cells, key)]
-    first, second = (_by_level(select(c.cells, levels), free) for levels in (of, than))
+    free = [key for key in studied if key != "seed" and not related(key, [*of, *than])]
+    free = [key for key in free if len({repr(each.levels.get(key)) for each in results}) > 1]
+    first, second = (_by_level(select(results, levels), free) for levels in (of, than))
     levels = [level for level in first if level in second]
     names = _names(levels, free)
-    return [pairs(c, first[level], second[level], metric, names[level]) for level in levels]
+    return [pairs(first[level], second[level], metric, names[level]) for level in levels]
 
 
-def _by_level(cells: pd.DataFrame, free: Sequence[str]) -> dict[tuple[Hashable, ...], pd.DataFrame]:
-    if not free:
-        return {(): cells} if len(cells) else {}
-    return {tuple(level): found for level, found in cells.groupby(list(free), sort=False)}
+def related(key: str, keys: Iterable[str]) -> bool:
+    """Whether a key is one of these, below one (model.depth, model) or above one."""
+    return any(key == other or key.startswith(other + ".") or other.startswith(key + ".") for other in keys)
+
+
+def _by_level(results: Sequence[Result], free: Sequence[str]) -> dict[tuple[Hashable, ...], list[Result]]:
+    levels: dict[tuple[Hashable, ...], list[Result]] = {}
+    for each in results:
+        levels.setdefault(tuple(each.levels.get(key) for key in free), []).append(each)
+    return levels
 
 
 def _names(levels: Sequence[tuple[Hashable, ...]], keys: Sequence[str]) -> dict[tuple[Hashable, ...], str]:
-    """What levels are called: by the first keys that tell all of them apart."""
-    count = next(
-        i
-        for i in range(len(keys) + 1)
-        if len({level[:i] for level in levels}) == len(levels) or i == len(keys)
-    )
-    named = ((level, zip(keys[:count], level, strict=False)) for level in levels)
-    return {level: ", ".join(setting(*each) for each in settings) for level, settings in named}
+    """What levels are called, "depth 56": by the first keys that tell all of them apart; "" where there is one."""
+    count = 0
+    while count < len(keys) and len({level[:count] for level in levels}) < len(levels):
+        count += 1
+    return {
+        level: ", ".join(setting(*each) for each in zip(keys, level[:count], strict=False))
+        for level in levels
+    }
 
 
-def pairs(c: Collected, of: pd.DataFrame, than: pd.DataFrame, metric: str, at: str = "") -> Pairs:
-    """The pairs of these cells, which differ in nothing within a group but the seed."""
-    asked = [set(_seeds(cells)) for cells in (of, than)]
-    first, second = (_runs(c, cells, metric) for cells in (of, than))
+def pairs(of: Sequence[Result], than: Sequence[Result], metric: str, at: str = "") -> Pairs:
+    """The pairs of these results, which differ in nothing within a group but the seed."""
+    asked = [{each.levels.get("seed") for each in side} for side in (of, than)]
+    first, second = (_runs(side, metric) for side in (of, than))
     if asked[0].isdisjoint(asked[1]):
         planned = min(map(len, asked))
         a, b = ({seed: value for seed, (value, _) in side.items()} for side in (first, second))
@@ -136,22 +146,15 @@ def pairs(c: Collected, of: pd.DataFrame, than: pd.DataFrame, metric: str, at: s
     return Pairs(at, a, b, planned, planned - len(common), len(asked[0] ^ asked[1]), images)
 
 
-def _seeds(cells: pd.DataFrame) -> list[Hashable]:
-    return cells["seed"].tolist() if "seed" in cells else [0] * len(cells)
-
-
-def _runs(c: Collected, cells: pd.DataFrame, metric: str) -> dict[Hashable, Run]:
+def _runs(results: Sequence[Result], metric: str) -> dict[Hashable, Run]:
     """Seed -> what its run says, of those with a result."""
     worst = -math.inf if metric in HIGHER_IS_BETTER else math.inf
     runs: dict[Hashable, Run] = {}
-    values = cells[metric] if metric in cells else [math.nan] * len(cells)
-    for seed, identity, state, value in zip(
-        _seeds(cells), cells["identity"], cells["state"], values, strict=True
-    ):
-        if state == "finished" and not math.isnan(value):
-            runs[seed] = float(value), right_images(c.events.get(identity, ()), metric)
-        elif state == "diverged":
-            runs[seed] = worst, None
+    for each in results:
+        if each.state == "finished" and not math.isnan(value := each.value(metric)):
+            runs[each.levels.get("seed")] = value, right_images(each.events, metric)
+        elif each.state == "diverged":
+            runs[each.levels.get("seed")] = worst, None
     return runs
 
 
@@ -164,8 +167,3 @@ def _images(runs: Sequence[tuple[Run, Run]]) -> NDArray[np.float64] | None:
     if len({len(side) for pair in right for side in pair if side is not None}) > 1:
         return None
     return np.array([100.0 * (np.asarray(b, dtype=np.int8) - np.asarray(a, dtype=np.int8)) for a, b in right])
-
-
-def of_places(c: Collected, of: Place, than: Place, metric: str) -> Pairs:
-    """The pairs of two places of the tables."""
-    return pairs(c, of.cells, than.cells, metric)

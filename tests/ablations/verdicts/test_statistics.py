@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.numbers import statistics as s
-from reports.numbers.looks import holm
+from ablations.verdicts import statistics as s
+from ablations.verdicts.looks import holm
 
 RANDOM = np.random.default_rng(20151210)
 

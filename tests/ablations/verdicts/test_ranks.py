@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.numbers.ranks import upper_p
+from ablations.verdicts.ranks import upper_p
 
 RANDOM = np.random.default_rng(1945)
 

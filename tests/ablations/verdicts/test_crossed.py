@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from reports.numbers.crossed import hidden_spread, mean_squares, on_new_images
-from reports.numbers.statistics import estimate
+from ablations.verdicts.crossed import hidden_spread, mean_squares, on_new_images
+from ablations.verdicts.statistics import estimate
 
 RANDOM = np.random.default_rng(20161)
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from reports.numbers import power
-from reports.numbers import statistics as s
+from ablations.verdicts import power
+from ablations.verdicts import statistics as s
 
 RANDOM = np.random.default_rng(20151210)
 

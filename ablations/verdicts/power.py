@@ -6,7 +6,7 @@ import math
 
 from scipy import special
 
-from reports.numbers.statistics import LEVEL
+from ablations.verdicts.statistics import LEVEL
 
 POWER = 0.8
 """Probability with which a difference that is there is to be shown."""

@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from ablations.study import Claim
-from reports.numbers.pairs import Pairs
-from reports.numbers.statistics import LEVEL, estimate, lower_p, upper_p
-from reports.numbers.verdicts import LEAST_FOR_EQUIVALENCE, Verdict, judge
+from ablations.verdicts.judge import LEAST_FOR_EQUIVALENCE, Verdict, judge
+from ablations.verdicts.pairs import Pairs
+from ablations.verdicts.statistics import LEVEL, estimate, lower_p, upper_p
 
 RANDOM = np.random.default_rng(25010)
 Values = NDArray[np.float64]

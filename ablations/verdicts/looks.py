@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reports.numbers.statistics import LEVEL
+from ablations.verdicts.statistics import LEVEL
 
 FIRST = 3
 """Pairs at the first look; a study that has fewer in all is looked at once."""

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablations.study import Claim
-from reports.numbers import ranks, statistics
-from reports.numbers.join import Collected
-from reports.numbers.looks import holm, share
-from reports.numbers.pairs import Pairs, compare
-from reports.numbers.statistics import NOTHING, Estimate, at_level, estimate, lower_p, upper_p
+from ablations.verdicts import ranks, statistics
+from ablations.verdicts.looks import holm, share
+from ablations.verdicts.pairs import Pairs, compare
+from ablations.verdicts.results import Result
+from ablations.verdicts.statistics import NOTHING, Estimate, at_level, estimate, lower_p, upper_p
 
 Word = Literal["supported", "smaller than claimed", "contradicted", "undecided", "untested"]
 WORDS: tuple[Word, ...] = get_args(Word)
@@ -72,9 +72,9 @@ class Verdict:
     on_new_images: Word | None = None
 
 
-def judge_claims(c: Collected, claims: Sequence[Claim]) -> list[Verdict]:
-    """A verdict for each claim of a study."""
-    return judge(claims, [compare(c, claim.of, claim.than, claim.metric) for claim in claims])
+def judge_claims(results: Sequence[Result], studied: Sequence[str], claims: Sequence[Claim]) -> list[Verdict]:
+    """A verdict for each claim of a study. studied: the keys that may tell its cells apart."""
+    return judge(claims, [compare(results, studied, claim.of, claim.than, claim.metric) for claim in claims])
 
 
 def judge(claims: Sequence[Claim], compared: Sequence[Sequence[Pairs]]) -> list[Verdict]:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from reports.numbers import statistics as s
-from reports.numbers.looks import FIRST, holm, share
+from ablations.verdicts import statistics as s
+from ablations.verdicts.looks import FIRST, holm, share
 
 RANDOM = np.random.default_rng(20151210)
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.numbers.statistics import LEVEL, Estimate, at_level
+from ablations.verdicts.statistics import LEVEL, Estimate, at_level
 
 
 def mean_squares(differences: NDArray[np.float64]) -> tuple[float, float, float]:

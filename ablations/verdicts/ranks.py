@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reports.numbers.statistics import Values
+from ablations.verdicts.statistics import Values
 
 
 def upper_p(of: Values, than: Values) -> float:

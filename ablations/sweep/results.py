@@ -1,0 +1,48 @@
+"""The cells of a manifest with what came of them, as claims are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablations.study import Study
+from ablations.sweep.manifest import Manifest
+from ablations.verdicts.results import Result, frozen
+from lightning_module.cell.record import Record
+
+
+def results(manifest: Manifest, study: Study | None, records: Mapping[str, Record]) -> list[Result]:
+    """The cells of a manifest with their records, by identity."""
+    levels = levels_of(manifest, study)
+    nothing = Record(Path(), {})
+    known = [records.get(cell["identity"], nothing) for cell in manifest.cells]
+    return [
+        Result(cell["identity"], level, record.state, record.last, record.events)
+        for cell, level, record in zip(manifest.cells, levels, known, strict=True)
+    ]
+
+
+def factors(manifest: Manifest, study: Study | None) -> tuple[str, ...]:
+    """Keys and groups that may tell cells apart, the rows of the tables first: what a study declares and what was
+    typed, or what the cells of a sweep differ in.
+
+    What was typed belongs to a study's own: recipe.learning_rate=0.03,0.1 makes two rows of each, never a mean.
+    """
+    if study is None:
+        return tuple(dict.fromkeys(manifest.factors))
+    typed = (text.partition("=")[0] for text in manifest.overrides)
+    named = [key for key in (study.rows, study.columns) if key]
+    return tuple(dict.fromkeys([*named, *study.factors, *typed]))
+
+
+def levels_of(manifest: Manifest, study: Study | None) -> list[dict[str, Any]]:
+    """The levels of each cell of a manifest: its flat configuration and, of a study, the groups that it chose."""
+    groups = [key for key in factors(manifest, study) if "." not in key and key != "seed"] if study else []
+    return [frozen(cell["config"]) | _chosen(cell["overrides"], groups) for cell in manifest.cells]
+
+
+def _chosen(overrides: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
+    """What a cell's overrides choose of these configuration groups: {"model": "plain_cifar"}."""
+    typed = dict(text.split("=", 1) for text in overrides if "=" in text)
+    return {group: typed.get(group) for group in groups}
