@@ -111,6 +111,24 @@ def test_after_a_kill_between_epoch_and_checkpoint_right_images_are_told_once(tm
     assert right_events(again) == right_events(whole)
 
 
+def test_right_images_are_told_before_the_last_checkpoint(tmp_path, monkeypatch, whole):
+    """From which no step is made again."""
+    save = training._Training.save
+
+    def fail_at_the_end(self: training._Training) -> None:
+        save(self)
+        self.saver.wait()
+        if self.module.step == 30:
+            raise OSError("as if it were killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Training, "save", fail_at_the_end)
+        assert train(tmp_path).state == "failed"
+    again = train(tmp_path)
+    assert (again.state, again.attempts[-1]["step"]) == ("finished", 30)
+    assert right_events(again) == right_events(whole)
+
+
 @pytest.mark.parametrize(("steps", "ends"), [(23, [(1, 23)]), (46, [(1, 23), (2, 46)])])
 def test_a_last_step_that_goes_beyond_the_end_of_its_epoch_begins_no_other(tmp_path, steps, ends):
     record = train(tmp_path, f"recipe.steps={steps}", "recipe.drops=[]")
