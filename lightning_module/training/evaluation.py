@@ -48,7 +48,7 @@ def packed(right: Tensor, images: int, rank: int, processes: int) -> list[str]:
     whole[rank::processes] = right
     if processes > 1:
         dist.all_reduce(whole)
-    return [base64.b64encode(np.packbits(column)).decode() for column in whole.cpu().numpy().T]
+    return [base64.b64encode(np.packbits(column).tobytes()).decode() for column in whole.cpu().numpy().T]
 
 
 def _of_batch(

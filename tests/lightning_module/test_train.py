@@ -27,6 +27,8 @@ from ablations.sweep.compose import compose, make_cell
 from lightning_module import train as training
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.record import Record, read
+from lightning_module.data.images import load
+from lightning_module.networks.resnet import build
 from lightning_module.train import run, run_folder
 from lightning_module.training import checkpoint, classifier
 from lightning_module.training.classifier import Classifier
@@ -34,6 +36,7 @@ from lightning_module.training.device_memory import peak_memory, reset_peak_memo
 from lightning_module.training.interruption import Interruption
 from lightning_module.training.step import Step
 from lightning_module.training.torch_setup import cpu_threads
+from reports.numbers.images import right_images
 
 TIMES = {"seconds", "images_per_second", "time", "peak_memory"}
 
@@ -68,6 +71,62 @@ def test_a_run_is_recorded_from_start_to_end(whole):
     responses = next(event for event in whole.events if event["event"] == "layer_responses")["responses"]
     assert len(responses) == 7
     assert whole.last["train/loss"] < whole.epochs[0]["train/loss"]
+
+
+def right_events(record: Record) -> list[dict[str, Any]]:
+    return [dict(event) for event in record.events if event["event"] == "right_images"]
+
+
+def test_a_finished_run_says_which_test_images_were_right(whole):
+    (event,) = right_events(whole)
+    right = right_images(whole.events, "test/error")
+    assert (event["test"], event["images"], event["step"]) == ("test", 355, 30)
+    assert list(event) == ["event", "step", "test", "images", "error"]
+    assert 100 * (~right).sum() / len(right) == whole.last["test/error"]
+    config = parse_config(compose(SMALL))
+    data = load(config.data)
+    network = build(config.model, data.classes).eval()
+    network.load_state_dict(checkpoint.load(whole.folder)["network"])
+    with torch.no_grad():
+        guesses = network(data.normalisation(data.test.images)).argmax(1)
+    assert right.tolist() == (guesses == data.test.labels).tolist()
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_after_a_kill_between_epoch_and_checkpoint_right_images_are_told_once(tmp_path, whole, told):
+    """The last attempt's are kept: those of before belong to steps that it makes again."""
+    train(tmp_path, "trainer.steps_per_call=2", interruption=AfterCalls(4))
+    folder = tmp_path / whole.folder.name
+    early = (folder / checkpoint.FILE).read_bytes()
+    finished = train(tmp_path)
+    (folder / checkpoint.FILE).write_bytes(early)
+    path = folder / "record.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    cut = next(number for number, line in enumerate(lines, start=1) if b'"right_images"' in line)
+    path.write_bytes(b"".join(lines[: cut - 1 + told]))
+    assert right_events(read(folder)) == right_events(finished)[:told]
+    again = train(tmp_path)
+    assert (again.state, again.attempts[-1]["step"]) == ("finished", 10)
+    assert path.read_bytes().count(b'"right_images"') == told + 1
+    assert right_events(again) == right_events(whole)
+
+
+def test_right_images_are_told_before_the_last_checkpoint(tmp_path, monkeypatch, whole):
+    """From which no step is made again."""
+    save = training._Training.save
+
+    def fail_at_the_end(self: training._Training) -> None:
+        save(self)
+        self.saver.wait()
+        if self.module.step == 30:
+            raise OSError("as if it were killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Training, "save", fail_at_the_end)
+        assert train(tmp_path).state == "failed"
+    again = train(tmp_path)
+    assert (again.state, again.attempts[-1]["step"]) == ("finished", 30)
+    assert right_events(again) == right_events(whole)
 
 
 @pytest.mark.parametrize(("steps", "ends"), [(23, [(1, 23)]), (46, [(1, 23), (2, 46)])])
@@ -338,6 +397,7 @@ def test_a_kill_between_the_last_checkpoint_and_the_status_ends_finished(tmp_pat
     again = train(tmp_path)
     assert again.state == "finished"
     assert metrics(again) == metrics(whole)
+    assert right_events(again) == right_events(whole)
 
 
 @pytest.mark.parametrize(("sync", "checkpoint"), [(True, 0), (True, 1), (False, 0)])
@@ -351,6 +411,10 @@ def test_two_processes_train_the_same_global_batch(tmp_path, whole, sync, checkp
         assert same == sync
     if sync:
         assert metrics(record)[-1]["test/loss"] == pytest.approx(whole.last["test/loss"], rel=1e-3)
+    ours, theirs = (right_images(each.events, "test/error") for each in (record, whole))
+    assert 100 * (~ours).sum() / 355 == record.last["test/error"]
+    if sync:  # rounding may turn a guess; another order would change a third
+        assert (ours != theirs).mean() < 0.02
 
 
 def test_two_processes_resume_too(tmp_path):

@@ -15,7 +15,7 @@ from ablations.__main__ import main as ablations
 from ablations.sweep.compose import compose, make_cell
 from ablations.sweep.plan import announce, sweep
 from ablations.sweep.request import request
-from lightning_module.cell.record import FILE, RecordError, Writer, read
+from lightning_module.cell.record import FILE, RecordError, Writer, last_event, read
 from reports.__main__ import main as reports
 
 STEPS, MUTATIONS, COMMANDS = 30, 300, 8
@@ -84,6 +84,15 @@ def test_records_of_the_older_program_are_read(tmp_path):
     assert (read(folder).state, len(read(folder).attempts)) == ("killed", 2)
 
 
+def test_which_images_were_right_is_read_as_it_was_written(tmp_path):
+    folder = write(tmp_path)
+    put(folder, right(top5_error="/4A=")(unsealed(folder)))
+    record = read(folder)
+    assert (record.state, record.damage) == ("finished", "")
+    assert last_event(record.events, "right_images", test="test")["error"] == "/4A="
+    assert last_event(record.events, "right_images", test="validation") == {}
+
+
 def test_half_a_character_in_a_traceback_does_not_damage_the_record(tmp_path):
     folder = write(tmp_path, epochs=1, status="failed")
     writer = Writer(folder, make_cell(compose(OVERRIDES), OVERRIDES))
@@ -106,6 +115,12 @@ def changed(number: int, **values: Any) -> Callable[[list[Any]], list[Any]]:
         return lines
 
     return change
+
+
+def right(**values: Any) -> Callable[[list[Any]], list[Any]]:
+    """The event of nine images, all of them right, with other values."""
+    event = {"event": "right_images", "test": "test", "images": 9, "error": "/4A="}
+    return changed(5, **{**event, **values})
 
 
 def config(key: str, value: Any) -> Callable[[list[Any]], list[Any]]:
@@ -152,6 +167,15 @@ ODD: dict[str, Callable[[list[Any]], list[Any]]] = {
     "line 6 (its responses is {})": changed(5, responses={}),
     'line 6 (its step is "30")': changed(5, step="30"),
     "line 7 (its error is [])": changed(6, error=[]),
+    "line 6 (its images is 0)": right(images=0),
+    "line 6 (its images is 9.0)": right(images=9.0),
+    "line 6 (its test is null)": right(test=None),
+    "line 6 (its error is missing)": changed(5, event="right_images", test="test", images=9),
+    'line 6 (its error is "/w==", which does not hold a bit for each of 9 images)': right(error="/w=="),
+    'line 6 (its error is "/8A=", which does not hold a bit for each of 9 images)': right(error="/8A="),
+    'line 6 (its error is "no", which does not': right(error="no"),
+    "line 6 (its error is null, which does not": right(error=None),
+    'line 6 (its top5_error is "/4AA", which does not': right(top5_error="/4AA"),
     "line 1 (its parameters is 1.5)": changed(0, parameters=1.5),
     "line 1 (its overrides is a list)": changed(0, overrides=[1]),
     "line 1 (its name is null)": changed(0, name=None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from lightning_module.data.images import load
 from lightning_module.support.errors import ConfigError
 from lightning_module.train import run
 from lightning_module.training.interruption import Interruption
+from reports.numbers.images import right_images
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -99,8 +101,11 @@ def test_over_all_processes_each_test_image_comes_once(folder, processes):
         ]
         labels = torch.cat([labels for part in parts for _, labels in part])
         assert torch.bincount(labels).tolist() == [6, 5]
-        pictures = {view[0].numpy().tobytes() for part in parts for views, _ in part for view in views[0]}
-        assert len(pictures) == 11
+        pictures = [[view[0].numpy().tobytes() for views, _ in part for view in views[0]] for part in parts]
+        assert len({picture for part in pictures for picture in part}) == 11
+        whole = data.tests(batch_size=3, rank=0, processes=1, device=CPU)[name]
+        order = [view[0].numpy().tobytes() for views, _ in whole for view in views[0]]
+        assert pictures == [order[rank::processes] for rank in range(processes)]
 
 
 def test_the_views_of_a_test_image(folder):
@@ -367,6 +372,12 @@ def test_two_processes_test_each_image_once(folder, tmp_path):
     two = train(tmp_path / "two", folder, *texts, "trainer.devices=2")
     for name in ("test/loss", "test_ten_crop/loss", "test_multi_scale/loss"):
         assert two.last[name] == pytest.approx(one.last[name], rel=1e-3)
+    for record in (one, two):
+        told = [event for event in record.events if event["event"] == "right_images"]
+        assert [event["test"] for event in told] == ["test", "test_ten_crop", "test_multi_scale"]
+        for test, key in itertools.product((event["test"] for event in told), ("error", "top5_error")):
+            right = right_images(record.events, f"{test}/{key}")
+            assert 100 * (~right).sum() / 11 == record.last[f"{test}/{key}"]
 
 
 def test_the_imagenet_networks_train_by_the_door(folder, tmp_path, door):

@@ -18,6 +18,7 @@ from wandb_worker import make_cell
 from ablations.sweep.manifest import write
 from lightning_module.support.errors import ConfigError
 from reports import __main__ as door
+from reports.numbers.images import right_images
 from reports.pages.folder import LIST
 from reports.sources import Frames, _wandb_client, load, records, wandb_api
 
@@ -35,7 +36,11 @@ def shared(text: str, frames: Frames) -> str:
 
 def test_run_to_offline_to_sync_to_api_gives_the_frames_of_the_records(synced: Server, runs: Path) -> None:
     frames = checked(wandb_api.load("lab/p", None))
-    same(frames, records.load(str(runs), None))
+    kept = records.load(str(runs), None)
+    same(frames, kept)
+    right, truth = (right_images(each.events[make_cell(1).identity], "test/error") for each in (frames, kept))
+    assert right is not None
+    assert right.tolist() == truth.tolist()
     url = frames.runs.set_index("identity").at[make_cell(1).identity, "url"]
     assert url == f"{synced.url}/lab/p/runs/{make_cell(1).identity}"
 
