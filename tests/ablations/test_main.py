@@ -131,7 +131,7 @@ def test_no_lightning_is_imported(tmp_path):
 
 
 def test_a_listing_composes_nothing_and_counts_no_network_twice(tmp_path, capsys, monkeypatch):
-    """It would take a minute: there are 802 cells."""
+    """It would take a minute: there are 826 cells."""
     monkeypatch.setattr(price, "CACHE", DiskCache("costs", [], tmp_path))
     for cached in (price._cost, cost.cost, cost._measured):
         cached.cache_clear()
