@@ -1,4 +1,4 @@
-"""python -m ablations list | plan STUDY [OVERRIDES] | why A [B]: what can be asked, and what it would take."""
+"""python -m ablations list | plan STUDY [OVERRIDES] | why A [B] | units: what can be asked, and what it would take."""
 
 from __future__ import annotations
 
@@ -41,10 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         if options.command == "list":
             return list_studies(options.runs, options.on)
-        print(plan(options) if options.command == "plan" else why(options.cells, options.runs))
+        print(_answer(options))
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         return tell(error)
     return 0
+
+
+def _answer(options: argparse.Namespace) -> str:
+    if options.command == "plan":
+        return plan(options)
+    if options.command == "why":
+        return why(options.cells, options.runs)
+    from ablations import units  # here, because it imports torch
+
+    return units.text()
 
 
 def _parser() -> Parser:
@@ -63,6 +73,7 @@ def _parser() -> Parser:
     reason.add_argument(
         "cells", nargs="+", metavar="CELL", help='an identity, or overrides: "model.depth=56 seed=1"'
     )
+    commands.add_parser("units", help="weights and multiply-adds of a basic unit and of a bottleneck")
     for each in (listing, planning, reason):
         each.add_argument("--runs", type=folder, default=None, metavar="FOLDER", help="default: runs")
     for each in (listing, planning):

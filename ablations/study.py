@@ -26,6 +26,8 @@ METRICS = {
     "test_ten_crop/top5_error": "ten-crop top-5 error, %",
     "test_multi_scale/error": "multi-scale error, %",
     "test_multi_scale/top5_error": "multi-scale top-5 error, %",
+    "test_crop_320/error": "320-pixel crop error, %",
+    "test_crop_320/top5_error": "320-pixel crop top-5 error, %",
     "validation/error": "validation error, %",
     "train/error": "training error, %",
     "train/loss": "training loss",

@@ -36,6 +36,8 @@ ROWS: list[Row] = [
     ("run.py --help", 0, ["plain_cifar", "residual-ablations"], []),
     ("ablations --help", 0, ["plan", "why"], []),
     ("ablations plan depth seed=0", 0, ["6 cells"], []),
+    ("ablations units", 0, ["16.94 times", "1,179,648", "69,632"], []),
+    ("ablations units x", 2, ["x"], ["usage"]),
     # Other commands
     ("reports nothing", 2, ["nothing is neither a sweep in runs nor a study"], []),
     ("slurm status", 2, ["--runs runs is not a folder"], []),

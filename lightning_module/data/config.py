@@ -123,7 +123,7 @@ class ImageNetConfig:
     deviation: tuple[float, ...]
     test_short_side: int
     test_scales: tuple[int, ...]
-    final_tests: tuple[Literal["ten_crop", "multi_scale"], ...]
+    final_tests: tuple[Literal["ten_crop", "multi_scale", "crop_320"], ...]
     workers: int
 
     def __post_init__(self) -> None:

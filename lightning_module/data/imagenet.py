@@ -25,6 +25,9 @@ from lightning_module.data.photographs import centre_crop, colours, ten_crops, t
 from lightning_module.data.stream import generator
 from lightning_module.support.errors import ConfigError
 
+LARGER_CROP = 320
+"""Pixels of the test crop_320, and of the short side that it is cut from."""
+
 SAMPLE = 64
 """Test images for the layer responses."""
 
@@ -100,11 +103,12 @@ class ImageNet:
         """The centre crop, and after the last epoch the final tests."""
         pixels = batch_size * 32 * 32
         crops = max(1, pixels // self.config.size**2)
-        sizes = {"test": crops, "test_ten_crop": max(1, crops // 10), "test_multi_scale": 1}
+        larger = max(1, pixels // LARGER_CROP**2)
+        sizes = {"test": crops, "test_ten_crop": max(1, crops // 10), "test_crop_320": larger}
         return {
             name: _Test(
                 _Views(self.val, self.config, name),
-                sizes[name],
+                sizes.get(name, 1),
                 range(rank, len(self.val), processes),
                 device,
             )
@@ -210,9 +214,11 @@ class _Views(Dataset[tuple[list[Tensor], int]]):
         with self.files.open(index) as image:
             match self.test:
                 case "test":
-                    views = [centre_crop(image, config)]
+                    views = [centre_crop(image, config.size, config.test_short_side, config)]
                 case "test_ten_crop":
                     views = [ten_crops(image, config)]
+                case "test_crop_320":
+                    views = [centre_crop(image, LARGER_CROP, LARGER_CROP, config)]
                 case _:
                     views = [whole(image, short_side, config) for short_side in config.test_scales]
         return [torch.from_numpy(view) for view in views], int(self.files.labels[index])

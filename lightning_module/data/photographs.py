@@ -81,11 +81,11 @@ def colours(
     return change.astype(np.float32)
 
 
-def centre_crop(image: Image, config: ImageNetConfig) -> NDArray[np.uint8]:
-    """[1, 3, size, size]: the middle of the image at test_short_side."""
-    resized = scaled(image.size, config.test_short_side)
-    middle = ((resized[0] - config.size) // 2, (resized[1] - config.size) // 2)
-    return _crop(image, resized, middle, config)[None]
+def centre_crop(image: Image, size: int, short_side: int, config: ImageNetConfig) -> NDArray[np.uint8]:
+    """[1, 3, size, size]: the middle of the image at a scale."""
+    resized = scaled(image.size, short_side)
+    middle = ((resized[0] - size) // 2, (resized[1] - size) // 2)
+    return _crop(image, resized, middle, size, config)[None]
 
 
 def ten_crops(image: Image, config: ImageNetConfig) -> NDArray[np.uint8]:
@@ -93,7 +93,7 @@ def ten_crops(image: Image, config: ImageNetConfig) -> NDArray[np.uint8]:
     resized = scaled(image.size, config.test_short_side)
     right, bottom = resized[0] - config.size, resized[1] - config.size
     places = [(right // 2, bottom // 2), (0, 0), (right, 0), (0, bottom), (right, bottom)]
-    five = np.stack([_crop(image, resized, place, config) for place in places])
+    five = np.stack([_crop(image, resized, place, config.size, config) for place in places])
     return np.concatenate([five, five[..., ::-1]])
 
 
@@ -112,10 +112,10 @@ def scaled(size: tuple[int, int], short_side: int) -> tuple[int, int]:
 
 
 def _crop(
-    image: Image, resized: tuple[int, int], place: tuple[int, int], config: ImageNetConfig
+    image: Image, resized: tuple[int, int], place: tuple[int, int], size: int, config: ImageNetConfig
 ) -> NDArray[np.uint8]:
-    box = _in_original(image.size, resized, place, config.size)
-    return _cut(image, box, (config.size, config.size), config)
+    box = _in_original(image.size, resized, place, size)
+    return _cut(image, box, (size, size), config)
 
 
 def _in_original(size: tuple[int, int], resized: tuple[int, int], place: tuple[int, int], side: int) -> Box:

@@ -1,4 +1,4 @@
-"""What a network costs, without allocating it: parameters, multiply-adds, memory of the activations."""
+"""What a network or a unit costs, without allocating it: parameters, multiply-adds, memory of the activations."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from lightning_module.networks import blocks
 from lightning_module.networks.config import Cost, NetworkConfig
 from lightning_module.networks.resnet import ResNet
+from lightning_module.networks.unit import Unit
 
 
 @functools.lru_cache(maxsize=1024)
@@ -60,25 +61,47 @@ def _measured(
             saved[storage] = tensor
         return tensor
 
-    multiply_adds = 0
-
-    def count(module: nn.Module, _: object, output: Tensor) -> None:
-        nonlocal multiply_adds
-        assert isinstance(module, nn.Conv2d | nn.Linear)
-        multiply_adds += output.numel() * module.weight[0].numel()
-
+    multiply_adds = _counted(network)
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(count)
-        elif isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d):
             module.forward = _KeepsAsBatchNorm.apply  # type: ignore[method-assign]
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(images)
     return Cost(
         sum(parameter.numel() for parameter in network.parameters()),
-        multiply_adds // run_size,
+        sum(multiply_adds) // run_size,
         sum(tensor.untyped_storage().nbytes() for tensor in saved.values()) * batch_size // run_size,
     )
+
+
+def unit_cost(block: str, channels: int) -> tuple[int, int]:
+    """Weights of a unit's convolutions, and its multiply-adds per position of the map.
+
+    The unit has its identity as shortcut and as many channels at its input as at its output (arXiv:1512.03385,
+    Fig. 5): `channels`, a multiple of the block's EXPANSION.
+    """
+    with torch.device("meta"), _Unwritten():
+        width = channels // blocks.load(block).EXPANSION
+        unit = Unit(channels, width, 1, NetworkConfig(block=block), first=False)
+        positions = torch.empty(2, channels, 1, 1)  # two, as batch normalisation must have
+    multiply_adds = _counted(unit)
+    unit(positions)
+    weights = sum(module.weight.numel() for module in unit.modules() if isinstance(module, nn.Conv2d))
+    return weights, sum(multiply_adds) // len(positions)
+
+
+def _counted(network: nn.Module) -> list[int]:
+    """Filled with the multiply-adds of every convolution and classifier that runs from now on."""
+    counts: list[int] = []
+
+    def count(module: nn.Module, _: object, output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        counts.append(output.numel() * module.weight[0].numel())
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+    return counts
 
 
 class _Unwritten(TorchFunctionMode):

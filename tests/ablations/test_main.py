@@ -104,6 +104,16 @@ def test_why_names_the_keys(tmp_path, capsys):
     assert "are the same cell" in capsys.readouterr().out
 
 
+def test_units_are_those_of_figure_5(capsys):
+    assert main(["units"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1] == ["basic", "64", f"{2 * 9 * 64**2:,}", "73,728"]
+    assert lines[2] == ["bottleneck", "256", f"{256 * 64 + 9 * 64**2 + 64 * 256:,}", "69,632"]
+    assert lines[3] == ["basic", "256", f"{2 * 9 * 256**2:,}", "1,179,648"]
+    assert "1.06" in lines[-2]
+    assert "16.94" in lines[-1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -131,7 +141,7 @@ def test_no_lightning_is_imported(tmp_path):
 
 
 def test_a_listing_composes_nothing_and_counts_no_network_twice(tmp_path, capsys, monkeypatch):
-    """It would take a minute: there are 802 cells."""
+    """It would take a minute: there are 826 cells."""
     monkeypatch.setattr(price, "CACHE", DiskCache("costs", [], tmp_path))
     for cached in (price._cost, cost.cost, cost._measured):
         cached.cache_clear()

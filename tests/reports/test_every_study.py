@@ -84,9 +84,49 @@ def test_everything_has_its_difference_from_the_baseline(name: str) -> None:
     assert len(table.rows) == len(c.places) - itself - len(without)
     # such as ResNet-110 without a plain network, bottlenecks of 83 and 164 layers, option B at 50 and more
     alone = {"layer_responses": 1, "block_types": 2, "depth_imagenet": 3, "downsampling": 0}
+    alone |= {"preactivation_depth": 1, "preactivation_imagenet": 1}  # batches of 64; areas and aspects
     assert len(without) == alone.get(name, 0), without
     if name == "shortcut_types":
         assert len(table.rows) == 15
+
+
+def printed(name: str) -> dict[str, set[tuple[str, float]]]:
+    """Row and column of a study's tables -> the numbers of the paper that stand there."""
+    c = collect(whole(name), studies.load(name), NOTHING)
+    return {
+        place.text: {(number.metric, number.value) for number in study_report.published_for(c, place)}
+        for place in c.places
+    }
+
+
+def test_the_authors_code_has_its_own_number_at_1001_layers() -> None:
+    here = printed("preactivation_depth")
+    code = {("test/error", 4.62), ("test/error", 4.69)}
+    assert [place for place, numbers in here.items() if numbers & code] == [
+        place for place in here if "fb_resnet_torch" in place
+    ]
+    assert code in here.values()
+    assert {("test/error", 4.92), ("test/error", 4.89)} in here.values()
+
+
+def test_pre_activation_on_imagenet_stands_beside_table_5() -> None:
+    small, large = "test/error", "test_crop_320/error"
+    small5, large5 = "test/top5_error", "test_crop_320/top5_error"
+    assert list(printed("preactivation_imagenet").values()) == [
+        {(small, 23.6), (small5, 7.1)},
+        {(small, 24.6), (small5, 7.5)},
+        {(small, 23.0), (small5, 6.7), (large, 21.3), (large5, 5.5)},
+        {(large, 21.1), (large5, 5.5)},
+        {(large, 21.8), (large5, 6.0)},
+        {(large, 20.7), (large5, 5.3)},
+        {(large, 20.1), (large5, 4.8)},
+    ]
+
+
+def test_table_4_stands_beside_b_and_c() -> None:
+    rows = printed("shortcut_options_imagenet")
+    scales = {place: {value for metric, value in rows[place] if "multi_scale" in metric} for place in rows}
+    assert list(scales.values()) == [set(), {21.84, 5.71}, {21.53, 5.60}, set()]
 
 
 @pytest.mark.parametrize(

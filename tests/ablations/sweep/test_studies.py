@@ -28,7 +28,7 @@ BASE = ["model=resnet_cifar", "data=digits", "recipe=quick"]
 EXPECTED = {
     "depth", "degradation", "layer_responses", "shortcut_options", "shortcut_options_imagenet", "depth_imagenet",
     "block_types", "shortcut_types", "activation_placement", "preactivation_depth", "implementations",
-    "downsampling", "warm_up", "last_bn_gamma",
+    "downsampling", "warm_up", "last_bn_gamma", "preactivation_imagenet",
 }  # fmt: skip
 
 

@@ -122,6 +122,20 @@ def test_the_views_of_a_test_image(folder):
     assert [tuple(view.shape) for view in scales] == [(1, 1, 3, 52, 32), (1, 1, 3, 78, 48)]
 
 
+def test_the_larger_crop_is_the_middle_of_a_larger_image(folder):
+    data = source(folder, "data.final_tests=[crop_320]")
+    tests = data.tests(batch_size=200, rank=0, processes=1, device=CPU)
+    ((crop,), _), *_ = tests["test_crop_320"]
+    assert crop.shape == (2, 1, 3, 320, 320)  # as many pixels as in 200 of 32 x 32
+    (whole,), _ = data.tests(batch_size=1, rank=0, processes=1, device=CPU)["test_crop_320"].views[0]
+    with data.val.open(0) as image:
+        resized = np.asarray(image.convert("RGB").resize((320, 520), Image.Resampling.BILINEAR)).transpose(
+            2, 0, 1
+        )
+    difference = np.abs(whole[0].numpy().astype(int) - resized[:, 100:420].astype(int))
+    assert difference[:, 2:-2].max() <= 1  # a cut's border does not look beyond it
+
+
 def test_a_crop_is_a_window_of_the_resized_image(folder):
     """Pillow's box against the obvious way: resize the whole image, then cut."""
     settings = replace(config(folder), size=64, short_side=(64, 64), test_short_side=96)
@@ -295,7 +309,7 @@ def test_an_unreadable_image_is_named_in_one_sentence(folder, tmp_path, workers)
     [
         ("data.short_side=[20,48]", "both at least 32"),
         ("data.area=[0.5,1.5]", "largest valid value is 1"),
-        ("data.final_tests=[five_crop]", "ten_crop, multi_scale"),
+        ("data.final_tests=[five_crop]", "ten_crop, multi_scale, crop_320"),
         ("data.mean=[1,2]", "three numbers"),
         ("data.padding=4", "is not a key"),
     ],
@@ -389,6 +403,7 @@ def test_the_imagenet_networks_train_by_the_door(folder, tmp_path, door):
         "recipe.batch_size=4",
         "data.workers=1",
         f"data.root={folder}",
+        "data.final_tests=[ten_crop,multi_scale,crop_320]",
     )
     done = door("-m", *SMALL, models, *small)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -399,7 +414,7 @@ def test_the_imagenet_networks_train_by_the_door(folder, tmp_path, door):
     for record in records:
         assert record.state == "finished"
         assert record.cell["parameters"] == 11_003_714  # 511,974 fewer than with 1,000 classes
-        for name in ("test", "test_ten_crop", "test_multi_scale"):
+        for name in ("test", "test_ten_crop", "test_multi_scale", "test_crop_320"):
             assert np.isfinite(record.last[f"{name}/loss"])
             assert 0 <= record.last[f"{name}/error"] <= 100
             assert record.last[f"{name}/top5_error"] == 0  # of two classes
