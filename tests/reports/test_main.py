@@ -270,8 +270,8 @@ def test_the_answer_has_the_interval_of_the_difference_that_it_names(
     text = as_study(whole, monkeypatch)
     (said,) = re.findall(
         r"lowest test error is .* % \(depth 110, shortcut B, n = 5\); its difference from the baseline, "
-        r"depth 110, shortcut A, is (\S+) points, 99.4 % interval \[(\S+), (\S+)\], which is wide enough for the best of "
-        r"9\.",
+        r"depth 110, shortcut A, is (\S+) points, 99.4 % interval \[(\S+), (\S+)\], which is wide enough for the "
+        r"best of 9\.",
         text,
     )
     mean, low, high = (float(number.replace("−", "-")) for number in said)
@@ -372,7 +372,7 @@ def test_check_fails_when_the_records_say_something_else(
 
 
 def test_index_of_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = sweep(tmp_path / "runs", shortcuts=["A", "none"], seeds=range(3), name="shortcut_options")
+    made = sweep(tmp_path / "runs", shortcuts=["A", "none"], seeds=range(5), name="shortcut_options")
     manifests.write(tmp_path / "runs", dataclasses.replace(made, study="shortcut_options"))
     sweep(
         tmp_path / "runs",
@@ -388,7 +388,7 @@ def test_index_of_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert report(tmp_path, "--all") == 0
     text = (tmp_path / "results" / "index.md").read_text()
     assert "| [shortcut_options](shortcut_options/report.md) | Do projection shortcuts beat" in text
-    assert "1 supported, 1 untested | 18 of 18 |" in text
+    assert "1 supported, 1 untested | 30 of 30 |" in text
     assert "| depth | Do projection shortcuts beat identity shortcuts? |  | not started | – | – |" in text
     assert "| [mine](mine/report.md) |" in text
     page = (tmp_path / "results" / "index.html").read_text()
