@@ -24,6 +24,7 @@ from small import ROOT, SMALL
 from torch import nn
 
 from ablations.sweep.compose import compose, make_cell
+from ablations.verdicts.images import right_images
 from lightning_module import train as training
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.record import Record, read
@@ -36,7 +37,6 @@ from lightning_module.training.device_memory import peak_memory, reset_peak_memo
 from lightning_module.training.interruption import Interruption
 from lightning_module.training.step import Step
 from lightning_module.training.torch_setup import cpu_threads
-from reports.numbers.images import right_images
 
 TIMES = {"seconds", "images_per_second", "time", "peak_memory"}
 

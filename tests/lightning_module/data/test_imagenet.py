@@ -15,6 +15,7 @@ from sklearn.datasets import load_sample_images
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablations.sweep.compose import compose, make_cell
+from ablations.verdicts.images import right_images
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.record import Record, read
 from lightning_module.data import imagenet, photographs
@@ -25,7 +26,6 @@ from lightning_module.data.images import load
 from lightning_module.support.errors import ConfigError
 from lightning_module.train import run
 from lightning_module.training.interruption import Interruption
-from reports.numbers.images import right_images
 
 Image = pytest.importorskip("PIL.Image")
 

@@ -12,11 +12,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from ablations.verdicts.images import right_images
 from lightning_module.data.config import DataConfig
 from lightning_module.data.images import DataSet
 from lightning_module.data.stream import Images
 from lightning_module.training.evaluation import evaluate, packed
-from reports.numbers.images import right_images
 
 CPU, BATCH = torch.device("cpu"), 4
 SIZES = (21, 2)

@@ -16,9 +16,9 @@ from wandb_server import ProjectNode, Root, Server, now
 from wandb_worker import make_cell
 
 from ablations.sweep.manifest import write
+from ablations.verdicts.images import right_images
 from lightning_module.support.errors import ConfigError
 from reports import __main__ as door
-from reports.numbers.images import right_images
 from reports.pages.folder import LIST
 from reports.sources import Frames, _wandb_client, load, records, wandb_api
 

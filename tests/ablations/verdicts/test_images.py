@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.numbers.images import right_images
+from ablations.verdicts.images import right_images
 
 EVENT = {
     "event": "right_images",
