@@ -26,7 +26,6 @@ IMAGENET_2015 = (
 )
 """arXiv:1512.03385, section 3.4."""
 
-
 IMAGENET_2016 = (
     "eight GPUs, so that batch normalisation saw 32 images, where our recipe's sees 256; the mean image subtracted, "
     "where our recipe takes the mean colour; the paper leaves open where training ends, our recipe after 90 epochs"
