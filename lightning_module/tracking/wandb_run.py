@@ -34,7 +34,7 @@ REACH_TIMEOUT = 10.0
 FINISH_TIMEOUT = 30.0
 """Seconds to wait at the end of an online run; what is not uploaded by then is on disk for `wandb sync`."""
 ROOM = 1 << 19
-"""Bytes that must be free for the files of a run: four times what one of 164 epochs takes."""
+"""Bytes that must be free for the files of a run: one of 164 epochs on CIFAR-10 takes 160 kB, ImageNet's 370 kB."""
 
 _unreachable: dict[str | None, str] = {}
 """Servers that this process has already waited for in vain, and why: the next cell does not wait again."""

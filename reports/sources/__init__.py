@@ -14,7 +14,8 @@ runs: one row per run, sorted by identity, columns RUN_COLUMNS, then the flat co
 history: one row per run and epoch, sorted by identity and epoch, columns HISTORY_COLUMNS, then every number
     that the run logged per epoch under its own name (`test/error`, `learning_rate`, `seconds`): float64, NaN
     if absent. Epochs that a resumed attempt ran again appear once, as the last attempt left them.
-events: identity -> other things logged: {"event": "layer_responses", "responses": [[name, std], ...]}.
+events: identity -> other things logged: {"event": "layer_responses", "responses": [[name, std], ...]}; which test
+    images a run got right is read by `reports.numbers.images`.
 summaries: identity -> what a summary on W&B says otherwise than the last row of its own history, for audits.
 
 Errors are in percent, times in seconds, steps are optimizer steps.
