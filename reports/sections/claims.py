@@ -9,6 +9,7 @@ from ablations.study import Claim
 from ablations.verdicts import power
 from ablations.verdicts.judge import LEAST_FOR_EQUIVALENCE, Evidence, Verdict
 from ablations.verdicts.looks import EARLY, FIRST
+from ablations.verdicts.pairs import select
 from reports.numbers.join import Collected
 from reports.pages.document import Block, Column, Items, Section, Strong, Table, text_columns
 from reports.words import interval, listed, metric_name, number, unit
@@ -65,7 +66,7 @@ def _notes(c: Collected, verdict: Verdict) -> Iterator[str]:
     if claim.reason:
         yield f"Its margin: {claim.reason}."
     if verdict.word == "untested":
-        yield _why_untested(verdict)
+        yield _why_untested(c, verdict)
     if shown is None:
         return
     yield from _over_levels(verdict)
@@ -106,10 +107,11 @@ def _notes(c: Collected, verdict: Verdict) -> Iterator[str]:
         yield f"On new images of the kind it would be {verdict.on_new_images}."
 
 
-def _why_untested(verdict: Verdict) -> str:
-    if not verdict.every:
-        return "The two groups have no level in common."
-    return "No pair has finished."
+def _why_untested(c: Collected, verdict: Verdict) -> str:
+    if verdict.every:
+        return "No pair has finished."
+    of, than = (select(list(c.results.values()), side) for side in (verdict.claim.of, verdict.claim.than))
+    return "The two groups have no level in common." if of and than else "No such cells were asked for."
 
 
 def _over_levels(verdict: Verdict) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ablations.verdicts import statistics
+from ablations.verdicts.images import right_images
 from ablations.words import value_text
 from reports.numbers.deviations import changes, confounds
 from reports.numbers.join import PENDING, SPEED, TEST_ERROR, Collected, ordered, varies
@@ -182,9 +183,17 @@ def threats_to_validity(c: Collected) -> Section:
             uncertain = 1.96 * statistics.sampling_error(errors.mean(), images)
             threats.append(
                 f"The test set of {name} has {images:,} images: that alone makes an error of "
-                f"{errors.mean():.1f} % uncertain by ±{uncertain:.2f} points (95 %). All cells share it: "
-                "paired differences are mostly free of it."
+                f"{errors.mean():.1f} % uncertain by ±{uncertain:.2f} points (95 %). Verdicts are about these images; "
+                "what would change on others is in the intervals “on new images”."
             )
+            unknown = sum(
+                right_images(c.events.get(name, ()), c.metric) is None for name in of_it["identity"]
+            )
+            if unknown:
+                threats.append(
+                    f"{unknown} of {len(of_it)} finished cells do not say which images they got right (an older "
+                    "version trained them): their differences have no interval on new images."
+                )
         if (copies := of_it.loc[of_it["images"] != "", "images"].nunique()) > 1:
             threats.append(f"The cells have {copies} different copies of {name}; see provenance.")
         if "data.verify" in of_it and of_it["data.verify"].eq(False).any():
