@@ -167,3 +167,16 @@ def _images(runs: Sequence[tuple[Run, Run]]) -> NDArray[np.float64] | None:
     if len({len(side) for pair in right for side in pair if side is not None}) > 1:
         return None
     return np.array([100.0 * (np.asarray(b, dtype=np.int8) - np.asarray(a, dtype=np.int8)) for a, b in right])
+
+
+def spread_by_images(results: Sequence[Result], metric: str) -> float:
+    """Standard deviation over seeds, in points, of runs that all have the same error, from the images that change from
+    seed to seed; NaN if any run does not say which it got right."""
+    right = [run for value, run in _runs(results, metric).values() if math.isfinite(value)]
+    if (
+        not right
+        or any(run is None for run in right)
+        or len({len(run) for run in right if run is not None}) > 1
+    ):
+        return math.nan
+    return hidden_spread(np.array([100.0 * (1 - np.asarray(run, dtype=np.int8)) for run in right]))

@@ -18,9 +18,9 @@ from ablations.study import Claim, Published, Study
 from ablations.sweep.manifest import Manifest
 from ablations.sweep.results import factors, levels_of
 from ablations.verdicts.judge import Verdict, judge_claims
-from ablations.verdicts.pairs import Pairs, pairs
+from ablations.verdicts.pairs import Pairs, pairs, spread_by_images
 from ablations.verdicts.results import RESPONSES, Result, response
-from ablations.verdicts.statistics import Estimate, estimate
+from ablations.verdicts.statistics import Estimate, estimate, with_spread
 from lightning_module.cell.record import last_event, rate_departure
 from lightning_module.support.command_line import COMMANDS, CONSOLE
 from lightning_module.support.errors import ConfigError
@@ -41,7 +41,7 @@ Level = tuple[Any, ...]
 class Place:
     """Where a row and a column of the tables meet: cells that differ in nothing but the seed.
 
-    text: "depth 56, shortcut B". labels: what stands in the first columns of its line: ("56", "B").
+    results: of the cells, in their order. text: "depth 56, shortcut B". labels: what stands in the first columns of its line: ("56", "B").
     """
 
     row: Level
@@ -49,6 +49,7 @@ class Place:
     text: str
     labels: tuple[str, ...]
     cells: pd.DataFrame
+    results: tuple[Result, ...] = ()
     _means: dict[str, Estimate] = field(default_factory=dict, init=False)
 
     @cached_property
@@ -74,6 +75,8 @@ class Place:
             values = zip(states, self.cells[metric].tolist(), strict=True)
             known = [value for state, value in values if state == "finished" and not math.isnan(value)]
             mean = estimate(known, states.count("diverged"), len(states))
+            if mean.sd == 0 and not math.isnan(spread := spread_by_images(self.results, metric)):
+                mean = with_spread(mean, spread)
             self._means[metric] = replace(mean, departed=int(self.finished["departure"].ne("").sum()))
         return self._means[metric]
 
@@ -132,7 +135,10 @@ class Collected:
                 named += [(self.columns[column], headings[1])] * bool(column)
                 text = ", ".join(f"{key} {label}" for label, key in named)
                 cells = self.cells.iloc[indices[row, column]]
-                places[row, column] = Place(row, column, text, tuple(label for label, _ in named), cells)
+                results = tuple(self.results[name] for name in cells["identity"])
+                places[row, column] = Place(
+                    row, column, text, tuple(label for label, _ in named), cells, results
+                )
         return places
 
     @cached_property
@@ -146,8 +152,7 @@ class Collected:
 
     def compare(self, of: Place, than: Place) -> Pairs:
         """The pairs of two places, of the study's metric."""
-        first, second = ([self.results[name] for name in place.cells["identity"]] for place in (of, than))
-        return pairs(first, second, self.metric)
+        return pairs(of.results, than.results, self.metric)
 
     @cached_property
     def verdicts(self) -> tuple[Verdict, ...]:

@@ -95,13 +95,15 @@ def _best_sentence(c: Collected) -> str:
     reference = baseline(c, best)
     if reference is None or reference is best or reference not in means:
         return text + "."
-    difference = c.compare(best, reference).difference
+    compared = c.compare(best, reference)
+    difference = compared.difference
     if not difference.n:
         return text + "."
     others = max(len(means) - 1, 1)
     level = 1 - (1 - LEVEL) / others
-    difference = at_level(difference, level)
+    difference, new = at_level(difference, level), at_level(compared.on_new_images, level)
     bounds = "" if math.isnan(difference.low) else f", {100 * level:.3g} % interval {interval(difference, 2)}"
+    bounds += f" (on new images {interval(new, 2)})" if bounds and new.n else ""
     chosen = f", which is wide enough for the best of {len(means)}" if bounds and others > 1 else ""
     points = " points" if unit(c.metric) else ""
     return (
@@ -160,6 +162,7 @@ def differences(c: Collected) -> Section:
         f"{' in points' if unit(c.metric) else ''} "
         f"of {metric_name(c.metric)}, mean ± standard deviation over pairs of one seed. "
         "The intervals hold one by one: the first on these test images, the second on new images of the kind too. "
+        "Runs whose seed the other side has not are left out. "
         "Resolvable: the smallest true difference that as many pairs with this spread would show four times "
         "in five."
     )

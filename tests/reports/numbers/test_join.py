@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from reports_of_synthetic_cells import collected
 
 from reports.sections import study as study_report
@@ -51,3 +56,24 @@ def test_of_equal_means_the_first_that_was_asked_for_is_named() -> None:
 def test_the_status_names_what_has_not_finished(state: str | None, status: str) -> None:
     c = collected({(20, "A", 0): 7.0, (20, "A", 1): state})
     assert (c.status, c.is_open) == (status, state is None)
+
+
+def test_seeds_with_the_same_error_have_the_spread_of_their_images() -> None:
+    """Three seeds miss two of 100 images each, other ones each time: the mean has an interval."""
+    c = collected({(20, "A", seed): 2.0 for seed in range(3)})
+    assert c.places[0].mean("test/error").sd == 0
+    bits = [np.ones(100, bool) for _ in range(3)]
+    for seed, right in enumerate(bits):
+        right[2 * seed : 2 * seed + 2] = False
+    events = {
+        identity: [
+            {"event": "right_images", "step": 9, "test": "test", "images": 100, "error": packed(right)}
+        ]
+        for identity, right in zip(c.cells["identity"], bits, strict=True)
+    }
+    mean = dataclasses.replace(c, events=events).places[0].mean("test/error")
+    assert 0 < mean.low < 2 < mean.high
+
+
+def packed(right: NDArray[np.bool_]) -> str:
+    return base64.b64encode(np.packbits(right).tobytes()).decode()
