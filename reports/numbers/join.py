@@ -41,7 +41,8 @@ Level = tuple[Any, ...]
 class Place:
     """Where a row and a column of the tables meet: cells that differ in nothing but the seed.
 
-    results: of the cells, in their order. text: "depth 56, shortcut B". labels: what stands in the first columns of its line: ("56", "B").
+    text: "depth 56, shortcut B". labels: what stands in the first columns of its line: ("56", "B"). results: of the
+    cells, in their order.
     """
 
     row: Level

@@ -72,7 +72,8 @@ def test_seeds_with_the_same_error_have_the_spread_of_their_images() -> None:
         for identity, right in zip(c.cells["identity"], bits, strict=True)
     }
     mean = dataclasses.replace(c, events=events).places[0].mean("test/error")
-    assert 0 < mean.low < 2 < mean.high
+    assert mean.sd == pytest.approx(1.42, abs=0.01)
+    assert mean.low < 2 < mean.high
 
 
 def packed(right: NDArray[np.bool_]) -> str:
