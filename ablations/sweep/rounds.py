@@ -169,7 +169,7 @@ def _end(steps: Sequence[Step]) -> str:
     """How the claims stand: "4 claims settled, 1 out of reach"."""
     count = Counter(step.state for step in steps)
     first, *rest = [(state, count[state]) for state in STATES if count[state]]
-    return ", ".join([f"{_counted(first[1], 'claim')} {first[0]}", *(f"{n} {state}" for state, n in rest)])
+    return ", ".join([f"{counted(first[1], 'claim')} {first[0]}", *(f"{n} {state}" for state, n in rest)])
 
 
 def _next_step(
@@ -189,7 +189,7 @@ def _next_step(
         return closed("out of reach", "the sweep has no cells of it")
     fewest = min(known.n for known in parts)
     if verdict.word not in ("undecided", "untested"):
-        return closed("settled", f"{verdict.word}, after {_counted(fewest)}")
+        return closed("settled", f"{verdict.word}, after {counted(fewest)}")
     if len(verdict.every) == len(parts):  # a level at which the claim is shown needs no more
         further = [
             [] if 2 * e.p_for <= verdict.alpha else more
@@ -204,16 +204,16 @@ def _next_step(
         ]
 
     if not any(further):
-        return closed("used up", f"{verdict.word}, after all {_counted(fewest)} there are")
+        return closed("used up", f"{verdict.word}, after all {counted(fewest)} there are")
     most = max(n for n, more in zip(at(sys.maxsize), further, strict=True) if more)
     reach = forecast(verdict, parts, at(most)).best
     if reach == 0 and (most < 2 or any(any(known.diverged) for known in parts)):
-        said = f"nothing that the rest of {_counted(most, 'seed')} can bring decides it"
+        said = f"nothing that the rest of {counted(most, 'seed')} can bring decides it"
         return closed("out of reach", said)
     if reach < FUTILE:
         return closed(
             "out of reach",
-            f"even {_counted(most, 'seed')} would decide it with a chance of {_percent(reach)}",
+            f"even {counted(most, 'seed')} would decide it with a chance of {_percent(reach)}",
         )
     fewest = min(known.n for known, more in zip(parts, further, strict=True) if more)
     for target in range(max(fewest + 1, min(FIRST, most)), most + 1):
@@ -230,11 +230,11 @@ def _next_step(
     if hours > left:
         return closed(
             "beyond the budget",
-            f"its next {_counted(len(cells), 'cell')} would take {hours:.3g} h, and {left:.3g} h are left",
+            f"its next {counted(len(cells), 'cell')} would take {hours:.3g} h, and {left:.3g} h are left",
         )
-    said = f"{_counted(target)} would decide it with a chance of {_percent(likely.chance)}"
+    said = f"{counted(target)} would decide it with a chance of {_percent(likely.chance)}"
     if likely is LOOK_FIRST:
-        said = f"nothing is known of its spread; a look at {_counted(target)} comes first"
+        said = f"nothing is known of its spread; a look at {counted(target)} comes first"
     return _Wanted(Step(verdict.claim.sentence, "open", said, target, likely.chance, hours), cells)
 
 
@@ -260,7 +260,8 @@ def _joined(claims: Iterable[_Wanted], left: float, prices: Mapping[str, float])
     return cells, expected
 
 
-def _counted(number: int, what: str = "pair") -> str:
+def counted(number: int, what: str = "pair") -> str:
+    """A number of things: "1 pair", "3 cells"."""
     return f"{number} {what}" + "s" * (number != 1)
 
 
