@@ -51,10 +51,10 @@ def one_sentence() -> Iterator[None]:
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def door(_: DictConfig) -> None:
     """One cell: without -m there is no sweeper."""
-    from ablations.sweep.here import run_sweep
+    from ablations.sweep.settle import run_here
 
     with one_sentence():
-        run_sweep(typed_sweep(tuple(HydraConfig.get().overrides.task)))
+        run_here(typed_sweep(tuple(HydraConfig.get().overrides.task)))
 
 
 MULTIRUN = ("-m", "--multirun")

@@ -6,6 +6,7 @@ faster than that the measured steps were: those of this very network, or else of
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_module.cell import record
-from lightning_module.support.errors import ConfigError, nearest
+from lightning_module.support.errors import ConfigError, nearest, spelled
 
 RECORDS = 200
 """The newest records that are read for their speed; a few per network say it."""
@@ -103,6 +104,27 @@ def speed(known: record.Record) -> Measured | None:
         )
     except (KeyError, statistics.StatisticsError):
         return None
+
+
+def used_hours(known: record.Record) -> float:
+    """Device-hours of the epochs in a record; those of superseded attempts are not in it."""
+    devices = int(known.attempts[-1].get("devices", 1)) if known.attempts else 1
+    return devices * sum(float(epoch["seconds"]) for epoch in known.epochs) / 3600
+
+
+UNITS = {"h": 1.0, "m": 1 / 60, "": 1.0}
+
+
+def budget_hours(value: object) -> float:
+    """Device-hours of a budget: "40h", "90m", or a number of hours; ConfigError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(h|m|)", str(value).strip())
+    hours = float(match[1]) * UNITS[match[2]] if match else 0.0
+    if isinstance(value, bool) or not 0 < hours < math.inf:
+        raise ConfigError(
+            f"budget={spelled(value)} is not an amount of device-hours; write a number above 0 with h or m, such as "
+            "budget=40h or budget=90m"
+        )
+    return hours
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,20 @@ PARAMETER_BYTES = 12
 def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     """Run what is left of a sweep, `jobs` cells at a time, and return the records of all its cells.
 
-    A cell that fails does not stop the others. Ends with SystemExit 1 if a cell has no result and is not being
-    run by another process, and with 128 + its number after a signal to stop, which saves a checkpoint first.
+    Ends with SystemExit 1 if a cell has no result and is not being run by another process; see also run_cells.
+    """
+    records = run_cells(sweep, jobs)
+    print(f"Report:  {command('report', sweep.manifest.name, runs=sweep.runs)}")
+    if any(known.state not in (*record.FINAL, "running") for known in records):
+        raise SystemExit(1)
+    return records
+
+
+def run_cells(sweep: Sweep, jobs: int = 1) -> list[Record]:
+    """Run what is left of these cells of a sweep, and say what came out.
+
+    A cell that fails does not stop the others. Ends with SystemExit 128 + its number after a signal to stop, which
+    saves a checkpoint first.
     """
     records = {cell.identity: record.read(sweep.runs / cell.identity) for cell in sweep.cells}
     check_records(records.values())
@@ -59,13 +71,10 @@ def run_sweep(sweep: Sweep, jobs: int = 1) -> list[Record]:
     if interruption:
         print(f"Interrupted; the same command goes on from there:  {sweep.manifest.command}")
         raise SystemExit(interruption.exit_code)
-    print(f"Report:  {command('report', sweep.manifest.name, runs=sweep.runs)}")
-    dead = [cell for cell in sweep.cells if records[cell.identity].state not in (*record.FINAL, "running")]
-    if dead:
-        for cell in dead if jobs > 1 else []:
-            if (log := sweep.runs / cell.identity / "output.log").exists():
-                print(f"{cell.name} has no result; its output:  {log}")
-        raise SystemExit(1)
+    for cell in sweep.cells if jobs > 1 else []:
+        log = sweep.runs / cell.identity / "output.log"
+        if records[cell.identity].state not in (*record.FINAL, "running") and log.exists():
+            print(f"{cell.name} has no result; its output:  {log}")
     return [records[cell.identity] for cell in sweep.cells]
 
 

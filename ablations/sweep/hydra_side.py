@@ -71,8 +71,8 @@ class LocalLauncher(SweepLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the cells; SystemExit 1 at the end if one of them failed. Nobody reads what Hydra gets back."""
         from ablations.sweep.compose import check_jobs
-        from ablations.sweep.here import run_sweep
+        from ablations.sweep.settle import run_here
 
         check_jobs(self.parameters["jobs"])
-        run_sweep(self.asked, self.parameters["jobs"])
+        run_here(self.asked, self.parameters["jobs"])
         return []

@@ -30,7 +30,8 @@ class Manifest:
     was typed that took a part of the study's cells. departures: {"key", "study", "here"} of each key in which
     a cell is not the study's own: the values that the study has there, and those that stand there instead.
     expected: device-hours of each cell (identity -> hours) as they were planned before it first ran.
-    expected_from: what the latest of them were planned from.
+    expected_from: what the latest of them were planned from. rounds: what was decided so that claims are settled, the
+    latest last (`Round.to_json` of ablations.sweep.rounds).
     """
 
     name: str
@@ -44,6 +45,7 @@ class Manifest:
     departures: tuple[dict[str, Any], ...] = ()
     expected: Mapping[str, float] = field(default_factory=dict)
     expected_from: str = ""
+    rounds: tuple[dict[str, Any], ...] = ()
 
 
 LONGEST = 80
@@ -70,6 +72,7 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
     "a text": lambda value: isinstance(value, str),
     "a text or null": lambda value: value is None or isinstance(value, str),
     "a number": _is_number,
+    "a number or null": lambda value: value is None or _is_number(value),
     "a value of a configuration": lambda value: (
         all(map(_is_value, value)) if isinstance(value, list) else _is_value(value)
     ),
@@ -82,6 +85,19 @@ CELL = {
     **dict.fromkeys(("parameters", "multiply_adds"), "a number"),
     "": None,
 }
+ROUND = {
+    "number": "a number",
+    "cells": TEXTS,
+    "claims": [
+        {
+            **dict.fromkeys(("claim", "state", "said"), "a text"),
+            **dict.fromkeys(("pairs", "chance", "hours"), "a number"),
+        }
+    ],
+    **dict.fromkeys(("expected", "used"), "a number"),
+    "budget": "a number or null",
+    "end": "a text",
+}
 SHAPE = {
     **dict.fromkeys(("name", "command", "expected_from"), "a text"),
     "study": "a text or null",
@@ -90,10 +106,11 @@ SHAPE = {
     "excluded": [{"overrides": TEXTS, "reason": "a text"}],
     "departures": [{"key": "a text", "study": VALUES, "here": VALUES}],
     "expected": {"": "a number"},
+    "rounds": [ROUND],
 }
 """What a manifest holds."""
 
-OPTIONAL = ("", "narrowed", "departures", "expected", "expected_from", "recipe.drops")
+OPTIONAL = ("", "narrowed", "departures", "expected", "expected_from", "rounds", "recipe.drops")
 """Keys that need not be there."""
 
 

@@ -24,11 +24,16 @@ from lightning_module.support.errors import ConfigError
 
 @dataclass(frozen=True)
 class Sweep:
-    """A request that has been composed, checked and costed: its cells and its manifest."""
+    """A request that has been composed, checked and costed: its cells and its manifest.
+
+    settle, budget: see Request.
+    """
 
     cells: tuple[Cell, ...]
     manifest: Manifest
     runs: Path
+    settle: bool = False
+    budget: float | None = None
 
 
 def sweep(request: Request, command: Sequence[str]) -> Sweep:
@@ -70,7 +75,7 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
         narrowed=request.narrowed,
         departures=_departures(unique, [own[cell.identity] for cell in unique]) if request.study else (),
     )
-    return Sweep(unique, manifest, Path(unique[0].config["runs"]))
+    return Sweep(unique, manifest, Path(unique[0].config["runs"]), request.settle, request.budget)
 
 
 def _check_levels(typed: Sequence[str], cells: Sequence[tuple[tuple[str, ...], str]]) -> None:
@@ -233,7 +238,10 @@ def announce(sweep: Sweep, kind: str) -> Path:
 
 
 def _with_expected(sweep: Sweep, kind: str) -> Manifest:
-    """A cell that ran before keeps what was expected of it then: from its own record anything can be predicted."""
+    """A cell that ran before keeps what was expected of it then: from its own record anything can be predicted.
+
+    What was decided in rounds stays, too, however the sweep is asked for again.
+    """
     before = manifests.earlier(sweep.runs, sweep.manifest.name)
     expected = dict(before.expected) if before else {}
     source = before.expected_from if before else ""
@@ -245,8 +253,10 @@ def _with_expected(sweep: Sweep, kind: str) -> Manifest:
         for cell in new:
             trainer = cell.config["trainer"]
             expected[cell.identity] = speed.hours(cell.to_json(), trainer["devices"] * trainer["nodes"])
-    kept = {cell.identity: expected[cell.identity] for cell in sweep.cells if cell.identity in expected}
-    return replace(sweep.manifest, expected=kept, expected_from=source)
+    declared = [cell["identity"] for cell in sweep.manifest.cells]
+    kept = {name: expected[name] for name in declared if name in expected}
+    rounds = sweep.manifest.rounds or (before.rounds if before else ())
+    return replace(sweep.manifest, expected=kept, expected_from=source, rounds=rounds)
 
 
 def study_manifest(name: str, overrides: Sequence[str] = ()) -> Manifest:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ablations.sweep.check_study import checked, override, overrides_of
 from ablations.sweep.compose import compose
+from ablations.sweep.estimate import budget_hours
 from ablations.sweep.keys import groups
 from ablations.sweep.overrides import expand, parse_overrides, plain_value, values_of
 from lightning_module.cell.identity import plain
+from lightning_module.support.check import fit
 from lightning_module.support.errors import ConfigError, nearest, spelled
 
 
@@ -19,7 +21,8 @@ class Request:
     """What somebody asked for: lists of overrides, one per cell, and the study they come from.
 
     own: for each of them, the overrides of the study's own cell that it comes from; () without a study.
-    narrowed: what was typed that took a part of the study's cells.
+    narrowed: what was typed that took a part of the study's cells. settle: whether it stops when its claims are settled.
+    budget: device-hours that it may take then, None without a limit.
     """
 
     overrides: tuple[tuple[str, ...], ...]
@@ -27,6 +30,8 @@ class Request:
     study: str | None = None
     own: tuple[tuple[str, ...], ...] = ()
     narrowed: tuple[str, ...] = ()
+    settle: bool = False
+    budget: float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,20 @@ def request(overrides: Sequence[str]) -> Request:
             if typed.is_sweep_override():
                 raise ConfigError(f"{typed.input_line} names several studies; run them one after another")
             chosen.append(spelled(plain_value(str(typed.input_line))))
-    rest = [text for text in overrides if not text.startswith(("ablation=", "hydra"))]
+    said = {key: _one_value(overrides, key) for key in ("settle", "budget")}
+    left = [text for text in overrides if text.partition("=")[0] not in said]
+    settle = said["settle"] is not None and fit(said["settle"], bool, "settle")
+    budget = None if said["budget"] is None else budget_hours(said["budget"])
+    if budget is not None and not settle:
+        raise ConfigError(f"budget={spelled(said['budget'])} has no effect; it needs settle=true")
+    rest = [text for text in left if not text.startswith(("ablation=", "hydra"))]
     if not chosen or chosen[-1] == "none":
-        return Request(tuple(expand(rest)), tuple(overrides))
-    return study_request(chosen[-1], rest)
+        if settle:
+            raise ConfigError("settle=true has no effect; it needs the claims of a study, ablation=NAME")
+        return Request(tuple(expand(rest)), tuple(left))
+    return replace(study_request(chosen[-1], rest), settle=settle, budget=budget)
+
+
+def _one_value(overrides: Sequence[str], key: str) -> Any:
+    """The value of a key that is not of a cell; None if it was not typed. ConfigError if it lists several."""
+    return next((plain_value(text) for text in overrides if text.partition("=")[0] == key), None)

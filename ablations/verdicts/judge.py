@@ -10,9 +10,10 @@ exact ranks then, a diverged run being the worst, at the same level. A claim ove
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import partial
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ from ablations.verdicts.statistics import NOTHING, Estimate, at_level, estimate,
 
 Word = Literal["supported", "smaller than claimed", "contradicted", "undecided", "untested"]
 WORDS: tuple[Word, ...] = get_args(Word)
+
+P = TypeVar("P", float, NDArray[np.float64])
+"""p values: one, or as many as there are draws."""
 
 LEAST_FOR_EQUIVALENCE = 6
 """Pairs below which nothing is called as good: few pairs agree easily where one seed in ten goes wrong."""
@@ -60,7 +64,8 @@ class Verdict:
 
     every: the evidence at each level. shown: that which decides, or is the furthest from it; None if there is none.
     difference, new_images: its estimates, at the level at which they were judged. on_new_images: the word if new
-    images were drawn too; None if that is not known.
+    images were drawn too; None if that is not known. alpha: what Holm's method gives the claim, before looks and levels
+    share it.
     """
 
     claim: Claim
@@ -70,6 +75,7 @@ class Verdict:
     difference: Estimate = NOTHING
     new_images: Estimate = NOTHING
     on_new_images: Word | None = None
+    alpha: float = math.nan
 
 
 def judge_claims(results: Sequence[Result], studied: Sequence[str], claims: Sequence[Claim]) -> list[Verdict]:
@@ -79,11 +85,11 @@ def judge_claims(results: Sequence[Result], studied: Sequence[str], claims: Sequ
 
 def judge(claims: Sequence[Claim], compared: Sequence[Sequence[Pairs]]) -> list[Verdict]:
     """A verdict for each claim, from the pairs at each level of what it leaves free. The claims are one family."""
-    evidence = [tuple(_evidence(claim, parts)) for claim, parts in zip(claims, compared, strict=True)]
-    p_values = [min(1.0, 2 * min(_together(every)[:2])) for every in evidence]
+    found = [tuple(evidence(claim, parts)) for claim, parts in zip(claims, compared, strict=True)]
+    p_values = [min(1.0, 2 * min(_together(every)[:2])) for every in found]
     return [
         _verdict(claim, every, alpha)
-        for claim, every, (_, alpha) in zip(claims, evidence, holm(p_values), strict=True)
+        for claim, every, (_, alpha) in zip(claims, found, holm(p_values), strict=True)
     ]
 
 
@@ -98,7 +104,8 @@ def _together(every: Sequence[Evidence]) -> tuple[float, float, float]:
     return max(each.p_for for each in every), p_smaller, p_opposite
 
 
-def _word(every: Sequence[Evidence], alpha: float) -> Word:
+def word(every: Sequence[Evidence], alpha: float) -> Word:
+    """What evidence at each level says of its claim."""
     if not any(each.pairs.n for each in every):
         return "untested"
     p_for, p_smaller, p_opposite = _together(every)
@@ -110,11 +117,11 @@ def _word(every: Sequence[Evidence], alpha: float) -> Word:
 
 
 def _verdict(claim: Claim, every: tuple[Evidence, ...], alpha: float) -> Verdict:
-    word = _word(every, alpha)
+    found = word(every, alpha)
     told = [each for each in every if each.pairs.n]
     if not told:
-        return Verdict(claim, word, every)
-    side = {"contradicted": "p_opposite", "smaller than claimed": "p_smaller"}.get(word)
+        return Verdict(claim, found, every, alpha=alpha)
+    side = {"contradicted": "p_opposite", "smaller than claimed": "p_smaller"}.get(found)
     shown = (
         min(told, key=lambda each: getattr(each, side)) if side else max(told, key=lambda each: each.p_for)
     )
@@ -122,7 +129,8 @@ def _verdict(claim: Claim, every: tuple[Evidence, ...], alpha: float) -> Verdict
     difference, new = (_judged_at(e, 1 - spent) for e in (shown.difference, shown.new_images))
     over_images = [_of_estimate(claim, each.pairs, each.new_images) for each in every]
     known = all(each.new_images.n and not each.by_ranks for each in every)
-    return Verdict(claim, word, every, shown, difference, new, _word(over_images, alpha) if known else None)
+    new_word = word(over_images, alpha) if known else None
+    return Verdict(claim, found, every, shown, difference, new, new_word, alpha)
 
 
 def _judged_at(e: Estimate, level: float) -> Estimate:
@@ -130,7 +138,7 @@ def _judged_at(e: Estimate, level: float) -> Estimate:
     return at_level(e, level) if level < 1 else statistics.without_interval(e)
 
 
-def _evidence(claim: Claim, parts: Sequence[Pairs]) -> list[Evidence]:
+def evidence(claim: Claim, parts: Sequence[Pairs]) -> list[Evidence]:
     """What each level says, or their mean."""
     if claim.over == "mean" and len(parts) > 1:
         return _of_mean(claim, parts)
@@ -144,18 +152,25 @@ def _evidence(claim: Claim, parts: Sequence[Pairs]) -> list[Evidence]:
 
 def _of_estimate(claim: Claim, pairs: Pairs, e: Estimate) -> Evidence:
     """By the interval of a difference; of a claim that runs fail, of an error."""
+    p_values = sides(claim, pairs.n, partial(upper_p, e), partial(lower_p, e))
+    return _at_look(pairs, e, NOTHING if claim.fails else pairs.on_new_images, p_values)
+
+
+def sides(claim: Claim, n: int, upper: Callable[[float], P], lower: Callable[[float], P]) -> tuple[P, P, P]:
+    """p values for a claim, for a smaller effect and for the opposite one (see Evidence), of one look.
+
+    n: pairs. upper, lower: margin -> p value of "the true mean is at most, or at least, this".
+    """
     margin = claim.margin
     if claim.within is not None:
         inside, beyond = (
-            max(lower_p(e, margin), upper_p(e, -margin)),
-            min(upper_p(e, margin), lower_p(e, -margin)),
+            np.maximum(lower(margin), upper(-margin)),
+            np.minimum(upper(margin), lower(-margin)),
         )
-        p_values = (inside if pairs.n >= LEAST_FOR_EQUIVALENCE else 1.0, beyond, beyond)
-    elif claim.below is not None:
-        p_values = lower_p(e, -margin), upper_p(e, -margin), upper_p(e, 0.0)
-    else:
-        p_values = upper_p(e, margin), lower_p(e, margin), lower_p(e, margin if claim.fails else 0.0)
-    return _at_look(pairs, e, NOTHING if claim.fails else pairs.on_new_images, p_values)
+        return inside if n >= LEAST_FOR_EQUIVALENCE else np.maximum(inside, 1.0), beyond, beyond
+    if claim.below is not None:
+        return lower(-margin), upper(-margin), upper(0.0)
+    return upper(margin), lower(margin), lower(margin if claim.fails else 0.0)
 
 
 def _of_ranks(claim: Claim, pairs: Pairs) -> Evidence:

@@ -96,7 +96,14 @@ def compare(
     than: Mapping[str, Any],
     metric: str,
 ) -> list[Pairs]:
-    """The pairs of two groups, level by level of every studied factor that varies and that neither of them fixes.
+    """The pairs of two groups, level by level of every studied factor that varies and that neither of them fixes."""
+    return [pairs(first, second, metric, name) for name, first, second in groups(results, studied, of, than)]
+
+
+def groups(
+    results: Sequence[Result], studied: Sequence[str], of: Mapping[str, Any], than: Mapping[str, Any]
+) -> list[tuple[str, list[Result], list[Result]]]:
+    """The results of two groups at each level of what both leave free, with its name ("depth 56"; "" if there is one).
 
     Levels that only one group was asked for are left out.
     """
@@ -105,7 +112,7 @@ def compare(
     first, second = (_by_level(select(results, levels), free) for levels in (of, than))
     levels = [level for level in first if level in second]
     names = _names(levels, free)
-    return [pairs(first[level], second[level], metric, names[level]) for level in levels]
+    return [(names[level], first[level], second[level]) for level in levels]
 
 
 def related(key: str, keys: Iterable[str]) -> bool:
