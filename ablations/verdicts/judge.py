@@ -23,7 +23,7 @@ from ablations.verdicts import ranks, statistics
 from ablations.verdicts.looks import holm, share
 from ablations.verdicts.pairs import Pairs, compare
 from ablations.verdicts.results import Result
-from ablations.verdicts.statistics import NOTHING, Estimate, at_level, estimate, lower_p, upper_p
+from ablations.verdicts.statistics import NOTHING, Estimate, at_least, at_level, estimate, lower_p, upper_p
 
 Word = Literal["supported", "smaller than claimed", "contradicted", "undecided", "untested"]
 WORDS: tuple[Word, ...] = get_args(Word)
@@ -127,7 +127,8 @@ def _verdict(claim: Claim, every: tuple[Evidence, ...], alpha: float) -> Verdict
     )
     spent = alpha * shown.share / (len(every) if side else 1)
     difference, new = (_judged_at(e, 1 - spent) for e in (shown.difference, shown.new_images))
-    over_images = [_of_estimate(claim, each.pairs, each.new_images) for each in every]
+    new = at_least(new, difference)  # who knows less of the images knows no more of the seeds
+    over_images = [_over_images(claim, each) for each in every]
     known = all(each.new_images.n and not each.by_ranks for each in every)
     new_word = word(over_images, alpha) if known else None
     return Verdict(claim, found, every, shown, difference, new, new_word, alpha)
@@ -154,6 +155,15 @@ def _of_estimate(claim: Claim, pairs: Pairs, e: Estimate) -> Evidence:
     """By the interval of a difference; of a claim that runs fail, of an error."""
     p_values = sides(claim, pairs.n, partial(upper_p, e), partial(lower_p, e))
     return _at_look(pairs, e, NOTHING if claim.fails else pairs.on_new_images, p_values)
+
+
+def _over_images(claim: Claim, seeds: Evidence) -> Evidence:
+    """The evidence at a level if images are drawn as well: never more than with the images there are."""
+    both = _of_estimate(claim, seeds.pairs, seeds.new_images)
+    p_values = (
+        max(getattr(both, side), getattr(seeds, side)) for side in ("p_for", "p_smaller", "p_opposite")
+    )
+    return Evidence(seeds.pairs, seeds.difference, seeds.new_images, *p_values)
 
 
 def sides(claim: Claim, n: int, upper: Callable[[float], P], lower: Callable[[float], P]) -> tuple[P, P, P]:

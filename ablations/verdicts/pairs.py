@@ -16,7 +16,7 @@ from ablations.verdicts import statistics
 from ablations.verdicts.crossed import hidden_spread, on_new_images
 from ablations.verdicts.images import right_images
 from ablations.verdicts.results import Result, frozen
-from ablations.verdicts.statistics import NOTHING, Estimate, estimate
+from ablations.verdicts.statistics import NOTHING, Estimate, at_least, estimate
 from ablations.words import setting
 
 Run = tuple[float, NDArray[np.bool_] | None]
@@ -75,8 +75,9 @@ class Pairs:
 
     @cached_property
     def on_new_images(self) -> Estimate:
-        """of - than, on new images of the kind; NOTHING where it is not known which images the runs got right."""
-        return NOTHING if self.images is None else on_new_images(self.images)
+        """of - than, on new images of the kind; NOTHING where it is not known which images the runs got right. Its
+        interval holds that on these images."""
+        return NOTHING if self.images is None else at_least(on_new_images(self.images), self.difference)
 
 
 def select(results: Sequence[Result], levels: Mapping[str, Any]) -> list[Result]:

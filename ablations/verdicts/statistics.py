@@ -95,6 +95,13 @@ def at_level(e: Estimate, level: float) -> Estimate:
     return replace(e, low=e.mean - half, high=e.mean + half, level=level)
 
 
+def at_least(e: Estimate, other: Estimate) -> Estimate:
+    """The estimate with its interval stretched to hold that of another one; as it is where either has none."""
+    if math.isnan(e.low) or math.isnan(other.low):
+        return e
+    return replace(e, low=min(e.low, other.low), high=max(e.high, other.high))
+
+
 def upper_p(e: Estimate, margin: float) -> float:
     """One-sided p value of "the true mean is at most margin": small when the mean is clearly above it."""
     if math.isnan(e.low):

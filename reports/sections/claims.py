@@ -28,7 +28,7 @@ def claims(c: Collected) -> Section:
     if not c.verdicts:
         return Section("Claims", ())
     columns = [*text_columns("claim", "verdict"), Column("difference", 2), Column("interval")]
-    columns += [Column("its level, %", 1), Column("on new images"), Column("pairs")]
+    columns += [Column("its level, %", 2), Column("on new images"), Column("pairs")]
     rows: list[list[object]] = []
     notes = []
     levels: list[list[object]] = []
@@ -162,9 +162,9 @@ def _undecided(c: Collected, verdict: Verdict) -> Iterator[str]:
     if limit := _chance(c, verdict):
         yield limit
         return
-    level = 1 - (1 - difference.level) / shown.share * (1 - EARLY)
-    smallest = power.resolvable(difference.sd, difference.n, difference.level)
-    text = f"These {difference.n} values resolve {number(smallest, 2)}"
+    level = 1 - (1 - difference.level) / shown.share * (1 - EARLY)  # that of the last look
+    smallest = power.resolvable(difference.sd, difference.n, level)
+    text = f"So many pairs resolve {number(smallest, 2)} at the last look"
     needed = power.seeds_needed(difference.sd, _gap(claim, difference.mean), level)
     yield text + (f"; about {needed} would settle this." if needed and needed > difference.n else ".")
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ablations.study import HIGHER_IS_BETTER, Published
 from ablations.verdicts import power
 from ablations.verdicts.judge import WORDS
-from ablations.verdicts.statistics import LEVEL, at_level
+from ablations.verdicts.statistics import LEVEL, at_least, at_level
 from ablations.words import setting
 from reports.numbers.deviations import changes, more_seeds
 from reports.numbers.join import Collected, Place, select
@@ -101,7 +101,8 @@ def _best_sentence(c: Collected) -> str:
         return text + "."
     others = max(len(means) - 1, 1)
     level = 1 - (1 - LEVEL) / others
-    difference, new = at_level(difference, level), at_level(compared.on_new_images, level)
+    difference = at_level(difference, level)
+    new = at_least(at_level(compared.on_new_images, level), difference)
     bounds = "" if math.isnan(difference.low) else f", {100 * level:.3g} % interval {interval(difference, 2)}"
     bounds += f" (on new images {interval(new, 2)})" if bounds and new.n else ""
     chosen = f", which is wide enough for the best of {len(means)}" if bounds and others > 1 else ""
