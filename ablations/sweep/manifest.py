@@ -90,7 +90,7 @@ ROUND = {
     "cells": TEXTS,
     "claims": [
         {
-            **dict.fromkeys(("claim", "state", "said"), "a text"),
+            **dict.fromkeys(("claim", "word", "state", "said"), "a text"),
             **dict.fromkeys(("pairs", "chance", "hours"), "a number"),
         }
     ],
