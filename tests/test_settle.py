@@ -12,9 +12,12 @@ from typing import Any
 
 from small import ROOT
 
+from ablations.sweep.plan import sweep
+from ablations.sweep.request import request
+
 STUDY = (
     *("ablation=shortcut_options", "data=digits", "recipe=quick", "model.depth=20", "model.width=8"),
-    *("recipe.steps=20", "recipe.drops=[]", "recipe.warm_up=none", "trainer=cpu", "trainer.threads=1"),
+    *("recipe.steps=8", "recipe.drops=[]", "recipe.warm_up=none", "trainer=cpu", "trainer.threads=1"),
     *("trainer.progress=false", "logger=none"),
 )
 SETTLE = (*STUDY, "settle=true", "budget=1h")
@@ -22,8 +25,10 @@ ALL_CELLS = 18
 
 
 def manifest(folder: Path) -> dict[str, Any]:
-    (path,) = folder.glob("runs/sweeps/*.json")
-    return json.loads(path.read_text())  # type: ignore[no-any-return]
+    """Of the one sweep there that was settled."""
+    every = [json.loads(path.read_text()) for path in folder.glob("runs/sweeps/*.json")]
+    (settled,) = [each for each in every if each["rounds"]]
+    return settled  # type: ignore[no-any-return]
 
 
 def asked(folder: Path, *words: str) -> dict[str, Any]:
@@ -68,10 +73,15 @@ def test_it_settles_goes_on_after_an_interruption_and_leaves_the_rest_out(door, 
 
 
 def test_a_cell_that_fails_holds_up_its_claims_and_is_not_tried_again_within_a_call(door, tmp_path):
-    for cell in asked(tmp_path)["cells"][:1]:
-        folder = tmp_path / "runs" / cell
-        folder.mkdir(parents=True)
-        (folder / "last.ckpt").mkdir()  # where its checkpoint goes
+    cell = sweep(request(STUDY), []).cells[0]
+    assert door(*cell.overrides).returncode == 0
+    folder = tmp_path / "runs" / cell.identity
+    lines = (folder / "record.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "record.jsonl").write_bytes(b"".join(lines[:2]))  # interrupted
+    (folder / "last.ckpt").chmod(0)
     done = door(*SETTLE)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "held up; ResNet-20" in done.stdout
+    assert f"held up; {cell.name} failed" in done.stdout and done.stdout.count("Round") == 1
+    assert "2 held up" in manifest(tmp_path)["rounds"][-1]["end"]
+    again = asked(tmp_path)  # a new call tries it again
+    assert again["number"] == 1 and cell.identity in again["cells"]

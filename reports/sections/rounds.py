@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.numbers.join import NOT_NEEDED, Collected
+from reports.numbers.join import Collected
 from reports.pages.document import Column, Table, Text, text_columns
 from reports.words import HOUR, number, time_unit
 
@@ -16,15 +16,13 @@ def settled(c: Collected) -> list[Text]:
     """Above the answer: that not all seeds ran, and why that is no reservation about the verdicts."""
     if not c.manifest.rounds or not c.manifest.rounds[-1]["end"]:
         return []
-    count, end, used = len(_rounds(c)), c.manifest.rounds[-1]["end"], c.manifest.rounds[-1]["used"]
-    unneeded = c.cells.loc[c.cells["state"] == NOT_NEEDED, "identity"]
-    every = used + sum(c.manifest.expected.get(name, 0.0) for name in unneeded)
-    unit, length = time_unit(every * HOUR)
-    hours = [number(value * HOUR / length, 1) for value in (used, every)]
+    last, count = c.manifest.rounds[-1], len(_rounds(c))
+    unit, length = time_unit(last["whole"] * HOUR)
+    used, whole = (number(last[key] * HOUR / length, 1) for key in ("used", "whole"))
     return [
         Text(
-            f"Settled in {count} round{'s' * (count != 1)}, in {hours[0]} of the {hours[1]} device-{unit} that all "
-            f"seeds would take: {end}. Verdicts hold at any look, and so at this one.",
+            f"Settled in {count} round{'s' * (count != 1)}, in {used} of the {whole} device-{unit} that all "
+            f"seeds would take: {last['end']}. Verdicts hold at any look, and so at this one.",
             "note",
         )
     ]
