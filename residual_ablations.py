@@ -16,6 +16,7 @@ USAGE = f"""{CONSOLE} COMMAND ...
   list     every study                           {CONSOLE} list
   plan     what a study or a grid would take     {CONSOLE} plan depth seed=0
   why      what differs between two cells        {CONSOLE} why "model.depth=56 seed=1"
+  settle   which cells settle a study's claims: the next round, or --simulate what it would cost
   units    what a basic unit and a bottleneck cost
   status   cells on a cluster; also logs, cancel, retry
   report   what came out; also audit, sync       {CONSOLE} report depth

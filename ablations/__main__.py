@@ -1,8 +1,10 @@
-"""python -m ablations list | plan STUDY [OVERRIDES] | why A [B] | units: what can be asked, and what it would take."""
+"""python -m ablations list | plan STUDY [OVERRIDES] | settle STUDY [OVERRIDES] | why A [B] | units: what can be asked,
+and what it would take."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
 import signal
@@ -23,6 +25,10 @@ from ablations.sweep.check_study import checked
 from ablations.sweep.overrides import plain_value, typed
 from ablations.sweep.plan import Sweep, sweep
 from ablations.sweep.request import request
+from ablations.sweep.rounds import next_round
+from ablations.sweep.settle import stands, told
+from ablations.sweep.simulate import USUAL_SD, simulate
+from ablations.sweep.simulate import text as simulation_text
 from lightning_module.cell import record
 from lightning_module.cell.identity import difference
 from lightning_module.support.command_line import RUNS, Parser, command, folder
@@ -50,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _answer(options: argparse.Namespace) -> str:
     if options.command == "plan":
         return plan(options)
+    if options.command == "settle":
+        return settle(options)
     if options.command == "why":
         return why(options.cells, options.runs)
     from ablations import units  # here, because it imports torch
@@ -65,8 +73,27 @@ def _parser() -> Parser:
     planning.add_argument(
         "wanted", nargs="+", metavar="STUDY|OVERRIDE", help="such as: depth seed=0 data=digits"
     )
-    planning.add_argument("--json", action="store_true", help="for a program")
     planning.add_argument("--cells", action="store_true", help="one line per cell, seeds not drawn together")
+    settling = commands.add_parser(
+        "settle", help="what the next round of a study that settles its claims would run"
+    )
+    settling.add_argument(
+        "wanted", nargs="+", metavar="STUDY|OVERRIDE", help="such as: depth data=digits recipe=quick"
+    )
+    settling.add_argument("--budget", metavar="HOURS", help="device-hours in all, such as 40h")
+    settling.add_argument(
+        "--simulate",
+        action="store_true",
+        help="what it would probably cost, from the papers' numbers; no record counts",
+    )
+    settling.add_argument(
+        "--sd",
+        type=float,
+        metavar="POINTS",
+        help=f"between seeds, where a paper prints none; default: {USUAL_SD}",
+    )
+    for each in (planning, settling):
+        each.add_argument("--json", action="store_true", help="for a program")
     reason = commands.add_parser(
         "why", help="what differs between two cells, or from the nearest finished one"
     )
@@ -74,9 +101,9 @@ def _parser() -> Parser:
         "cells", nargs="+", metavar="CELL", help='an identity, or overrides: "model.depth=56 seed=1"'
     )
     commands.add_parser("units", help="weights and multiply-adds of a basic unit and of a bottleneck")
-    for each in (listing, planning, reason):
+    for each in (listing, planning, settling, reason):
         each.add_argument("--runs", type=folder, default=None, metavar="FOLDER", help="default: runs")
-    for each in (listing, planning):
+    for each in (listing, planning, settling):
         text = "device of the expected hours: auto, gpu, cpu, or a part of the name of one that was measured"
         each.add_argument("--on", default="auto", metavar="DEVICE", help=text)
     return parser
@@ -115,25 +142,55 @@ def list_studies(runs: Path | None, device: str) -> int:
 
 def plan(options: argparse.Namespace) -> str:
     """The plan of a study or of a grid, as text or JSON."""
-    made = _sweep(options.wanted, options.runs)
-    device = options.on
-    if device == "auto" and made.cells[0].config["trainer"]["accelerator"] != "auto":
-        device = made.cells[0].config["trainer"]["accelerator"]
-    speed = estimate.of_device(estimate.measured(made.runs), device)
+    made = _sweep(options)
+    if made.settle:
+        raise ConfigError(
+            f"settle=true does not change a plan; its next round: {command('settle', str(made.manifest.study))}"
+        )
+    speed = estimate.of_device(estimate.measured(made.runs), _device(options, made))
     planned = show.planned_cells(made, speed)
     if options.json:
         return show.plan_json(made, planned, speed)
     return show.plan_text(made, planned, speed, options.cells)
 
 
-def _sweep(wanted: Sequence[str], runs: Path | None) -> Sweep:
+def settle(options: argparse.Namespace) -> str:
+    """The next round of a study, or what all of them would probably cost, as text or JSON."""
+    if options.sd is not None and not (options.simulate and 0 < options.sd < 100):
+        raise ConfigError(
+            f"--sd {options.sd:g} needs --simulate and is a number of points, above 0 and below 100"
+        )
+    asked = ["settle=true", *([f"budget={options.budget}"] if options.budget is not None else [])]
+    made = _sweep(options, asked)
+    device = _device(options, made)
+    now = stands(made, device, retry=True)
+    if options.simulate:
+        simulated = simulate(now, checked(str(made.manifest.study)), options.sd or USUAL_SD)
+        speed = estimate.of_device(estimate.measured(made.runs), device)
+        if options.json:
+            return json.dumps({**simulated.to_json(), "expected_from": speed.source}, indent=1)
+        return f"{simulation_text(simulated, speed.kind.upper())}\n{speed.kind.upper()} time: {speed.source}."
+    round_ = next_round(now)
+    if options.json:
+        return json.dumps(round_.to_json(), indent=1)
+    return "\n".join([*told(round_, now), *([] if round_.end else [f"Run it:  {made.manifest.command}"])])
+
+
+def _device(options: argparse.Namespace, made: Sweep) -> str:
+    """The device of the expected hours: what was asked for, or else what the cells themselves ask for."""
+    accelerator = str(made.cells[0].config["trainer"]["accelerator"])
+    return accelerator if options.on == "auto" else str(options.on)
+
+
+def _sweep(options: argparse.Namespace, more: Sequence[str] = ()) -> Sweep:
+    wanted, runs = options.wanted, options.runs
     several = [text for text in wanted if not _is_override(text)]
     if len(several) > 1:
         raise ConfigError(
-            f"plan takes one study, but {' and '.join(several)} were named; ask for one after the other"
+            f"{options.command} takes one study, but {' and '.join(several)} were named; ask for one after the other"
         )
     overrides = [text if _is_override(text) else f"ablation={text}" for text in wanted]
-    asked = [*overrides, *([typed("runs", str(runs))] if runs else [])]
+    asked = [*overrides, *more, *([typed("runs", str(runs))] if runs else [])]
     check_hydra(asked)
     made = asked_for(asked, shlex.split(command("run", "-m", *asked)))
     if why := no_folder(made.runs):

@@ -105,6 +105,10 @@ def _check_effect(sweep: Sweep) -> None:
             raise ConfigError(
                 f"{typed.input_line} is not how a study is chosen; write ablation={spelled(typed.value()) or 'NAME'}"
             )
+        if sweep.settle and key == "mode" and configs[0].mode != "train":
+            raise ConfigError(
+                f"{typed.input_line} measures speed, and settle=true needs runs that are trained; leave out one of them"
+            )
         keys.add(key)
     for text, lacks in lacking.items():
         key = text.partition("=")[0]

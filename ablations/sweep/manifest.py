@@ -90,11 +90,11 @@ ROUND = {
     "cells": TEXTS,
     "claims": [
         {
-            **dict.fromkeys(("claim", "state", "said"), "a text"),
+            **dict.fromkeys(("claim", "word", "state", "said"), "a text"),
             **dict.fromkeys(("pairs", "chance", "hours"), "a number"),
         }
     ],
-    **dict.fromkeys(("expected", "used"), "a number"),
+    **dict.fromkeys(("expected", "used", "whole"), "a number"),
     "budget": "a number or null",
     "end": "a text",
 }

@@ -21,8 +21,8 @@ class Request:
     """What somebody asked for: lists of overrides, one per cell, and the study they come from.
 
     own: for each of them, the overrides of the study's own cell that it comes from; () without a study.
-    narrowed: what was typed that took a part of the study's cells. settle: whether it stops when its claims are settled.
-    budget: device-hours that it may take then, None without a limit.
+    narrowed: what was typed that took a part of the study's cells. settle: whether it stops when its claims are
+    settled. budget: device-hours that it may take then, None without a limit.
     """
 
     overrides: tuple[tuple[str, ...], ...]
@@ -148,6 +148,10 @@ def request(overrides: Sequence[str]) -> Request:
         if settle:
             raise ConfigError("settle=true has no effect; it needs the claims of a study, ablation=NAME")
         return Request(tuple(expand(rest)), tuple(left))
+    if settle and not checked(chosen[-1]).claims:
+        raise ConfigError(
+            f"settle=true has no effect: study {chosen[-1]} claims nothing that could be settled"
+        )
     return replace(study_request(chosen[-1], rest), settle=settle, budget=budget)
 
 

@@ -20,12 +20,11 @@ from ablations.sweep.estimate import used_hours
 from ablations.sweep.manifest import Manifest
 from ablations.sweep.results import factors, results
 from ablations.verdicts.forecast import LOOK_FIRST, forecast
-from ablations.verdicts.judge import Verdict, judge
+from ablations.verdicts.judge import Verdict, Word, judge
 from ablations.verdicts.looks import FIRST
 from ablations.verdicts.pairs import Pairs, groups, pairs
 from ablations.verdicts.results import Result
 from lightning_module.cell.record import FINAL, Record
-from lightning_module.support.errors import ConfigError
 
 LIKELY = 0.5
 """Chance of being decided from which on a number of pairs is worth running for."""
@@ -40,13 +39,14 @@ STATES: tuple[State, ...] = get_args(State)
 
 @dataclass(frozen=True)
 class Step:
-    """A claim in a round: its sentence, where it stands, and why, in one sentence.
+    """A claim in a round: its sentence, its verdict so far, where it stands, and why, in one sentence.
 
     pairs: that it is to have at each of its levels after its next step. chance: of being decided then. hours: of a
     device, that the cells of this step are expected to take which have no result yet. 0 where nothing is open.
     """
 
     claim: str
+    word: Word
     state: State
     said: str
     pairs: int = 0
@@ -56,15 +56,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Round:
-    """A decision. number: from 1. cells: identities of those that run. claims: every one of the study. expected:
-    device-hours of these cells. used: by cells that earlier rounds chose. budget: device-hours in all, None if there is
-    no limit. end: why no further round follows, "" if one does."""
+    """A decision.
+
+    number: from 1. cells: identities of those that run. claims: every one of the study. expected: device-hours of these
+    cells. used: by cells that earlier rounds chose. whole: that all seeds would take. budget: device-hours in all, None
+    without a limit. end: why no further round follows, "" if one does.
+    """
 
     number: int
     cells: tuple[str, ...]
     claims: tuple[Step, ...]
     expected: float = 0.0
     used: float = 0.0
+    whole: float = 0.0
     budget: float | None = None
     end: str = ""
 
@@ -107,11 +111,7 @@ def standing(
     budget: float | None = None,
     retry: bool = False,
 ) -> Standing:
-    """Where a sweep stands; ConfigError for a study that claims nothing. prices, budget, retry: see Standing."""
-    if not study.claims:
-        raise ConfigError(
-            f"settle=true has no effect: study {manifest.study} claims nothing that could be settled; leave it out"
-        )
+    """Where a sweep of a study stands. prices, budget, retry: see Standing."""
     return Standing(
         study.claims,
         results(manifest, study, records),
@@ -162,14 +162,23 @@ def next_round(now: Standing) -> Round:
     cells, expected = _joined([each for each in wanted if each.cells], left, now.prices)
     order = tuple(each.identity for each in now.results if each.identity in cells)
     steps = tuple(each.step for each in wanted)
-    return Round(len(before) + 1, order, steps, expected, used, now.budget, "" if cells else _end(steps))
+    end = "" if cells else _end(steps)
+    return Round(len(before) + 1, order, steps, expected, used, _whole(now), now.budget, end)
+
+
+def _whole(now: Standing) -> float:
+    """Device-hours of all cells: that were used, or that are expected where there is no result."""
+    return sum(
+        now.used.get(each.identity, 0.0) if each.state in FINAL else now.prices[each.identity]
+        for each in now.results
+    )
 
 
 def _end(steps: Sequence[Step]) -> str:
-    """How the claims stand: "4 claims settled, 1 out of reach"."""
+    """How the claims stand: "4 of 6 claims settled, 2 out of reach"."""
     count = Counter(step.state for step in steps)
-    first, *rest = [(state, count[state]) for state in STATES if count[state]]
-    return ", ".join([f"{counted(first[1], 'claim')} {first[0]}", *(f"{n} {state}" for state, n in rest)])
+    rest = [f"{count[state]} {state}" for state in STATES if count[state] and state != "settled"]
+    return ", ".join([f"{count['settled']} of {counted(len(steps), 'claim')} settled", *rest])
 
 
 def _next_step(
@@ -183,13 +192,13 @@ def _next_step(
     """What a claim needs next, or why it needs nothing. further: for each level, the cells of each further pair."""
 
     def closed(state: State, said: str) -> _Wanted:
-        return _Wanted(Step(verdict.claim.sentence, state, said))
+        return _Wanted(Step(verdict.claim.sentence, verdict.word, state, said))
 
     if not parts:
         return closed("out of reach", "the sweep has no cells of it")
     fewest = min(known.n for known in parts)
     if verdict.word not in ("undecided", "untested"):
-        return closed("settled", f"{verdict.word}, after {counted(fewest)}")
+        return closed("settled", f"{verdict.word} after {counted(fewest)}")
     if len(verdict.every) == len(parts):  # a level at which the claim is shown needs no more
         further = [
             [] if 2 * e.p_for <= verdict.alpha else more
@@ -204,7 +213,7 @@ def _next_step(
         ]
 
     if not any(further):
-        return closed("used up", f"{verdict.word}, after all {counted(fewest)} there are")
+        return closed("used up", f"{verdict.word} after all {counted(fewest)} there are")
     most = max(n for n, more in zip(at(sys.maxsize), further, strict=True) if more)
     reach = forecast(verdict, parts, at(most)).best
     if reach == 0 and (most < 2 or any(any(known.diverged) for known in parts)):
@@ -235,7 +244,9 @@ def _next_step(
     said = f"{counted(target)} would decide it with a chance of {_percent(likely.chance)}"
     if likely is LOOK_FIRST:
         said = f"nothing is known of its spread; a look at {counted(target)} comes first"
-    return _Wanted(Step(verdict.claim.sentence, "open", said, target, likely.chance, hours), cells)
+    return _Wanted(
+        Step(verdict.claim.sentence, verdict.word, "open", said, target, likely.chance, hours), cells
+    )
 
 
 def _further(of: Sequence[Result], than: Sequence[Result]) -> list[list[str]]:

@@ -100,7 +100,7 @@ def told(made: Round, now: Standing) -> Iterator[str]:
         took = f" ({hours(step.hours)})" if step.hours else ""
         yield f"  {step.claim}: {step.state}; {step.said}{took}"
     if made.end:
-        yield f"{used} used; all seeds would take {hours(all_hours(now))}"
+        yield f"{used} used; all seeds would take {hours(made.whole)}"
         return
     seeds: dict[str, list[int]] = {}
     for each in now.results:
@@ -109,11 +109,3 @@ def told(made: Round, now: Standing) -> Iterator[str]:
             seeds.setdefault(name, []).append(int(each.levels["seed"]))
     yield "Runs: " + "; ".join(f"{name}, seed {spans(each)}" for name, each in seeds.items())
     yield f"{counted(len(made.cells), 'cell')}, {hours(made.expected)} expected, {used} used"
-
-
-def all_hours(now: Standing) -> float:
-    """Device-hours of all cells: those that were used, or that are expected where there is no result."""
-    return sum(
-        now.used.get(each.identity, 0.0) if each.state in record.FINAL else now.prices[each.identity]
-        for each in now.results
-    )

@@ -87,7 +87,7 @@ CONSOLE = "residual-ablations"
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "run": ("python", "run.py"),
-    **{name: ("python", "-m", "ablations", name) for name in ("list", "plan", "why", "units")},
+    **{name: ("python", "-m", "ablations", name) for name in ("list", "plan", "settle", "why", "units")},
     **{name: ("python", "-m", "slurm", name) for name in ("status", "logs", "cancel", "retry")},
     "report": ("python", "-m", "reports"),
     **{name: ("python", "-m", "reports", name) for name in ("audit", "sync")},

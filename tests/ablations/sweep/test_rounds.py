@@ -63,8 +63,8 @@ def test_what_is_there_counts_and_is_not_paid_for():
 
 def test_a_settled_claim_gets_no_more_seeds():
     made = next_round(standing(group(20, BAD[:3]) + group(56, GOOD[:3]), claim(56, 20)))
-    assert made.cells == () and made.end == "1 claim settled"
-    assert (made.claims[0].state, made.claims[0].said) == ("settled", "supported, after 3 pairs")
+    assert made.cells == () and made.end == "1 of 1 claim settled"
+    assert (made.claims[0].state, made.claims[0].said) == ("settled", "supported after 3 pairs")
 
 
 def test_the_next_step_is_the_fewest_pairs_that_decide_it_more_likely_than_not():
@@ -86,7 +86,10 @@ def test_a_claim_that_no_seed_decides_is_out_of_reach_with_its_number():
         made.claims[0].said == "even 5 seeds would decide it with a chance of less than 1 %"
         and not made.cells
     )
-    assert made.claims[1].said == "the sweep has no cells of it" and made.end == "6 claims out of reach"
+    assert (
+        made.claims[1].said == "the sweep has no cells of it"
+        and made.end == "0 of 6 claims settled, 6 out of reach"
+    )
 
 
 def test_one_seed_decides_nothing_and_is_not_run():
@@ -97,7 +100,7 @@ def test_one_seed_decides_nothing_and_is_not_run():
 def test_all_seeds_used_up_is_said():
     made = next_round(standing(group(20, CLOSE) + group(56, GOOD), claim(56, 20)))
     assert (made.claims[0].state, made.cells) == ("used up", ())
-    assert made.claims[0].said == "undecided, after all 5 pairs there are"
+    assert made.claims[0].said == "undecided after all 5 pairs there are"
 
 
 def test_levels_that_are_clear_get_no_more():
@@ -144,7 +147,7 @@ def test_the_likeliest_per_hour_come_first_and_what_is_shared_is_paid_once():
     assert made.claims[0].state == "beyond the budget"
     assert made.claims[0].said == "its next 6 cells would take 33 h, and 32 h are left"
     made = next_round(standing(results, *claims, prices=prices, budget=5.0))
-    assert made.cells == () and made.end == "2 claims beyond the budget"
+    assert made.cells == () and made.end == "0 of 2 claims settled, 2 beyond the budget"
 
 
 def test_the_budget_left_is_what_earlier_rounds_did_not_use():
