@@ -3,8 +3,9 @@
 from ablations.papers import HALF_A_POINT, QUARTER_OF_A_POINT
 from ablations.study import Claim, Study, grid
 
-STRIDE, POOL = {"model.downsampling": "stride"}, {"model.downsampling": "max_pool"}
+STRIDE = {"model.downsampling": "stride"}
 SUBSAMPLE = {**STRIDE, "model.shortcut_pooling": "subsample"}
+POOL = {**SUBSAMPLE, "model.downsampling": "max_pool"}
 
 STUDY = Study(
     question="Does it matter how option A subsamples, and where it puts the zeros?",

@@ -143,6 +143,10 @@ class Claim:
                 f'claim "{self.text}": fails={self.fails:g} of {self.metric} is not an error in percent, '
                 "above 0 and below 100; the papers' is 20 of test/error"
             )
+        if self.fails is not None and self.over == "mean":
+            raise ConfigError(
+                f'claim "{self.text}": fails counts runs, which have no mean; leave out over="mean"'
+            )
         if self.of == self.than:
             raise ConfigError(f'claim "{self.text}": of and than are the same cells')
         _allowed(f'claim "{self.text}": over', self.over, get_args(Over))
@@ -204,6 +208,26 @@ class Study:
         elif self.baseline is not None:
             key = self.columns or self.rows
             _allowed("baseline", self.baseline, self.levels(key))
+        for claim in self.claims:
+            self._check_groups(claim)
+
+    def _check_groups(self, claim: Claim) -> None:
+        """ConfigError for a claim of which a group has several cells where the other one has one: which of them to
+        compare would be chance."""
+        for side, levels in (("of", claim.of), ("than", claim.than)):
+            known: dict[frozenset[tuple[str, Any]], Levels] = {}
+            for cell in self.cells.cells:
+                if any(cell.get(key, level) != level for key, level in levels.items()):
+                    continue
+                free = frozenset(
+                    item for item in cell.items() if not related(item[0], [*claim.of, *claim.than])
+                )
+                first = known.setdefault(free, cell)
+                if loose := [key for key in cell if cell[key] != first.get(key)]:
+                    raise ConfigError(
+                        f'claim "{claim.text}": {side} leaves {loose[0]} open, which the other side fixes; '
+                        "give it a level on both sides"
+                    )
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -213,6 +237,11 @@ class Study:
     def levels(self, factor: str) -> tuple[Any, ...]:
         """The levels that its cells name of a factor, in order of appearance."""
         return tuple(dict.fromkeys(cell[factor] for cell in self.cells.cells if factor in cell))
+
+
+def related(key: str, keys: Iterable[str]) -> bool:
+    """Whether a key is one of these, below one (model.depth, model) or above one."""
+    return any(key == other or key.startswith(other + ".") or other.startswith(key + ".") for other in keys)
 
 
 def _is_percent(metric: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,15 @@ def results(manifest: Manifest, study: Study | None, records: Mapping[str, Recor
     nothing = Record(Path(), {})
     known = [records.get(cell["identity"], nothing) for cell in manifest.cells]
     return [
-        Result(cell["identity"], level, record.state, record.last, record.events)
+        Result(cell["identity"], level, record.state, _metrics(record), record.events)
         for cell, level, record in zip(manifest.cells, levels, known, strict=True)
     ]
+
+
+def _metrics(record: Record) -> dict[str, float]:
+    """Of the last epoch; the speed is the median of all."""
+    speeds = [epoch["images_per_second"] for epoch in record.epochs if "images_per_second" in epoch]
+    return {**record.last, **({"images_per_second": statistics.median(speeds)} if speeds else {})}
 
 
 def factors(manifest: Manifest, study: Study | None) -> tuple[str, ...]:

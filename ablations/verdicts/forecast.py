@@ -21,7 +21,7 @@ from ablations.verdicts import judge
 from ablations.verdicts.judge import Verdict
 from ablations.verdicts.looks import FIRST, share
 from ablations.verdicts.pairs import Pairs
-from ablations.verdicts.statistics import Estimate, estimate
+from ablations.verdicts.statistics import Estimate
 
 DRAWS = 500
 
@@ -53,12 +53,12 @@ def forecast(verdict: Verdict, parts: Sequence[Pairs], then: Sequence[int]) -> F
         return Forecast(0.0, 0.0)
     if any(at > pairs.n and not _has_spread(claim, pairs) for pairs, at in zip(parts, then, strict=True)):
         return LOOK_FIRST
-    if claim.over == "mean" and len(parts) > 1:
+    if claim.over == "mean":
         every = [_of_mean(claim, parts, then, rng)]
         return _forecast(verdict, every, every)
     likely, wished = [], []
     for pairs, at in zip(parts, then, strict=True):
-        if any(pairs.diverged):
+        if any(pairs.diverged) or claim.fails is not None:
             likely.append(_of_runs(claim, _repeated(pairs, at)))
             sides = [_of_runs(claim, _wished(pairs, at, sign)) for sign in (-1, 1)]
             wished.append(tuple(map(np.minimum, *sides)))
@@ -80,23 +80,19 @@ def _decided(verdict: Verdict, every: Sequence[Sides]) -> float:
 
 
 def _has_spread(claim: Claim, pairs: Pairs) -> bool:
-    """Whether further pairs can be foreseen: by the runs that diverged, or by the spread of those that did not."""
-    return pairs.n >= FIRST and (any(pairs.diverged) or _values(claim, pairs).sd > 0)
-
-
-def _values(claim: Claim, pairs: Pairs) -> Estimate:
-    """What a claim is about: the differences, or, where runs fail, their errors."""
-    return pairs.difference if claim.fails is None else estimate(list(pairs.of.values()))
+    """Whether further pairs can be foreseen: by how many failed or diverged, or by the spread of the others."""
+    counted = claim.fails is not None or any(pairs.diverged)
+    return pairs.n >= FIRST and (counted or pairs.difference.sd > 0)
 
 
 def _of_draws(claim: Claim, pairs: Pairs, then: int, rng: np.random.Generator) -> Sides:
-    mean, sd = _drawn(_values(claim, pairs), then, rng)
+    mean, sd = _drawn(pairs.difference, then, rng)
     return _judged(claim, mean, sd, then, then, pairs.planned)
 
 
 def _of_mean(claim: Claim, parts: Sequence[Pairs], then: Sequence[int], rng: np.random.Generator) -> Sides:
     """Of the mean over levels, which are a sample: their own spread is the one that counts, and seeds sharpen each."""
-    if any(any(pairs.diverged) for pairs in parts):
+    if len(parts) < 2 or any(any(pairs.diverged) for pairs in parts):
         return (np.ones(DRAWS),) * 3
     means = np.array([_drawn(pairs.difference, at, rng)[0] for pairs, at in zip(parts, then, strict=True)])
     seeds, planned = min(then), min(pairs.planned for pairs in parts)

@@ -2,15 +2,16 @@
 
 A claim is decided by the two-sided interval of a difference against its margin. Its level is what Holm's method gives
 it in the family of all claims of the study, times the share of the look (looks.py): so in at most 5 % of studies is any
-of these words false, whenever somebody looks. Where a run diverged there is no mean; the two groups are compared by
-exact ranks then, a diverged run being the worst, at the same level. A claim over several levels holds in each of them
-(an intersection-union test), or of their mean with the levels as a sample, as the claim says; levels are no replicates.
+of these words false, whenever somebody looks, if the errors of both groups are spread alike. Where a run diverged there
+is no mean; the two groups are compared by exact ranks then, a diverged run being the worst, at the same level. A claim
+over several levels holds in each of them (an intersection-union test), or of their mean with the levels as a sample, as
+the claim says; levels are no replicates.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar, get_args
@@ -20,10 +21,10 @@ from numpy.typing import NDArray
 
 from ablations.study import Claim
 from ablations.verdicts import ranks, statistics
-from ablations.verdicts.looks import holm, share
-from ablations.verdicts.pairs import Pairs, compare
+from ablations.verdicts.looks import holm
+from ablations.verdicts.pairs import Pairs, compare, on_new_images
 from ablations.verdicts.results import Result
-from ablations.verdicts.statistics import NOTHING, Estimate, at_least, at_level, estimate, lower_p, upper_p
+from ablations.verdicts.statistics import NOTHING, Estimate, at_level, estimate, lower_p, upper_p
 
 Word = Literal["supported", "smaller than claimed", "contradicted", "undecided", "untested"]
 WORDS: tuple[Word, ...] = get_args(Word)
@@ -41,7 +42,8 @@ class Evidence:
 
     p_for: one-sided p value against the claim's being false there. p_smaller: against an effect as large as claimed.
     p_opposite: against any effect in the claimed direction. All are divided by the share of the look, so that they
-    hold at any look; 1 where there is nothing to judge. by_ranks: whether they are of ranks.
+    hold at any look; 1 where there is nothing to judge. by_ranks: whether they are of ranks, or of how many runs fail,
+    and no interval decides.
     """
 
     pairs: Pairs
@@ -55,7 +57,7 @@ class Evidence:
     @property
     def share(self) -> float:
         """Part of the claim's level that this look may spend."""
-        return share(self.pairs.n, self.pairs.planned)
+        return self.pairs.share
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,7 @@ def _verdict(claim: Claim, every: tuple[Evidence, ...], alpha: float) -> Verdict
     )
     spent = alpha * shown.share / (len(every) if side else 1)
     difference, new = (_judged_at(e, 1 - spent) for e in (shown.difference, shown.new_images))
-    new = at_least(new, difference)  # who knows less of the images knows no more of the seeds
-    over_images = [_over_images(claim, each) for each in every]
+    over_images = [_of_estimate(claim, each.pairs, each.new_images) for each in every]
     known = all(each.new_images.n and not each.by_ranks for each in every)
     new_word = word(over_images, alpha) if known else None
     return Verdict(claim, found, every, shown, difference, new, new_word, alpha)
@@ -141,7 +142,7 @@ def _judged_at(e: Estimate, level: float) -> Estimate:
 
 def evidence(claim: Claim, parts: Sequence[Pairs]) -> list[Evidence]:
     """What each level says, or their mean."""
-    if claim.over == "mean" and len(parts) > 1:
+    if claim.over == "mean":
         return _of_mean(claim, parts)
     if claim.fails is not None:
         return [_of_failures(claim, pairs) for pairs in parts]
@@ -152,18 +153,9 @@ def evidence(claim: Claim, parts: Sequence[Pairs]) -> list[Evidence]:
 
 
 def _of_estimate(claim: Claim, pairs: Pairs, e: Estimate) -> Evidence:
-    """By the interval of a difference; of a claim that runs fail, of an error."""
+    """By the interval of a difference."""
     p_values = sides(claim, pairs.n, partial(upper_p, e), partial(lower_p, e))
-    return _at_look(pairs, e, NOTHING if claim.fails else pairs.on_new_images, p_values)
-
-
-def _over_images(claim: Claim, seeds: Evidence) -> Evidence:
-    """The evidence at a level if images are drawn as well: never more than with the images there are."""
-    both = _of_estimate(claim, seeds.pairs, seeds.new_images)
-    p_values = (
-        max(getattr(both, side), getattr(seeds, side)) for side in ("p_for", "p_smaller", "p_opposite")
-    )
-    return Evidence(seeds.pairs, seeds.difference, seeds.new_images, *p_values)
+    return _at_look(pairs, e, on_new_images(e, pairs.images), p_values)
 
 
 def sides(claim: Claim, n: int, upper: Callable[[float], P], lower: Callable[[float], P]) -> tuple[P, P, P]:
@@ -180,45 +172,49 @@ def sides(claim: Claim, n: int, upper: Callable[[float], P], lower: Callable[[fl
         return inside if n >= LEAST_FOR_EQUIVALENCE else np.maximum(inside, 1.0), beyond, beyond
     if claim.below is not None:
         return lower(-margin), upper(-margin), upper(0.0)
-    return upper(margin), lower(margin), lower(margin if claim.fails else 0.0)
+    return upper(margin), lower(margin), lower(0.0)
 
 
 def _of_ranks(claim: Claim, pairs: Pairs) -> Evidence:
-    """By exact ranks, because a run diverged. Nothing is as good as another where runs diverge."""
+    """By exact ranks, because a run diverged. No effect of runs that diverge is small, and nothing is as good as
+    another where they do."""
     of, than = (np.array(list(side.values())) for side in (pairs.of, pairs.than))
     larger, margin = ranks.upper_p, claim.margin
     if claim.within is not None:
-        beyond = min(larger(of, than + margin), larger(than - margin, of))
-        p_values = 1.0, beyond, beyond
+        p_for, against = 1.0, min(larger(of, than + margin), larger(than - margin, of))
     elif claim.below is not None:
-        p_values = larger(than - margin, of), larger(of, than - margin), larger(of, than)
+        p_for, against = larger(than - margin, of), larger(of, than)
     else:
-        p_values = larger(of, than + margin), larger(than + margin, of), larger(than, of)
-    return _at_look(pairs, statistics.without_interval(pairs.difference), NOTHING, p_values, by_ranks=True)
+        p_for, against = larger(of, than + margin), larger(than, of)
+    e = statistics.without_interval(pairs.difference)
+    return _at_look(pairs, e, NOTHING, (p_for, against, against), by_ranks=True)
+
+
+def failures(claim: Claim, runs: Mapping[Hashable, float]) -> int:
+    """How many of these runs failed, as a claim means it."""
+    return sum(value > claim.margin for value in runs.values())
 
 
 def _of_failures(claim: Claim, pairs: Pairs) -> Evidence:
-    """Of a claim that runs fail: by the interval of their error, or, where one diverged, by how many more of them
-    failed than of the others (Fisher's exact test)."""
-    e = estimate([value for value in pairs.of.values() if math.isfinite(value)])
-    if not pairs.diverged[0]:
-        return _of_estimate(claim, pairs, e)
-    failed, others = (
-        [float(value > claim.margin) for value in side.values()] for side in (pairs.of, pairs.than)
-    )
-    p_values = ranks.upper_p(failed, others), 1.0, 1.0
-    return _at_look(pairs, statistics.without_interval(e), NOTHING, p_values, by_ranks=True)
+    """Of a claim that runs fail: whether more of them do than of the others, by an exact test of how many. Against it,
+    where none does: the interval of their error."""
+    failed, others = ((failures(claim, side), len(side)) for side in (pairs.of, pairs.than))
+    errors = estimate([value for value in pairs.of.values() if math.isfinite(value)])
+    against = 1.0 if failed[0] else lower_p(errors, claim.margin)
+    p_for = ranks.more_often_p(failed, others) if pairs.n else 1.0
+    e = statistics.without_interval(pairs.difference)
+    return _at_look(pairs, e, NOTHING, (p_for, against, against), by_ranks=True)
 
 
 def _of_mean(claim: Claim, parts: Sequence[Pairs]) -> list[Evidence]:
     """Of the mean over the levels, which are a sample of all that there could be (a random effect).
 
-    The mean of each level over the seeds that are complete at all of them is one value. Where there is no such seed, or
-    a run diverged, each level is told and nothing is decided.
+    The mean of each level over the seeds that are complete at all of them is one value. One level is no sample, and
+    where no seed is complete, or a run diverged, there is no mean: nothing is decided then.
     """
-    seeds = [seed for seed in parts[0].of if all(pairs.paired and seed in pairs.of for pairs in parts)]
-    if not seeds or any(any(pairs.diverged) for pairs in parts):
-        return [Evidence(pairs, pairs.difference, pairs.on_new_images, 1.0, 1.0, 1.0) for pairs in parts]
+    seeds = [] if not parts else [seed for seed in parts[0].of if all(seed in pairs.of for pairs in parts)]
+    if len(parts) < 2 or not seeds or any(pairs.independent or any(pairs.diverged) for pairs in parts):
+        return [Evidence(pairs, NOTHING, NOTHING, 1.0, 1.0, 1.0) for pairs in parts]
     of, than = (
         {seed: math.fsum(side[seed] for side in sides) / len(parts) for seed in seeds}
         for sides in ([pairs.of for pairs in parts], [pairs.than for pairs in parts])
@@ -257,6 +253,6 @@ def _at_look(
     p_values: tuple[float, float, float],
     by_ranks: bool = False,
 ) -> Evidence:
-    spent = share(pairs.n, pairs.planned)
+    spent = pairs.share
     p_for, p_smaller, p_opposite = (min(1.0, p / spent) if spent else 1.0 for p in p_values)
     return Evidence(pairs, difference, new, p_for, p_smaller, p_opposite, by_ranks)

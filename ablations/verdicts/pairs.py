@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ablations.study import HIGHER_IS_BETTER
-from ablations.verdicts import statistics
-from ablations.verdicts.crossed import hidden_spread, on_new_images
+from ablations.study import HIGHER_IS_BETTER, related
+from ablations.verdicts.crossed import hidden_spread, image_error
 from ablations.verdicts.images import right_images
+from ablations.verdicts.looks import share
 from ablations.verdicts.results import Result, frozen
-from ablations.verdicts.statistics import NOTHING, Estimate, at_least, estimate
+from ablations.verdicts.statistics import NOTHING, Estimate, at_level, estimate, unpaired, with_spread
 from ablations.words import setting
 
 Run = tuple[float, NDArray[np.bool_] | None]
@@ -28,9 +28,10 @@ class Pairs:
     """The runs of two groups that are compared, at one level of what both leave free.
 
     at: that level, "depth 56"; "" if there is one. of, than: seed -> value of each run with a result, infinite if
-    it diverged; those whose partner has no result yet are left out, as long as any two correspond. images: of shape
-    (seeds of both, images), what each image adds to the difference of each pair, in points; None if that is not known.
-    planned: pairs that were asked for. open: those of them without a result. alone: runs that have no partner.
+    it diverged; of pairs, where both have a result. images: of shape (pairs, images), what each image adds to the
+    difference of each pair, in points; None if that is not known. planned: pairs that were asked for. open: those of
+    them without a result. alone: runs of either group whose seed the other one was not asked for, left out.
+    independent: most seeds are of one group only, and two independent groups are compared; planned and open count runs.
     """
 
     at: str
@@ -40,11 +41,15 @@ class Pairs:
     open: int = 0
     alone: int = 0
     images: NDArray[np.float64] | None = None
+    independent: bool = False
 
-    @cached_property
-    def paired(self) -> bool:
-        """Whether runs correspond by their seed. Otherwise two independent groups are compared."""
-        return self.of.keys() == self.than.keys()
+    @property
+    def share(self) -> float:
+        """Part of a claim's level that may be spent now. Independent groups are looked at once, when both are complete:
+        their sizes could grow in many orders, and each would be a look."""
+        if self.independent:
+            return float(not self.open and self.n > 1)
+        return share(self.n, self.planned)
 
     @property
     def n(self) -> int:
@@ -63,21 +68,27 @@ class Pairs:
 
         Where all of them differ by the same amount, the spread is what the images hide that changed from seed to seed.
         """
-        if not self.paired:
-            return statistics.welch(
+        if self.independent:
+            return unpaired(
                 *([v for v in side.values() if math.isfinite(v)] for side in (self.of, self.than))
             )
         both = [(value, self.than[seed]) for seed, value in self.of.items()]
         e = estimate([a - b for a, b in both if math.isfinite(a) and math.isfinite(b)])
         if e.sd == 0 and self.images is not None and len(self.images) == e.n:
-            e = statistics.with_spread(e, hidden_spread(self.images))
+            e = with_spread(e, hidden_spread(self.images))
         return e
 
     @cached_property
     def on_new_images(self) -> Estimate:
-        """of - than, on new images of the kind; NOTHING where it is not known which images the runs got right. Its
-        interval holds that on these images."""
-        return NOTHING if self.images is None else at_least(on_new_images(self.images), self.difference)
+        """of - than, on new images of the kind; NOTHING where it is not known which images the runs got right."""
+        return on_new_images(self.difference, self.images)
+
+
+def on_new_images(e: Estimate, images: NDArray[np.float64] | None) -> Estimate:
+    """A difference on these images -> on new ones. images: of shape (values of e, images), see Pairs."""
+    if images is None or len(images) != e.n or e.n < 2:
+        return NOTHING
+    return at_level(replace(e, further=image_error(images), further_df=images.shape[1] - 1), e.level)
 
 
 def select(results: Sequence[Result], levels: Mapping[str, Any]) -> list[Result]:
@@ -104,21 +115,31 @@ def compare(
 def groups(
     results: Sequence[Result], studied: Sequence[str], of: Mapping[str, Any], than: Mapping[str, Any]
 ) -> list[tuple[str, list[Result], list[Result]]]:
-    """The results of two groups at each level of what both leave free, with its name ("depth 56"; "" if there is one).
+    """The results of two groups at each level of what both leave free, with its name ("depth 56"; "" if nothing is).
 
     Levels that only one group was asked for are left out.
     """
-    free = [key for key in studied if key != "seed" and not related(key, [*of, *than])]
-    free = [key for key in free if len({repr(each.levels.get(key)) for each in results}) > 1]
+    free = _free(results, studied, [*of, *than])
     first, second = (_by_level(select(results, levels), free) for levels in (of, than))
     levels = [level for level in first if level in second]
     names = _names(levels, free)
     return [(names[level], first[level], second[level]) for level in levels]
 
 
-def related(key: str, keys: Iterable[str]) -> bool:
-    """Whether a key is one of these, below one (model.depth, model) or above one."""
-    return any(key == other or key.startswith(other + ".") or other.startswith(key + ".") for other in keys)
+def lone_levels(
+    results: Sequence[Result], studied: Sequence[str], of: Mapping[str, Any], than: Mapping[str, Any]
+) -> list[str]:
+    """The levels that only one of the groups was asked for, "depth 83": nothing is compared there."""
+    free = _free(results, studied, [*of, *than])
+    first, second = (_by_level(select(results, levels), free) for levels in (of, than))
+    lone = [level for level in (*first, *second) if not (level in first and level in second)]
+    return list(_names(lone, free).values()) if first and second else []
+
+
+def _free(results: Sequence[Result], studied: Sequence[str], fixed: Sequence[str]) -> list[str]:
+    """Studied factors that vary and that a comparison does not fix."""
+    free = [key for key in studied if key != "seed" and not related(key, fixed)]
+    return [key for key in free if len({repr(each.levels.get(key)) for each in results}) > 1]
 
 
 def _by_level(results: Sequence[Result], free: Sequence[str]) -> dict[tuple[Hashable, ...], list[Result]]:
@@ -129,8 +150,8 @@ def _by_level(results: Sequence[Result], free: Sequence[str]) -> dict[tuple[Hash
 
 
 def _names(levels: Sequence[tuple[Hashable, ...]], keys: Sequence[str]) -> dict[tuple[Hashable, ...], str]:
-    """What levels are called, "depth 56": by the first keys that tell all of them apart; "" where there is one."""
-    count = 0
+    """What levels are called, "depth 56": by the first keys that tell all of them apart; "" where nothing is free."""
+    count = min(1, len(keys))
     while count < len(keys) and len({level[:count] for level in levels}) < len(levels):
         count += 1
     return {
@@ -143,15 +164,15 @@ def pairs(of: Sequence[Result], than: Sequence[Result], metric: str, at: str = "
     """The pairs of these results, which differ in nothing within a group but the seed."""
     asked = [{each.levels.get("seed") for each in side} for side in (of, than)]
     first, second = (_runs(side, metric) for side in (of, than))
-    if asked[0].isdisjoint(asked[1]):
-        planned = min(map(len, asked))
+    shared, alone = asked[0] & asked[1], asked[0] ^ asked[1]
+    if 2 * len(shared) < min(map(len, asked)):
         a, b = ({seed: value for seed, (value, _) in side.items()} for side in (first, second))
-        return Pairs(at, a, b, planned, planned - min(len(a), len(b)))
+        missing = sum(map(len, asked)) - len(a) - len(b)
+        return Pairs(at, a, b, min(map(len, asked)), missing, independent=True)
     common = [seed for seed in first if seed in second]
-    planned = len(asked[0] & asked[1])
     a, b = ({seed: side[seed][0] for seed in common} for side in (first, second))
     images = _images([(first[seed], second[seed]) for seed in common])
-    return Pairs(at, a, b, planned, planned - len(common), len(asked[0] ^ asked[1]), images)
+    return Pairs(at, a, b, len(shared), len(shared) - len(common), len(alone), images)
 
 
 def _runs(results: Sequence[Result], metric: str) -> dict[Hashable, Run]:

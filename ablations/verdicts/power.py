@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from scipy import special
 
 from ablations.verdicts.statistics import LEVEL
@@ -12,16 +13,21 @@ POWER = 0.8
 """Probability with which a difference that is there is to be shown."""
 
 
+_QUANTILES = (np.arange(4000) + 0.5) / 4000
+
+
 def power(sd: float, n: int, difference: float, level: float = LEVEL) -> float:
-    """Probability that n pairs whose differences have this sd show a true difference (noncentral t)."""
+    """Probability that n pairs whose differences have this sd show a true difference (noncentral t).
+
+    By the mean over quantiles of the chi-squared distribution of the sample's variance: the noncentral t of scipy is
+    NaN, or underflows, at the few degrees of freedom and high levels that studies have.
+    """
     if n < 2:
         return 0.0
-    critical = float(special.stdtrit(n - 1, (1 + level) / 2))
+    critical = -float(special.stdtrit(n - 1, (1 - level) / 2))
     shift = abs(difference) / sd * math.sqrt(n)
-    if shift > 30:  # the noncentral t underflows there; the power is 1 to all digits shown
-        return 1.0
-    above = 1 - float(special.nctdtr(n - 1, shift, critical))
-    return above + float(special.nctdtr(n - 1, shift, -critical))
+    bar = critical * np.sqrt(special.chdtri(n - 1, _QUANTILES) / (n - 1))
+    return float(np.mean(special.ndtr(shift - bar) + special.ndtr(-shift - bar)))
 
 
 def resolvable(sd: float, n: int, level: float = LEVEL) -> float:

@@ -27,9 +27,10 @@ class Estimate:
     """A mean over n values. low and high: its interval at `level`, NaN where there is no spread to go by: below
     two values (then sd is NaN too) and among values that are all the same (then it is 0).
 
-    df: degrees of freedom of the interval. diverged: how many more values there would be, had their runs not
-    diverged. planned: how many were asked for; 0 if nobody said. departed: how many of the n were not trained as their
-    recipe says.
+    df: degrees of freedom of sd. further: standard error of a second, independent part of the mean, such as what other
+    test images add, with further_df degrees of freedom. diverged: how many more values there would be, had their runs
+    not diverged. planned: how many were asked for; 0 if nobody said. departed: how many of the n were not trained as
+    their recipe says.
     """
 
     n: int
@@ -39,6 +40,8 @@ class Estimate:
     high: float = math.nan
     level: float = LEVEL
     df: float = math.nan
+    further: float = 0.0
+    further_df: float = math.nan
     diverged: int = 0
     planned: int = 0
     departed: int = 0
@@ -59,22 +62,21 @@ def estimate(values: Values, diverged: int = 0, planned: int = 0) -> Estimate:
     return at_level(Estimate(n, mean, sd, df=n - 1, diverged=diverged, planned=planned), LEVEL)
 
 
-def welch(of: Values, than: Values) -> Estimate:
-    """Difference of two means whose runs are not paired, variances not assumed equal (Welch).
+def unpaired(of: Values, than: Values) -> Estimate:
+    """Difference of two means whose runs are not paired, variances not assumed equal.
 
-    n is the smaller group; `sd` is scaled so that sd / sqrt(n) is the standard error of the difference.
+    Each group is a part of the error with its own degrees of freedom (Banerjee 1961): never too short, where Welch's
+    single number of them is for groups of two or three beside many. n is the smaller group; `sd` is scaled so that
+    sd / sqrt(n) is the standard error of the first group's mean.
     """
     a, b = estimate(of), estimate(than)
     n, mean = min(a.n, b.n), a.mean - b.mean
-    if n < 2:
-        return Estimate(n, mean)
-    parts = (a.sd**2 / a.n, b.sd**2 / b.n)
-    error = math.sqrt(sum(parts))
-    if error == 0:
-        return Estimate(n, mean, 0.0, df=a.n + b.n - 2)
-    df = sum(parts) ** 2 / (parts[0] ** 2 / (a.n - 1) + parts[1] ** 2 / (b.n - 1))
-    half = float(special.stdtrit(df, (1 + LEVEL) / 2)) * error
-    return Estimate(n, mean, error * math.sqrt(n), mean - half, mean + half, df=df)
+    if n < 2 or a.sd == 0 or b.sd == 0:
+        return Estimate(n, mean, 0.0 if n > 1 else math.nan)
+    sd = a.sd * math.sqrt(n / a.n)
+    return at_level(
+        Estimate(n, mean, sd, df=a.n - 1, further=b.sd / math.sqrt(b.n), further_df=b.n - 1), LEVEL
+    )
 
 
 def with_spread(e: Estimate, sd: float) -> Estimate:
@@ -91,22 +93,30 @@ def at_level(e: Estimate, level: float) -> Estimate:
     """The same estimate with its interval at another level."""
     if math.isnan(e.sd) or e.sd == 0:
         return replace(e, level=level)
-    half = float(special.stdtrit(e.df, (1 + level) / 2)) * e.sd / math.sqrt(e.n)
+    half = _half(e, (1 - level) / 2)
     return replace(e, low=e.mean - half, high=e.mean + half, level=level)
 
 
-def at_least(e: Estimate, other: Estimate) -> Estimate:
-    """The estimate with its interval stretched to hold that of another one; as it is where either has none."""
-    if math.isnan(e.low) or math.isnan(other.low):
-        return e
-    return replace(e, low=min(e.low, other.low), high=max(e.high, other.high))
+def _half(e: Estimate, tail: float) -> float:
+    """Half the width of an interval that leaves this probability (below 1/2) beyond either end.
+
+    Of two independent parts of the error, each by its own t: such an interval holds its level (Banerjee 1961).
+    """
+    half = -float(special.stdtrit(e.df, tail)) * e.sd / math.sqrt(e.n)
+    return math.hypot(half, float(special.stdtrit(e.further_df, tail)) * e.further) if e.further else half
 
 
 def upper_p(e: Estimate, margin: float) -> float:
     """One-sided p value of "the true mean is at most margin": small when the mean is clearly above it."""
     if math.isnan(e.low):
         return 1.0
-    return float(special.stdtr(e.df, -(e.mean - margin) / (e.sd / math.sqrt(e.n))))
+    if not e.further:
+        return float(special.stdtr(e.df, -(e.mean - margin) / (e.sd / math.sqrt(e.n))))
+    low, high = -700.0, math.log(0.5)  # of the logarithm of the tail whose interval ends at the margin
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _half(e, math.exp(middle)) > abs(e.mean - margin) else (low, middle)
+    return math.exp(high) if e.mean > margin else 1 - math.exp(high)
 
 
 def lower_p(e: Estimate, margin: float) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ablations.study import related
 from ablations.sweep.manifest import Manifest
-from ablations.verdicts.pairs import related
 from ablations.words import value_text
 from reports.numbers.join import Collected, Level, ordered, varies
 from reports.words import level_text

@@ -107,7 +107,7 @@ class Collected:
     @cached_property
     def results(self) -> dict[str, Result]:
         """The cells as plain data, by identity: what claims are judged by."""
-        metrics = [str(name) for name in self.cells.columns if is_metric(name)]
+        metrics = [str(name) for name in self.cells.columns if is_metric(name) or name == SPEED]
         values = [dict(zip(metrics, row, strict=True)) for row in self.cells[metrics].itertuples(index=False)]
         levels = levels_of(self.manifest, self.study)
         told = zip(self.cells["identity"], levels, self.cells["state"], values, strict=True)

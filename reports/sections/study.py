@@ -9,7 +9,7 @@ from dataclasses import replace
 from ablations.study import HIGHER_IS_BETTER, Published
 from ablations.verdicts import power
 from ablations.verdicts.judge import WORDS
-from ablations.verdicts.statistics import LEVEL, at_least, at_level
+from ablations.verdicts.statistics import LEVEL, at_level
 from ablations.words import setting
 from reports.numbers.deviations import changes, more_seeds
 from reports.numbers.join import Collected, Place, select
@@ -89,8 +89,10 @@ def _best_sentence(c: Collected) -> str:
     if not means:
         return "No cell has finished."
     word, sign = ("highest", -1) if c.metric in HIGHER_IS_BETTER else ("lowest", 1)
-    best = min(means, key=lambda place: (sign * means[place].mean, place.cells.index[0]))
-    text = f"The {word} {metric_name(c.metric)} is {spread(means[best], 2)}{unit(c.metric)}"
+    trained = {place: mean for place, mean in means.items() if not mean.diverged} or means
+    best = min(trained, key=lambda place: (sign * trained[place].mean, place.cells.index[0]))
+    among = " where no run diverged" if len(trained) < len(means) else ""
+    text = f"The {word} {metric_name(c.metric)}{among} is {spread(means[best], 2)}{unit(c.metric)}"
     text += f" ({best.text}, n = {means[best].n})"
     reference = baseline(c, best)
     if reference is None or reference is best or reference not in means:
@@ -101,11 +103,12 @@ def _best_sentence(c: Collected) -> str:
         return text + "."
     others = max(len(means) - 1, 1)
     level = 1 - (1 - LEVEL) / others
-    difference = at_level(difference, level)
-    new = at_least(at_level(compared.on_new_images, level), difference)
-    bounds = "" if math.isnan(difference.low) else f", {100 * level:.3g} % interval {interval(difference, 2)}"
-    bounds += f" (on new images {interval(new, 2)})" if bounds and new.n else ""
-    chosen = f", which is wide enough for the best of {len(means)}" if bounds and others > 1 else ""
+    difference, new = at_level(difference, level), at_level(compared.on_new_images, level)
+    known = not math.isnan(difference.low) and not any(compared.diverged)
+    bounds = f", {100 * level:.3g} % interval {interval(difference, 2)}" if known else ""
+    bounds += f" (on new images {interval(new, 2)})" if known and new.n else ""
+    chosen = f", wider than a claim's because it was picked as the best of {len(means)}" if others > 1 else ""
+    chosen = chosen if known else ""
     points = " points" if unit(c.metric) else ""
     return (
         f"{text}; its difference from the baseline, {reference.text}, is "
@@ -139,8 +142,8 @@ def differences(c: Collected) -> Section:
         compared = c.compare(place, reference)
         difference = replace(compared.difference, diverged=sum(compared.diverged), planned=compared.planned)
         rows.append([*place.labels, difference, interval(difference, 2), interval(compared.on_new_images, 2)])
-        rows[-1].append(str(difference.n) if compared.paired else "not paired")
-        testable = compared.paired and difference.n > 1
+        rows[-1].append("not paired" if compared.independent else str(difference.n))
+        testable = not compared.independent and difference.n > 1
         rows[-1].append(power.resolvable(difference.sd, difference.n) if testable else None)
         rows[-1].append((place.parameters - reference.parameters) / MILLION)
         rows[-1].append(_percent(place.multiply_adds, reference.multiply_adds))

@@ -270,8 +270,8 @@ def test_the_answer_has_the_interval_of_the_difference_that_it_names(
     text = as_study(whole, monkeypatch)
     (said,) = re.findall(
         r"lowest test error is .* % \(depth 110, shortcut B, n = 5\); its difference from the baseline, "
-        r"depth 110, shortcut A, is (\S+) points, 99.4 % interval \[(\S+), (\S+)\], which is wide enough for the "
-        r"best of 9\.",
+        r"depth 110, shortcut A, is (\S+) points, 99.4 % interval \[(\S+), (\S+)\], wider than a claim's because it "
+        r"was picked as the best of 9\.",
         text,
     )
     mean, low, high = (float(number.replace("−", "-")) for number in said)

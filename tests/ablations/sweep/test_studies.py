@@ -75,6 +75,11 @@ def test_a_study_of_the_folder_has_no_mistake(name):
         (lambda: Claim("x", {"seed": 0}, {"seed": 1}, fails=0), "fails=0 of test/error is not .* above 0 and below"),
         (lambda: Claim("x", {"seed": 0}, {"seed": 1}, fails=2, metric="train/loss"), "train/loss is not .* in percent"),
         (lambda: Claim("x", {"seed": 0}, {"seed": 1}, below=0, over="all"), "over: all is not one of each, mean"),
+        (lambda: Claim("x", {"seed": 0}, {"seed": 1}, fails=20, over="mean"), "fails counts runs"),
+        (
+            lambda: small(claims=[Claim("x", {"model.depth": 20}, {"model.shortcut": "A"}, below=0)]),
+            "of leaves model.shortcut open, which the other side fixes",
+        ),
         (lambda: Claim("x", {"seed": 0}, {"seed": 0}, below=0), "the same cells"),
         (lambda: Claim("x", {"seed": 0}, {"seed": 1}, below=0, metric="test/eror"), "metric: test/eror is not"),
         (lambda: Published({"seed": 0}, 6.61, "Table 6", metric="test/eror"), "metric: test/eror is not"),

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ablations.verdicts import power
 from ablations.verdicts import statistics as s
@@ -26,6 +27,16 @@ def test_resolvable_and_seeds_needed_agree() -> None:
     assert power.seeds_needed(0.3, smallest * 0.9) == 6
     assert power.seeds_needed(0.3, 0) is None
     assert math.isnan(power.resolvable(0.3, 1))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 8, 20])
+@pytest.mark.parametrize("level", [0.95, 0.9983, 0.9995])
+@pytest.mark.parametrize("difference", [0.3, 2.0, 30.0])
+def test_power_is_the_noncentral_ts_at_any_level(n: int, level: float, difference: float) -> None:
+    """Where scipy's own is NaN, that of a simulation."""
+    shift, bar = difference * math.sqrt(n), stats.t.ppf((1 + level) / 2, n - 1)
+    t = (RANDOM.normal(shift, 1, 200_000)) / np.sqrt(RANDOM.chisquare(n - 1, 200_000) / (n - 1))
+    assert power.power(1.0, n, difference, level) == pytest.approx(np.mean(abs(t) > bar), abs=0.005)
 
 
 def test_without_spread_nothing_is_foreseen() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ablations.verdicts.ranks import upper_p
+from ablations.verdicts.ranks import more_often_p, upper_p
 
 RANDOM = np.random.default_rng(1945)
 
@@ -44,3 +44,19 @@ def test_of_nothing_nothing_follows() -> None:
 
 def test_every_run_of_thirty_diverged() -> None:
     assert upper_p([math.inf] * 30, list(RANDOM.normal(8, 1, 30))) == pytest.approx(1 / math.comb(60, 30))
+
+
+TABLES = [((5, 5), (0, 5)), ((3, 5), (0, 5)), ((4, 6), (1, 8)), ((0, 5), (3, 5)), ((9, 10), (2, 4))]
+
+
+@pytest.mark.parametrize("tables", TABLES)
+def test_of_how_many_fail_it_is_boschloos(tables: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    (a, m), (b, n) = tables
+    expected = stats.boschloo_exact([[a, b], [m - a, n - b]], alternative="greater", n=64).pvalue
+    assert more_often_p((a, m), (b, n)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_all_against_none() -> None:
+    """The most that five runs a side can show: 1/4 to the fifth."""
+    assert more_often_p((5, 5), (0, 5)) == pytest.approx(4**-5)
+    assert more_often_p((0, 5), (0, 5)) == pytest.approx(1)
