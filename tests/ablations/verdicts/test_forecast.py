@@ -93,3 +93,9 @@ def test_runs_that_diverged_are_repeated_or_wished():
     parts = [pairs([math.inf] * 3, 12)]
     made = forecast(judge([FAILS], [parts])[0], parts, [12])
     assert made.chance == 1.0  # all of them fail, none of the others does
+
+
+def test_a_mean_of_a_few_pairs_is_not_taken_as_the_truth():
+    balanced = [-1.0, 1.0, -1.0, 1.0]
+    assert chance(BETTER, balanced, 200, 200) > 0.5  # hardly any true difference is as small as that
+    assert chance(BETTER, balanced, 8) < 0.2
