@@ -58,7 +58,7 @@ def test_it_settles_goes_on_after_an_interruption_and_leaves_the_rest_out(door, 
 
     done = door(*SETTLE)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Round 1:") and "Settled after" in done.stdout
+    assert done.stdout.startswith("Round 1:") and "Ended after" in done.stdout
     after = manifest(tmp_path)
     assert after["rounds"][0] == begun
     *rounds, last = after["rounds"]
@@ -81,7 +81,7 @@ def test_a_cell_that_fails_holds_up_its_claims_and_is_not_tried_again_within_a_c
     (folder / "last.ckpt").chmod(0)
     done = door(*SETTLE)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert f"held up; {cell.name} failed" in done.stdout and done.stdout.count("Round") == 1
+    assert f"held up; {cell.name} ended without a result" in done.stdout and done.stdout.count("Round") == 1
     assert "2 held up" in manifest(tmp_path)["rounds"][-1]["end"]
     again = asked(tmp_path)  # a new call tries it again
     assert again["number"] == 1 and cell.identity in again["cells"]

@@ -234,7 +234,7 @@ def _next_step(
         dict.fromkeys(name for known, more, n in rows for pair in more[: n - known.n] for name in pair)
     )
     if failed := [now.names.get(name, name) for name in cells if name in lost]:
-        return closed("held up", f"{', '.join(failed)} failed")
+        return closed("held up", f"{', '.join(failed)} ended without a result")
     hours = sum(now.prices[name] for name in cells)
     if hours > left:
         return closed(

@@ -21,8 +21,8 @@ def settled(c: Collected) -> list[Text]:
     used, whole = (number(last[key] * HOUR / length, 1) for key in ("used", "whole"))
     return [
         Text(
-            f"Settled in {count} round{'s' * (count != 1)}, in {used} of the {whole} device-{unit} that all "
-            f"seeds would take: {last['end']}. Verdicts hold at any look, and so at this one.",
+            f"Run in {count} round{'s' * (count != 1)} until no claim was open (settle), in {used} of the {whole} "
+            f"device-{unit} that all seeds would take: {last['end']}. Verdicts hold at any look, and so at this one.",
             "note",
         )
     ]

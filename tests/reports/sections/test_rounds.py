@@ -31,7 +31,10 @@ def test_what_was_left_out_is_not_needed_and_no_draft(tmp_path):
     text = report(tmp_path, end="1 of 1 claim settled")
     assert "4 of 6 cells finished, 2 not needed" in text
     assert "| not needed | left out: settle ended after round 1 |" in text
-    assert "Settled in 1 round, in 4.0 of the 6.0 device-hours that all seeds would take" in text
+    assert (
+        "Run in 1 round until no claim was open (settle), in 4.0 of the 6.0 device-hours that all seeds would take"
+        in text
+    )
     assert "Verdicts hold at any look" in text and "What is left of it" not in text
     assert "Rounds of settle" in text and "| 1 | 0 | 4 | 4.000 | 0.000 |" in text
     assert "†" not in text  # no number is still to come
@@ -40,7 +43,7 @@ def test_what_was_left_out_is_not_needed_and_no_draft(tmp_path):
 
 def test_before_the_end_what_is_missing_is_planned(tmp_path):
     text = report(tmp_path, end="")
-    assert "2 planned" in text and "not needed" not in text and "Settled in" not in text
+    assert "2 planned" in text and "not needed" not in text and "until no claim was open" not in text
     assert "†" in text and "DRAFT" in text.upper()
 
 
