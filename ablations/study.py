@@ -208,26 +208,6 @@ class Study:
         elif self.baseline is not None:
             key = self.columns or self.rows
             _allowed("baseline", self.baseline, self.levels(key))
-        for claim in self.claims:
-            self._check_groups(claim)
-
-    def _check_groups(self, claim: Claim) -> None:
-        """ConfigError for a claim of which a group has several cells where the other one has one: which of them to
-        compare would be chance."""
-        for side, levels in (("of", claim.of), ("than", claim.than)):
-            known: dict[frozenset[tuple[str, Any]], Levels] = {}
-            for cell in self.cells.cells:
-                if any(cell.get(key, level) != level for key, level in levels.items()):
-                    continue
-                free = frozenset(
-                    item for item in cell.items() if not related(item[0], [*claim.of, *claim.than])
-                )
-                first = known.setdefault(free, cell)
-                if loose := [key for key in cell if cell[key] != first.get(key)]:
-                    raise ConfigError(
-                        f'claim "{claim.text}": {side} leaves {loose[0]} open, which the other side fixes; '
-                        "give it a level on both sides"
-                    )
 
     @property
     def factors(self) -> tuple[str, ...]:

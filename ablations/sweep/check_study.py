@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ablations.study import Levels, Study
+from ablations.study import Claim, Levels, Study, related
 from ablations.sweep import studies
 from ablations.sweep.compose import compose
 from ablations.sweep.keys import groups
@@ -78,6 +78,8 @@ def _check(study: Study) -> None:
                 raise ConfigError(f"cells: {override(key, level)} is in no possible cell: {reason}")
     for field, named in _spoken_of(study):
         _check_levels(field, named, [flat for _, flat in possible])
+    for index, claim in enumerate(study.claims):
+        _check_groups(f"claims[{index}]", claim, [levels for levels, _ in possible])
 
 
 def _spoken_of(study: Study) -> Iterator[tuple[str, Levels]]:
@@ -102,6 +104,21 @@ def _check_levels(field: str, named: Levels, cells: list[Flat]) -> None:
                 f"{field}: no cell of the study has {_text(named)}; "
                 f"of {key} {nearest(level, sorted(levels, key=len)[:20])}"
             )
+
+
+def _check_groups(field: str, claim: Claim, cells: Sequence[Levels]) -> None:
+    """ConfigError for a group that has several cells where the other one has one: which to compare would be chance."""
+    for side, named in (("of", claim.of), ("than", claim.than)):
+        known: dict[frozenset[tuple[str, Any]], Levels] = {}
+        for cell in (
+            cell for cell in cells if all(cell.get(key, level) == level for key, level in named.items())
+        ):
+            free = frozenset(item for item in cell.items() if not related(item[0], [*claim.of, *claim.than]))
+            first = known.setdefault(free, cell)
+            if loose := [key for key in cell if cell[key] != first.get(key)]:
+                raise ConfigError(
+                    f"{field}.{side}: it leaves {loose[0]} open, which the other side fixes; give it a level on both"
+                )
 
 
 def _text(levels: Levels) -> str:
