@@ -15,7 +15,7 @@ from ablations.study import HIGHER_IS_BETTER, related
 from ablations.verdicts.crossed import hidden_spread, image_error
 from ablations.verdicts.images import right_images
 from ablations.verdicts.looks import share
-from ablations.verdicts.results import Result, frozen
+from ablations.verdicts.results import NOT_NEEDED, Result, frozen
 from ablations.verdicts.statistics import NOTHING, Estimate, at_level, estimate, unpaired, with_spread
 from ablations.words import setting
 
@@ -30,7 +30,7 @@ class Pairs:
     at: that level, "depth 56"; "" if there is one. of, than: seed -> value of each run with a result, infinite if
     it diverged; of pairs, where both have a result. images: of shape (pairs, images), what each image adds to the
     difference of each pair, in points; None if that is not known. planned: pairs that were asked for. open: those of
-    them without a result. alone: runs of either group whose seed the other one was not asked for, left out.
+    them that are still to come. alone: runs of either group whose seed the other one was not asked for, left out.
     independent: most seeds are of one group only, and two independent groups are compared; planned and open count runs.
     """
 
@@ -170,9 +170,10 @@ def pairs(of: Sequence[Result], than: Sequence[Result], metric: str, at: str = "
         missing = sum(map(len, asked)) - len(a) - len(b)
         return Pairs(at, a, b, min(map(len, asked)), missing, independent=True)
     common = [seed for seed in first if seed in second]
+    spared = {each.levels.get("seed") for each in (*of, *than) if each.state == NOT_NEEDED}
     a, b = ({seed: side[seed][0] for seed in common} for side in (first, second))
     images = _images([(first[seed], second[seed]) for seed in common])
-    return Pairs(at, a, b, len(shared), len(shared) - len(common), len(alone), images)
+    return Pairs(at, a, b, len(shared), len(shared - spared - {*common}), len(alone), images)
 
 
 def _runs(results: Sequence[Result], metric: str) -> dict[Hashable, Run]:

@@ -11,6 +11,9 @@ from lightning_module.cell.record import last_event
 
 RESPONSES = "layer_response/"
 
+NOT_NEEDED = "not needed"
+"""State of a cell that was never started, because the claims of its sweep were settled without it."""
+
 
 @dataclass(frozen=True)
 class Result:

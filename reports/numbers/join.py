@@ -19,7 +19,7 @@ from ablations.sweep.manifest import Manifest
 from ablations.sweep.results import factors, levels_of
 from ablations.verdicts.judge import Verdict, judge_claims
 from ablations.verdicts.pairs import Pairs, pairs, spread_by_images
-from ablations.verdicts.results import RESPONSES, Result, response
+from ablations.verdicts.results import NOT_NEEDED, RESPONSES, Result, response
 from ablations.verdicts.statistics import Estimate, estimate, with_spread
 from lightning_module.cell.record import last_event, rate_departure
 from lightning_module.support.command_line import COMMANDS, CONSOLE
@@ -30,9 +30,6 @@ from reports.words import distinct_texts, heading, level_text
 
 PENDING = ("planned", "queued", "running", "killed", "failed", "damaged")
 """States in which a number is still to come."""
-
-NOT_NEEDED = "not needed"
-"""State of a cell that was never started, because the claims of its sweep were settled without it."""
 
 TEST_ERROR, TRAIN_ERROR, SPEED = "test/error", "train/error", "images_per_second"
 

@@ -11,9 +11,10 @@ import pandas as pd
 
 from ablations.verdicts import statistics
 from ablations.verdicts.images import right_images
+from ablations.verdicts.results import NOT_NEEDED
 from ablations.words import value_text
 from reports.numbers.deviations import changes, confounds
-from reports.numbers.join import NOT_NEEDED, PENDING, SPEED, TEST_ERROR, Collected, ordered, varies
+from reports.numbers.join import PENDING, SPEED, TEST_ERROR, Collected, ordered, varies
 from reports.pages.document import (
     Block,
     Code,

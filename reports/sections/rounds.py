@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reports.numbers.join import NOT_NEEDED, Collected
+from ablations.verdicts.results import NOT_NEEDED
+from reports.numbers.join import Collected
 from reports.pages.document import Column, Table, Text, text_columns
 from reports.words import HOUR, number, time_unit
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ablations.verdicts.results import NOT_NEEDED
 from ablations.verdicts.statistics import NOTHING, Estimate
-from reports.numbers.join import NOT_NEEDED, PENDING, TRAIN_ERROR, Collected, Place
+from reports.numbers.join import PENDING, TRAIN_ERROR, Collected, Place
 from reports.pages.document import Column, Table
 from reports.words import HOLE, MILLION, capital, heading, interval, metric_text, time_unit
 

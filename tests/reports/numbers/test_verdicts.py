@@ -14,6 +14,7 @@ from reports_of_synthetic_cells import collected
 from ablations.study import Claim
 from ablations.verdicts.judge import Verdict, judge, judge_claims
 from ablations.verdicts.pairs import Pairs, compare, lone_levels
+from ablations.verdicts.results import NOT_NEEDED
 from reports.numbers.join import Collected
 
 A, B = {"model.shortcut": "A"}, {"model.shortcut": "B"}
@@ -242,6 +243,12 @@ def test_open_pairs_are_counted() -> None:
     assert found.shown
     assert (found.shown.pairs.n, found.shown.pairs.planned, found.shown.pairs.open) == (3, 5, 2)
     assert found.difference.level == pytest.approx(1 - 0.05 * 0.05), "an early look"
+
+
+def test_pairs_that_settle_left_out_are_not_open() -> None:
+    found = one(BETTER, {20: [-0.5, -0.4, -0.6, NOT_NEEDED, None]})
+    assert found.shown
+    assert (found.shown.pairs.n, found.shown.pairs.planned, found.shown.pairs.open) == (3, 5, 1)
 
 
 def test_seeds_that_overlap_in_part_are_counted() -> None:
