@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -114,7 +115,7 @@ def _fit(
     writer: record.Writer | None,
 ) -> None:
     """Train on, from the last checkpoint if there is one, to an end that the log is told of."""
-    config = parse_config(cell.config)
+    config = _sound(parse_config(cell.config))
     config = with_activation_checkpoint(config, device_memory(config, on_gpu(config)))
     data = load(config.data)
     reporter = Reporter(cell, config, folder, writer)
@@ -232,6 +233,14 @@ class _Training(Callback):
         dist.all_reduce(flags, dist.ReduceOp.MAX, self.hosts)
         stop, due = map(bool, flags.tolist())
         return stop, due
+
+
+def _sound(config: Config) -> Config:
+    """The configuration, without channels_last where that would corrupt memory: PyTorch 2.13 on a CPU writes beyond its
+    own in the backward pass of a 1x1 convolution of stride 2 over fewer than 8 channels in that layout."""
+    if config.model.width >= 8 or on_gpu(config):
+        return config
+    return replace(config, trainer=replace(config.trainer, channels_last=False))
 
 
 def _network(config: Config, classes: int) -> nn.Module:

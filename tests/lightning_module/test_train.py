@@ -576,3 +576,19 @@ def _half(rank: int, store: str, results: str) -> None:
     (norm(images) * torch.arange(8.0)[rank * 4 : rank * 4 + 4].view(4, 1, 1, 1)).square().sum().backward()
     torch.save([images.grad, norm.running_mean, norm.running_var], f"{results}-{rank}")
     dist.destroy_process_group()
+
+
+def test_narrow_projections_corrupt_no_memory(tmp_path):
+    """In channels_last PyTorch 2.13's backward pass on a CPU writes beyond its own there, and the process is killed."""
+    narrow = ("model.width=4", "model.shortcut=B", "model.depth=20", "recipe.steps=40", "recipe.drops=[30]")
+    command = [
+        sys.executable,
+        "run.py",
+        *SMALL,
+        *narrow,
+        "trainer=cpu",
+        "trainer.threads=1",
+        f"runs={tmp_path}",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
