@@ -10,12 +10,13 @@ from ablations.verdicts import power
 from ablations.verdicts.judge import LEAST_FOR_EQUIVALENCE, Evidence, Verdict, failures
 from ablations.verdicts.looks import EARLY, FIRST
 from ablations.verdicts.pairs import lone_levels, select
+from ablations.verdicts.statistics import estimate
 from reports.numbers.join import Collected
 from reports.pages.document import Block, Column, Items, Section, Strong, Table, text_columns
 from reports.words import interval, listed, number, spread, unit
 
 DECIMALS, FINE = 2, 4
-"""Decimals of a difference of errors in percent, and of anything else."""
+"""Decimals of differences where all are of errors in percent, and where any is not."""
 
 CAPTION = (
     "Differences of the metric (of errors: in points), paired by seed. A claim is judged by its interval against "
@@ -34,17 +35,17 @@ def claims(c: Collected) -> Section:
     """A verdict per claim, with what it rests on."""
     if not c.verdicts:
         return Section("Claims", ())
-    columns = [*text_columns("claim", "verdict"), Column("difference"), Column("interval")]
+    decimals = DECIMALS if all(unit(verdict.claim.metric) for verdict in c.verdicts) else FINE
+    columns = [*text_columns("claim", "verdict"), Column("difference", decimals), Column("interval")]
     columns += [Column("confidence, %", 2), Column("on new images"), Column("pairs")]
     rows: list[list[object]] = []
     notes = []
     levels: list[list[object]] = []
     for verdict in c.verdicts:
         claim, difference, shown = verdict.claim, verdict.difference, verdict.shown
-        decimals = DECIMALS if unit(claim.metric) else FINE
         judged = not math.isnan(difference.low)
         rows.append([claim.sentence, Strong(verdict.word)])
-        rows[-1] += [number(difference.mean, decimals), interval(difference, decimals)]
+        rows[-1] += [difference.mean if difference.n else None, interval(difference, decimals)]
         rows[-1] += [100 * difference.level if judged else None]
         rows[-1] += [interval(verdict.new_images, decimals), _pairs(shown) if shown else None]
         if told := " ".join(_notes(c, verdict)):
@@ -52,11 +53,11 @@ def claims(c: Collected) -> Section:
         if len(verdict.every) > 1:
             for each in verdict.every:
                 e, new = each.pairs.difference, each.pairs.on_new_images
-                levels.append([claim.sentence, each.pairs.at, spread(e, decimals), interval(e, decimals)])
+                levels.append([claim.sentence, each.pairs.at, e, interval(e, decimals)])
                 levels[-1] += [interval(new, decimals), _pairs(each)]
     blocks: list[Block] = [Table("claims", CAPTION, columns, rows), Items(tuple(notes))]
     if levels:
-        head = [*text_columns("claim", "at"), Column("difference"), Column("95 % interval")]
+        head = [*text_columns("claim", "at"), Column("difference", decimals), Column("95 % interval")]
         head += [Column("95 %, new images"), Column("pairs")]
         caption = "The same differences, level by level. These intervals hold one by one."
         blocks.append(Table("claims_by_row", caption, head, levels))
@@ -90,6 +91,8 @@ def _notes(c: Collected, verdict: Verdict) -> Iterator[str]:
     if claim.fails is not None:
         of, than = (failures(claim, side) for side in (pairs.of, pairs.than))
         yield f"Runs that fail: {of} of {len(pairs.of)} in the first group, {than} of {len(pairs.than)} in the second."
+        if finished := [value for value in pairs.of.values() if math.isfinite(value)]:
+            yield f"Where it finished, the first group's error is {spread(estimate(finished), 2)} %."
     elif any(pairs.diverged):
         of, than = pairs.diverged
         text = f"Of {pairs.n} {runs}, {of} diverged in the first group and {than} in the second"
@@ -97,7 +100,8 @@ def _notes(c: Collected, verdict: Verdict) -> Iterator[str]:
     if pairs.independent:
         yield "Not paired, because the two groups share too few seeds: judged once, when all their runs are done."
     if pairs.alone:
-        yield f"Left out, because the other group was not asked for their seeds: {pairs.alone} runs."
+        many = "s" * (pairs.alone != 1)
+        yield f"Left out, because the other group was not asked for the seed: {pairs.alone} run{many}."
     if pairs.open:
         yield f"{'Runs' if pairs.independent else 'Pairs'} still open: {pairs.open}."
     if claim.within is not None:
@@ -134,8 +138,6 @@ def _over_levels(verdict: Verdict) -> Iterator[str]:
             yield "There is no mean: it takes two levels, a seed that is complete at each, and no diverged run."
         return
     if len(every) < 2:
-        if shown.pairs.at:
-            yield f"At {shown.pairs.at} alone."
         return
     if missing := [each.pairs.at for each in every if not each.pairs.n]:
         yield f"Nothing yet at {listed(missing)}."
