@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+import pytest
 from reports_of_synthetic_cells import collected
 
 from ablations.study import Claim, Study, grid
