@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -62,9 +63,12 @@ class Executor(submitit.SlurmExecutor):
 
 
 def commit() -> str:
-    """The commit of the checkout, with "-dirty" if files differ; "" without git, or where it is installed."""
+    """The commit of the checkout, with "-dirty" if files differ; "" without git, or where it is installed.
+
+    In a job, which runs a snapshot, that of the checkout that it was made from.
+    """
     if not (ROOT / ".git").exists():
-        return ""
+        return os.environ.get("RESIDUAL_COMMIT", "")
     command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     done = (
         subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
