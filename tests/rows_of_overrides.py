@@ -378,4 +378,51 @@ MEANT: list[tuple[str, int, list[str], list[str]]] = [
     ),
 ]
 
-ROWS = [*GRAMMAR, *UNREADABLE, *MEANT]
+# Stopping when claims are settled
+SETTLED: list[tuple[str, int, list[str], list[str]]] = [
+    (
+        "run.py settle=true",
+        2,
+        ["settle=true has no effect; it needs the claims of a study, ablation=NAME"],
+        [],
+    ),
+    ("run.py -m settle=true seed=0,1", 2, ["settle=true has no effect; it needs the claims of a study"], []),
+    ("run.py ablation=scaling settle=true", 2, ["study scaling claims nothing that could be settled"], []),
+    ("run.py ablation=depth settle=yes", 2, ["settle=yes is not true or false but a text"], []),
+    ("run.py -m ablation=depth settle=true,false", 2, ["settle=true,false"], []),
+    ("run.py ablation=depth budget=40h", 2, ["budget=40h has no effect; it needs settle=true"], []),
+    ("run.py ablation=depth settle=true budget=40d", 2, ["budget=40d is not", "such as budget=40h"], []),
+    ("run.py ablation=depth settle=true budget=0", 2, ["budget=0 is not an amount of device-hours"], []),
+    ("run.py ablation=depth settle=true budgt=4h", 2, ["budgt is not a key", "did you mean budget?"], []),
+    ("run.py ablation=depth settle=true mode=benchmark", 2, ["mode=benchmark measures speed"], []),
+    ("run.py ablation=depth settle=true runs=/proc/nowhere", 2, ["runs=/proc/nowhere is not a folder"], []),
+    (
+        "ablations plan depth settle=true",
+        2,
+        ["settle=true does not change a plan", "ablations settle depth"],
+        [],
+    ),
+    ("ablations plan depth settle=false", 0, ["28 cells"], []),
+    ("ablations settle depth", 0, ["Round 1: 6 of 6 claims open", "18 cells"], []),
+    (
+        "ablations settle depth --budget 20h",
+        0,
+        ["Round 1: 4 of 6", "beyond the budget", "0.0 s of 20.0 h used"],
+        [],
+    ),
+    ("ablations settle depth --json", 0, ['"number": 1'], ["Round"]),
+    ("ablations settle depht", 2, ["depht is not known", "did you mean depth?"], []),
+    ("ablations settle depth --budget x", 2, ["budget=x is not an amount of device-hours"], []),
+    ("ablations settle depth --sd 1", 2, ["--sd 1 needs --simulate"], []),
+    ("ablations settle depth --simulate --sd nan", 2, ["--sd nan needs --simulate and is a number"], []),
+    ("ablations settle depth --simulate", 0, ["100 studies", "of all seeds", "as with all seeds"], []),
+    (
+        "ablations settle layer_responses --simulate",
+        2,
+        ["--simulate draws from numbers", "layer_response/mean"],
+        [],
+    ),
+    ("ablations settle scaling", 2, ["study scaling claims nothing that could be settled"], []),
+]
+
+ROWS = [*GRAMMAR, *UNREADABLE, *MEANT, *SETTLED]

@@ -94,7 +94,7 @@ ROUND = {
             **dict.fromkeys(("pairs", "chance", "hours"), "a number"),
         }
     ],
-    **dict.fromkeys(("expected", "used"), "a number"),
+    **dict.fromkeys(("expected", "used", "whole"), "a number"),
     "budget": "a number or null",
     "end": "a text",
 }

@@ -56,15 +56,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Round:
-    """A decision. number: from 1. cells: identities of those that run. claims: every one of the study. expected:
-    device-hours of these cells. used: by cells that earlier rounds chose. budget: device-hours in all, None if there is
-    no limit. end: why no further round follows, "" if one does."""
+    """A decision.
+
+    number: from 1. cells: identities of those that run. claims: every one of the study. expected: device-hours of these
+    cells. used: by cells that earlier rounds chose. whole: that all seeds would take. budget: device-hours in all, None
+    without a limit. end: why no further round follows, "" if one does.
+    """
 
     number: int
     cells: tuple[str, ...]
     claims: tuple[Step, ...]
     expected: float = 0.0
     used: float = 0.0
+    whole: float = 0.0
     budget: float | None = None
     end: str = ""
 
@@ -158,7 +162,16 @@ def next_round(now: Standing) -> Round:
     cells, expected = _joined([each for each in wanted if each.cells], left, now.prices)
     order = tuple(each.identity for each in now.results if each.identity in cells)
     steps = tuple(each.step for each in wanted)
-    return Round(len(before) + 1, order, steps, expected, used, now.budget, "" if cells else _end(steps))
+    end = "" if cells else _end(steps)
+    return Round(len(before) + 1, order, steps, expected, used, _whole(now), now.budget, end)
+
+
+def _whole(now: Standing) -> float:
+    """Device-hours of all cells: that were used, or that are expected where there is no result."""
+    return sum(
+        now.used.get(each.identity, 0.0) if each.state in FINAL else now.prices[each.identity]
+        for each in now.results
+    )
 
 
 def _end(steps: Sequence[Step]) -> str:
@@ -221,7 +234,7 @@ def _next_step(
         dict.fromkeys(name for known, more, n in rows for pair in more[: n - known.n] for name in pair)
     )
     if failed := [now.names.get(name, name) for name in cells if name in lost]:
-        return closed("held up", f"{', '.join(failed)} failed")
+        return closed("held up", f"{', '.join(failed)} ended without a result")
     hours = sum(now.prices[name] for name in cells)
     if hours > left:
         return closed(

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ablations.sweep import estimate, studies
 from ablations.sweep import manifest as manifests
-from ablations.sweep.here import device_kind, run_cells, run_sweep
+from ablations.sweep.here import check_machine, device_kind, run_cells, run_sweep
 from ablations.sweep.plan import Sweep, announce
 from ablations.sweep.preflight import check_records
 from ablations.sweep.rounds import Round, Standing, counted, next_round, standing
@@ -69,6 +69,7 @@ def settle(sweep: Sweep, jobs: int = 1) -> None:
     Ends with SystemExit 1 if a cell has no result at the end; it is not tried again within this call. Interrupted, the
     same command goes on with the round that was begun.
     """
+    check_machine(sweep.cells, jobs)
     kind, failed = device_kind(sweep.cells[0]), False
     now = stands(sweep, kind, retry=True)
     made = next_round(now)
@@ -92,7 +93,7 @@ def told(made: Round, now: Standing) -> Iterator[str]:
     """A round for a reader: what is open and which cells run, or how it ended."""
     used = hours(made.used) + (f" of {hours(made.budget)}" if made.budget else "")
     if made.end:
-        yield f"Settled after {counted(made.number - 1, 'round')}: {made.end}"
+        yield f"Ended after {counted(made.number - 1, 'round')}: {made.end}"
     else:
         is_open = sum(step.state == "open" for step in made.claims)
         yield f"Round {made.number}: {is_open} of {counted(len(made.claims), 'claim')} open"
@@ -100,7 +101,7 @@ def told(made: Round, now: Standing) -> Iterator[str]:
         took = f" ({hours(step.hours)})" if step.hours else ""
         yield f"  {step.claim}: {step.state}; {step.said}{took}"
     if made.end:
-        yield f"{used} used; all seeds would take {hours(all_hours(now))}"
+        yield f"{used} used; all seeds would take {hours(made.whole)}"
         return
     seeds: dict[str, list[int]] = {}
     for each in now.results:
@@ -109,11 +110,3 @@ def told(made: Round, now: Standing) -> Iterator[str]:
             seeds.setdefault(name, []).append(int(each.levels["seed"]))
     yield "Runs: " + "; ".join(f"{name}, seed {spans(each)}" for name, each in seeds.items())
     yield f"{counted(len(made.cells), 'cell')}, {hours(made.expected)} expected, {used} used"
-
-
-def all_hours(now: Standing) -> float:
-    """Device-hours of all cells: those that were used, or that are expected where there is no result."""
-    return sum(
-        now.used.get(each.identity, 0.0) if each.state in record.FINAL else now.prices[each.identity]
-        for each in now.results
-    )

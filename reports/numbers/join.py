@@ -31,6 +31,9 @@ from reports.words import distinct_texts, heading, level_text
 PENDING = ("planned", "queued", "running", "killed", "failed", "damaged")
 """States in which a number is still to come."""
 
+NOT_NEEDED = "not needed"
+"""State of a cell that was never started, because the claims of its sweep were settled without it."""
+
 TEST_ERROR, TRAIN_ERROR, SPEED = "test/error", "train/error", "images_per_second"
 
 Level = tuple[Any, ...]
@@ -73,7 +76,7 @@ class Place:
             states = self.cells["state"].tolist()
             values = zip(states, self.cells[metric].tolist(), strict=True)
             known = [value for state, value in values if state == "finished" and not math.isnan(value)]
-            mean = estimate(known, states.count("diverged"), len(states))
+            mean = estimate(known, states.count("diverged"), len(states) - states.count(NOT_NEEDED))
             self._means[metric] = replace(mean, departed=int(self.finished["departure"].ne("").sum()))
         return self._means[metric]
 
@@ -176,7 +179,7 @@ class Collected:
     def status(self) -> str:
         """How far the cells are: "43 of 45 cells finished, 1 diverged, 1 failed"."""
         count = Counter(self.cells["state"])
-        rest = [f"{count[state]} {state}" for state in ("diverged", *PENDING) if count[state]]
+        rest = [f"{count[state]} {state}" for state in ("diverged", NOT_NEEDED, *PENDING) if count[state]]
         return ", ".join([f"{count['finished']} of {len(self.cells)} cells finished", *rest])
 
 
@@ -226,6 +229,8 @@ def collect(manifest: Manifest, study: Study | None, frames: Frames) -> Collecte
     runs = frames.runs[[name for name in observed if name not in own[1:]]]
     cells = declared.merge(runs, on="identity", how="left", validate="m:1")
     cells["state"] = cells["state"].fillna("planned")
+    if manifest.rounds and manifest.rounds[-1]["end"]:
+        cells["state"] = cells["state"].replace("planned", NOT_NEEDED)
     for column in ("reason", "commit", "versions", "hardware", "images", "job", "url", "checksum"):
         cells[column] = cells[column].fillna("").astype(object)
     speaking: list[Study | Claim | Published] = [study, *study.claims, *study.published] if study else []

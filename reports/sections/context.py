@@ -12,7 +12,7 @@ import pandas as pd
 from ablations.verdicts import statistics
 from ablations.words import value_text
 from reports.numbers.deviations import changes, confounds
-from reports.numbers.join import PENDING, SPEED, TEST_ERROR, Collected, ordered, varies
+from reports.numbers.join import NOT_NEEDED, PENDING, SPEED, TEST_ERROR, Collected, ordered, varies
 from reports.pages.document import (
     Block,
     Code,
@@ -25,6 +25,7 @@ from reports.pages.document import (
     Text,
     text_columns,
 )
+from reports.sections.rounds import left_out, rounds_table, seed_threats
 from reports.sections.speed import speed_threats
 from reports.sections.tables import place_columns
 from reports.sources import is_config
@@ -51,7 +52,12 @@ def open_cells(c: Collected) -> Section:
     """What is missing, why, and what to type."""
     rows = []
     for cell in c.cells[c.cells["state"] != "finished"].to_dict("records"):
-        reason = cell["reason"] or UNSAID.get(cell["state"], "no reason was recorded")
+        unsaid = (
+            left_out(c)
+            if cell["state"] == NOT_NEEDED
+            else UNSAID.get(cell["state"], "no reason was recorded")
+        )
+        reason = cell["reason"] or unsaid
         epoch = int(cell["epoch"]) if cell["epoch"] > 0 else None
         rows.append([cell["name"], cell["state"], reason, epoch, cell["identity"]])
     head = [*text_columns("cell", "state", "reason"), Column("epoch"), *text_columns("identity")]
@@ -89,6 +95,7 @@ def provenance(c: Collected, command: str) -> Section:
         Table("provenance", "", text_columns("", ""), [row for row in rows if row[1]]),
         Text("This report again, byte for byte, from the same records:"),
         Commands((command,)),
+        *rounds_table(c),
         _cells_table(c),
     )
     return Section("Provenance", blocks, folded=True)
@@ -209,6 +216,7 @@ def threats_to_validity(c: Collected) -> Section:
         shown = said[:FEW] + [f"{len(said) - FEW} more"] * (len(said) > FEW)
         cells = "1 cell was" if len(said) == 1 else f"{len(said)} cells were"
         threats.append(f"{cells} not trained at the recipe's learning rates. {'; '.join(shown)}.")
+    threats += seed_threats(c)
     if c.is_benchmark:
         threats += speed_threats(c)
     else:

@@ -9,6 +9,7 @@ from reports.sections import context, dots, figures, tables
 from reports.sections import study as study_report
 from reports.sections.claims import claims
 from reports.sections.device_scaling import scaling_lead, scaling_section
+from reports.sections.rounds import settled
 from reports.sections.speed import speed_lead, speed_section
 from reports.words import capital, listed, metric_name
 
@@ -28,7 +29,7 @@ def build_report(c: Collected, command: str) -> Report:
         sections += [study_report.differences(c), study_report.against_paper(c)]
     else:
         lead, sections = Text(Code(c.manifest.command)), [results(c)]
-    sections.insert(0, Section("", (*study_report.reservations(c), lead)))
+    sections.insert(0, Section("", (*study_report.reservations(c), *settled(c), lead)))
     if not c.is_benchmark:
         for title, blocks in (
             ("Learning curves", (figures.learning_curves(c),)),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ablations.verdicts.statistics import NOTHING, Estimate
-from reports.numbers.join import PENDING, TRAIN_ERROR, Collected, Place
+from reports.numbers.join import NOT_NEEDED, PENDING, TRAIN_ERROR, Collected, Place
 from reports.pages.document import Column, Table
 from reports.words import HOLE, MILLION, capital, heading, interval, metric_text, time_unit
 
 
 def state_text(place: Place) -> str:
     """What to print where a place has no number: "– running", or "– " alone if no cell of it is open."""
-    states = [state for state in PENDING if (place.cells["state"] == state).any()]
+    states = [state for state in (*PENDING, NOT_NEEDED) if (place.cells["state"] == state).any()]
     return f"{HOLE} {states[0]}" if states else HOLE
 
 

@@ -140,6 +140,8 @@ def test_the_likeliest_per_hour_come_first_and_what_is_shared_is_paid_once():
     prices = {f"1202/{seed}": 10.0 for seed in range(5)}
     claims = claim(1202, 20), claim(56, 20)
     assert len(next_round(standing(results, *claims, prices=prices)).cells) == 9
+    made = next_round(standing(results, *claims, prices=prices, budget=36.0))
+    assert len(made.cells) == 9 and made.expected == 36.0  # not 39
     made = next_round(standing(results, *claims, prices=prices, budget=34.0))
     assert made.cells == ("20/0", "20/1", "20/2", "56/0", "56/1", "56/2")  # 36 h would be the whole
     assert [step.state for step in made.claims] == ["open", "open"] and made.expected == 6.0
@@ -172,7 +174,10 @@ def test_a_failed_cell_holds_up_its_claim_until_it_is_tried_again():
     results = group(20, ["failed", *GOOD[:2]]) + group(56, GOOD[:3])
     now = standing(results, claim(56, 20), names={"20/0": "ResNet-20 seed 0"}, rounds=[chosen("20/0")])
     made = next_round(now)
-    assert (made.claims[0].state, made.claims[0].said) == ("held up", "ResNet-20 seed 0 failed")
+    assert (made.claims[0].state, made.claims[0].said) == (
+        "held up",
+        "ResNet-20 seed 0 ended without a result",
+    )
     assert next_round(replace(now, rounds=[])).cells == ("20/0",)  # it failed before anybody settled
     assert next_round(replace(now, retry=True)).cells == ("20/0",)
     damaged = standing(group(20, ["damaged"]) + group(56, GOOD), claim(56, 20))
