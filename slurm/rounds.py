@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ablations.sweep.plan import ACTIONS, Sweep
+from ablations.sweep.plan import Sweep
 from ablations.sweep.preflight import check_data
 from ablations.sweep.rounds import Round, Standing, counted, next_round
 from ablations.sweep.settle import announced, stands, told
@@ -158,7 +158,7 @@ def _go_on(sweep: Sweep, asked: Settled, look: _Look, retry: bool) -> None:
         todo = _left_of(look.rows, asked, sweep.runs, options.max_requeues, look.going, retry)
     else:
         states = {each.identity: each.state for each in look.now.results}
-        todo = {name for name in made.cells if ACTIONS[states[name]] in ("run", "resume", "retry")}
+        todo = {name for name in made.cells if states[name] in ("planned", "killed", "failed")}
     if not made.end:
         _controller(sweep.runs, asked, made, options, [], "--test-only")
     if not again:
