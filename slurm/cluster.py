@@ -58,6 +58,10 @@ class NoProgramError(SlurmError):
     """The machine lacks a program of SLURM."""
 
 
+class RefusedError(SlurmError, ConfigError):
+    """SLURM would not take a job: bad input, or SLURM does not answer."""
+
+
 def user() -> str:
     """Whose jobs these are, for --user; by number, because LOGNAME may be that of another user."""
     return str(os.getuid())

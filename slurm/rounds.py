@@ -26,7 +26,7 @@ from lightning_module.support.command_line import command
 from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError, one_line
 from slurm import cluster, script, settled, store
-from slurm.cluster import SlurmError
+from slurm.cluster import RefusedError, SlurmError
 from slurm.options import Options, parse_options
 from slurm.resources import kind
 from slurm.settled import Settled
@@ -113,6 +113,7 @@ def controller(folder: Path) -> int:
     """What a controller does, as the exit code of its job. folder: of the settled sweep."""
     runs, name = folder.parent.parent, folder.name.removesuffix(settled.SUFFIX)
     job = os.environ["SLURM_JOB_ID"]
+    (folder / "stopped").unlink(missing_ok=True)  # of an earlier one
     try:
         with cluster.outside_of_jobs():
             cluster.patiently(lambda: _decide(runs, name, job))
@@ -253,4 +254,4 @@ def _controller(
     try:
         return cluster.call("sbatch", flag, *given, str(path))
     except SlurmError as error:
-        raise SlurmError(f"SLURM refuses the job that is to decide the next round ({error})") from error
+        raise RefusedError(f"SLURM refuses the job that is to decide the next round ({error})") from error

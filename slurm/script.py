@@ -14,7 +14,6 @@ from pathlib import Path
 import submitit
 
 from lightning_module.support.disk import ROOT
-from lightning_module.support.errors import ConfigError
 from lightning_module.support.mps import DEVICES as MPS_DEVICES
 from slurm import cluster
 from slurm.options import Options
@@ -46,14 +45,14 @@ class Executor(submitit.SlurmExecutor):
         return f"{self.python} -u {shlex.quote(str(start))} run {shlex.quote(str(self.folder))}"
 
     def test(self) -> None:
-        """Ask SLURM whether it would take the batch script; ConfigError if not."""
+        """Ask SLURM whether it would take the batch script; RefusedError if not."""
         with tempfile.NamedTemporaryFile("w", suffix=".sh", encoding="utf-8") as script:
             script.write(self._make_submission_file_text(self.command, "test"))
             script.flush()
             try:
                 cluster.call("sbatch", "--test-only", script.name)
             except cluster.SlurmError as error:
-                raise ConfigError(
+                raise cluster.RefusedError(
                     f"SLURM would refuse the job ({error}); see the keys of hydra.launcher"
                 ) from None
 

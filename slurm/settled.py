@@ -81,9 +81,14 @@ def write(sweep: Sweep, options: Mapping[str, Any], kind: str) -> Settled:
 def read(runs: Path, name: str) -> Settled | None:
     """What `write` kept of a sweep; None if there is nothing, or nothing that can be read."""
     try:
-        return Settled(**json.loads((folder(runs, name) / "settle.json").read_bytes()))
+        asked = Settled(**json.loads((folder(runs, name) / "settle.json").read_bytes()))
     except store.ODD:
         return None
+    numbers = (asked.time, *([] if asked.budget is None else [asked.budget]))
+    whole = all(type(number) in (int, float) for number in numbers) and isinstance(asked.options, dict)
+    texts = (asked.stamp, asked.kind)
+    whole = whole and type(asked.cells) is int and all(isinstance(text, str) for text in texts)
+    return asked if whole and asked.name == name else None
 
 
 def sweep(runs: Path, asked: Settled) -> Sweep:
