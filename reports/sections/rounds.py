@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.numbers.join import Collected
+from reports.numbers.join import NOT_NEEDED, Collected
 from reports.pages.document import Column, Table, Text, text_columns
 from reports.words import HOUR, number, time_unit
 
@@ -13,8 +13,13 @@ def left_out(c: Collected) -> str:
 
 
 def settled(c: Collected) -> list[Text]:
-    """Above the answer: that not all seeds ran, and why that is no reservation about the verdicts."""
-    if not c.manifest.rounds or not c.manifest.rounds[-1]["end"]:
+    """Above the answer: that not all seeds ran, and why that is no reservation about the verdicts.
+
+    Nothing, once somebody ran what was left out.
+    """
+    chosen = {name for each in c.manifest.rounds for name in each["cells"]}
+    left = c.cells["state"].eq(NOT_NEEDED).any()
+    if not c.manifest.rounds or not c.manifest.rounds[-1]["end"] or not (left or len(chosen) == len(c.cells)):
         return []
     last, count = c.manifest.rounds[-1], len(_rounds(c))
     unit, length = time_unit(last["whole"] * HOUR)

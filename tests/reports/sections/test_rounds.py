@@ -47,6 +47,15 @@ def test_before_the_end_what_is_missing_is_planned(tmp_path):
     assert "†" in text and "DRAFT" in text.upper()
 
 
+def test_what_somebody_ran_afterwards_is_no_longer_left_out(tmp_path):
+    report(tmp_path, end="1 of 1 claim settled")
+    for depth in (20, 56):
+        train(tmp_path, make_cell(depth, seed=2))
+    assert main(["settled", "--runs", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out/settled/report.md").read_text()
+    assert "6 of 6 cells finished" in text and "until no claim was open" not in text
+
+
 @pytest.mark.parametrize("end", ["", "1 of 1 claim settled"])
 def test_every_report_of_a_settled_sweep_says_that_seeds_were_chosen(tmp_path, end):
     assert "Seeds were added where claims were undecided" in report(tmp_path, end=end)
