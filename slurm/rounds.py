@@ -247,7 +247,7 @@ def _controller(
     else:
         wanted["begin"] = LOOK_AGAIN
     given = [
-        f"--{key}" if value is True else f"--{key}={value}"
+        f"--{key.replace('_', '-')}" + ("" if value is True else f"={value}")
         for key, value in wanted.items()
         if value is not None
     ]

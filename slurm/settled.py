@@ -177,7 +177,7 @@ def _next(runs: Path, now: Progress) -> str:
     if now.cancelled:
         return "cancelled; the sweep's command goes on"
     if now.jobs:
-        job = now.jobs[-1]
+        job = next((job for job in now.jobs if job.name == now.controller), now.jobs[0])
         when = "when its cells have ended" if job.state in WAITING else "now"
         return f"job {job.id} decides the next round {when}"
     place = folder(runs, now.asked.name)

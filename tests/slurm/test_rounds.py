@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from ablations.sweep.results import factors, results
 from ablations.sweep.rounds import Round, Step
 from ablations.verdicts.judge import judge_claims
 from lightning_module.cell import record
+from lightning_module.support.disk import write_json
 from lightning_module.support.errors import ConfigError
 from slurm import rounds, settled, status, store
 from slurm.cluster import Job
@@ -219,6 +220,45 @@ def test_it_goes_on_after_a_lost_client_a_cancellation_and_a_lost_controller(
     said = settling.run()
     assert said.splitlines()[0] == "Ended after 2 rounds: 2 of 2 claims settled"
     assert [step["word"] for step in settling.decided[-1]["claims"]] == ["supported", "contradicted"]
+
+
+def test_a_cell_that_fails_holds_up_its_claims_until_somebody_asks_again(
+    first: Settling, tmp_path: Path
+) -> None:
+    settling = Settling(tmp_path / "checkout")
+    one, _, _ = first.decided
+    *finished, bad = one["cells"]
+    for name in finished:
+        shutil.copytree(first.runs / name, settling.runs / name)
+    (settling.runs / bad).mkdir()
+    broken = settling.runs / bad / "last.ckpt"
+    broken.symlink_to("last.ckpt")  # a file that cannot be read
+    client = settling.start("hydra.launcher.wait=true")
+    said = client.communicate(timeout=180)[0]
+    assert client.returncode == 1, said
+    assert said.startswith("Round 1:") and "1 failed" in said
+    begun, end = settling.decided
+    assert begun["cells"] == [bad] and end["end"] == "0 of 2 claims settled, 2 held up"
+    assert "tiny: ended after 1 round: 0 of 2 claims settled, 2 held up; " in said.splitlines()[-1]
+    assert len(store.arrays(settling.runs)) == 1
+
+    broken.unlink()
+    assert settling.run("hydra.launcher.sbatch=[hold]").startswith("Round 1:")
+    assert settling.decided == [begun] and len(store.arrays(settling.runs)) == 2
+    assert settling.command("cancel", "--all").startswith("2 jobs cancelled")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": "depth"}', "null"])
+def test_what_is_damaged_is_as_if_nobody_had_asked(tmp_path: Path, asked: Settled, text: str) -> None:
+    file = settled.folder(tmp_path, "depth") / "settle.json"
+    file.parent.mkdir(parents=True)
+    write_json(file, asdict(asked))
+    assert settled.read(tmp_path, "depth") == asked
+    for key, value in {"time": "now", "budget": "1h", "options": [], "cells": 1.5, "name": "other"}.items():
+        write_json(file, {**asdict(asked), key: value})
+        assert settled.read(tmp_path, "depth") is None, key
+    file.write_text(text)
+    assert settled.read(tmp_path, "depth") is None
 
 
 @pytest.fixture
