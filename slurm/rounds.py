@@ -83,7 +83,7 @@ def submit_rounds(sweep: Sweep, options: Options) -> None:
     check_data([cell for cell, state in zip(cells, known, strict=True) if state not in record.FINAL])
     with Lock(settled.folder(runs, name), patience=math.inf), cluster.outside_of_jobs():
         asked = settled.read(runs, name)
-        look = _look(settled.sweep(runs, asked), asked, retry=True) if asked else None
+        look = _look(sweep, asked, retry=True) if asked else None
         if not (asked and look and (look.waiting or look.going)):
             asked = settled.write(sweep, asdict(options), kind(cells[0]))
             look = _look(sweep, asked, retry=True)
@@ -96,8 +96,6 @@ def submit_rounds(sweep: Sweep, options: Options) -> None:
                 f"{name} is under way with {_budget(asked)}; to change that, cancel it first: "
                 + command("cancel", name, runs=sweep.runs)
             )
-        else:
-            sweep = settled.sweep(runs, asked)
         _go_on(sweep, asked, look, retry=True)
     print(f"Follow:  {command('status', name, '--watch', runs=runs)}   # also: logs CELL, cancel, retry")
     print(f"Report:  {command('report', name, runs=runs)}", flush=True)
