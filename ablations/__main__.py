@@ -73,7 +73,15 @@ def _parser() -> Parser:
     planning.add_argument(
         "wanted", nargs="+", metavar="STUDY|OVERRIDE", help="such as: depth seed=0 data=digits"
     )
+    planning.add_argument("--json", action="store_true", help="for a program")
     planning.add_argument("--cells", action="store_true", help="one line per cell, seeds not drawn together")
+    reason = commands.add_parser(
+        "why", help="what differs between two cells, or from the nearest finished one"
+    )
+    reason.add_argument(
+        "cells", nargs="+", metavar="CELL", help='an identity, or overrides: "model.depth=56 seed=1"'
+    )
+    commands.add_parser("units", help="weights and multiply-adds of a basic unit and of a bottleneck")
     settling = commands.add_parser(
         "settle", help="what the next round of a study that settles its claims would run"
     )
@@ -92,15 +100,7 @@ def _parser() -> Parser:
         metavar="POINTS",
         help=f"between seeds, where a paper prints none; default: {USUAL_SD}",
     )
-    for each in (planning, settling):
-        each.add_argument("--json", action="store_true", help="for a program")
-    reason = commands.add_parser(
-        "why", help="what differs between two cells, or from the nearest finished one"
-    )
-    reason.add_argument(
-        "cells", nargs="+", metavar="CELL", help='an identity, or overrides: "model.depth=56 seed=1"'
-    )
-    commands.add_parser("units", help="weights and multiply-adds of a basic unit and of a bottleneck")
+    settling.add_argument("--json", action="store_true", help="for a program")
     for each in (listing, planning, settling, reason):
         each.add_argument("--runs", type=folder, default=None, metavar="FOLDER", help="default: runs")
     for each in (listing, planning, settling):
