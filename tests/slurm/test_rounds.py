@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
@@ -24,6 +26,7 @@ from ablations.verdicts.judge import judge_claims
 from lightning_module.cell import record
 from lightning_module.support.disk import write_json
 from lightning_module.support.errors import ConfigError
+from slurm import __main__ as commands
 from slurm import rounds, settled, status, store
 from slurm.cluster import Job
 from slurm.settled import Progress, Settled
@@ -84,20 +87,14 @@ class Settling:
         return said + errors
 
     def status(self) -> str:
-        """The line of `status` about the study."""
-        shown = subprocess.run(
-            [sys.executable, "-m", "slurm", "status", "tiny", "--runs", str(self.runs)],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        ).stdout  # fmt: skip
-        return shown.splitlines()[-1]
+        """The last line of `status`, about the study."""
+        return self.command("status", "tiny").splitlines()[-1]
 
     def command(self, *words: str) -> str:
         """What another command of slurm prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "slurm", *words, "--runs", str(self.runs)],
-            cwd=ROOT, capture_output=True, text=True, check=True, timeout=180,
-        )  # fmt: skip
-        return done.stdout
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            commands.main([*words, "--runs", str(self.runs)])
+        return said.getvalue()
 
     @property
     def decided(self) -> list[dict[str, Any]]:
@@ -171,7 +168,7 @@ def test_what_is_settled_is_told_and_followed_to_its_end(
 ) -> None:
     assert "tiny: ended after 2 rounds: 2 of 2 claims settled; " in first.status()
     assert first.status().endswith("nothing follows")
-    first.command("status", "--watch", "tiny")  # with exit code 0, though a cell has not run
+    status.follow(first.runs, ["tiny"])  # with exit code 0, though a cell has not run
     logs = (path.read_text() for path in first.runs.glob("slurm/tiny.settle/controller-*.out"))
     log = next(text for text in logs if "Ended" in text)
     assert "8 is better than 2, by at least 2 points: settled; supported after 4 pairs" in log
