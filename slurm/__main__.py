@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
@@ -15,9 +17,10 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
 from ablations.sweep.overrides import plain_value
 from lightning_module.cell.identity import Cell
 from lightning_module.support.command_line import RUNS, Parser, folder
+from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError, tell
 from lightning_module.support.program import program
-from slurm import cluster, status, store
+from slurm import cluster, settled, status, store
 from slurm.cluster import SlurmError
 from slurm.options import parse_options
 
@@ -61,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if asked.watch:
                 status.follow(runs, asked.wanted)
             else:
-                print(status.table(status.survey(runs, asked.wanted), runs))
+                rounds = settled.survey(runs, asked.wanted)
+                print(status.table(status.survey(runs, asked.wanted), runs, rounds))
         elif asked.command == "logs":
             _logs(runs, asked.wanted, asked.rank, not asked.no_follow)
         elif asked.command == "cancel":
@@ -108,11 +112,23 @@ def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
 
 
 def _cancel(runs: Path, wanted: Sequence[str]) -> None:
-    """Cancel jobs, with all cells that share them; finished cells stay finished."""
+    """Cancel jobs, with all cells that share them; finished cells stay finished, and no further round follows."""
     named, _ = status.choose(runs, wanted)
+    stopped = [each.asked.name for each in settled.survey(runs, wanted) if not each.end]
+    with contextlib.ExitStack() as locks:  # nobody decides a round meanwhile
+        for name in stopped:
+            place = settled.folder(runs, name)
+            locks.enter_context(Lock(place, patience=math.inf))
+            (place / "cancelled").touch()
+        deciding = [job.id for each in settled.survey(runs, wanted) for job in each.jobs]
+        _cancel_jobs(runs, named, deciding)
+
+
+def _cancel_jobs(runs: Path, named: Collection[str], others: Sequence[str]) -> None:
+    """Cancel the jobs of these cells, by identity, and others."""
     every = status.survey(runs)
     active = (row.job_id for row in every if row.job and row.job.active and row.identity in named)
-    ids = list(dict.fromkeys(active))
+    ids = list(dict.fromkeys([*others, *active]))
     rows = [row for row in every if row.state in status.OPEN and row.job_id in ids]
     for row in rows:
         if row.array:
@@ -142,6 +158,9 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
         cells = [Cell.read(runs / store.FOLDER / name / "cells" / f"{row.index}.json") for row in rows]
         for submitted in submit(cells, runs, options, array.sweep, cluster.site())[0]:
             print(f"job {submitted.job}: {', '.join(row.name for row in rows)}")
+    sweeps = {row.array.sweep for rows in groups.values() for row in rows if row.array}
+    for line in settled.lines(runs, settled.survey(runs, sorted(sweeps)) if sweeps else []):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lightning_module.support.errors import ConfigError, nearest
 from slurm.options import minutes
 from slurm.resources import Limits
+
+T = TypeVar("T")
 
 WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"})
 WORKING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
@@ -55,6 +58,10 @@ class NoProgramError(SlurmError):
     """The machine lacks a program of SLURM."""
 
 
+class RefusedError(SlurmError, ConfigError):
+    """SLURM would not take a job: bad input, or SLURM does not answer."""
+
+
 def user() -> str:
     """Whose jobs these are, for --user; by number, because LOGNAME may be that of another user."""
     return str(os.getuid())
@@ -76,10 +83,15 @@ def call(*command: str) -> str:
 
 def persist(*command: str, wanted: Callable[[], bool] = lambda: True) -> str:
     """`call`, again and again while it fails and is still wanted, for about PATIENCE seconds."""
+    return patiently(lambda: call(*command), wanted)
+
+
+def patiently(work: Callable[[], T], wanted: Callable[[], bool] = lambda: True) -> T:
+    """What some work with SLURM comes to: tried again while SLURM fails, as in `persist`."""
     pause, end = 1.0, time.monotonic() + PATIENCE
     while True:
         try:
-            return call(*command)
+            return work()
         except NoProgramError:
             raise
         except SlurmError:
@@ -128,7 +140,9 @@ def merge(queue: Iterable[Job], accounting: Iterable[Job]) -> dict[tuple[str, in
     and one whose end it missed running for ever.
     """
     ended = (job for job in accounting if not job.active)
-    return {(job.name, job.index): job for jobs in (ended, queue) for job in jobs}
+    # The controllers of one round of a settled sweep have one name, and its active one counts.
+    listed = sorted(queue, key=lambda job: job.active)
+    return {(job.name, job.index): job for jobs in (ended, listed) for job in jobs}
 
 
 def jobs(names: Sequence[str]) -> dict[tuple[str, int], Job]:
@@ -210,10 +224,10 @@ class Site:
 
 
 def site() -> Site:
-    """What this cluster offers; SlurmError where there is none."""
+    """What this cluster offers; NoProgramError where there is none."""
     for command in ("sbatch", "srun", "scontrol"):
         if not shutil.which(command):
-            raise SlurmError(f"{command} {NOT_HERE}")
+            raise NoProgramError(f"{command} {NOT_HERE}")
     partitions, default = parse_partitions(call("sinfo", "-h", "-o", "%P|%l|%c|%m|%G"))
     match = re.search(r"MaxArraySize\s*=\s*(\d+)", call("scontrol", "show", "config"))
     return Site(partitions, default, int(match[1]) if match else 1001)

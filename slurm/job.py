@@ -50,8 +50,13 @@ class Fenced(Interruption):
 
 
 def main(arguments: list[str], received: list[int]) -> int:
-    """`run ARRAY` or `after ARRAY CODE`; received: signals that came since the process started."""
-    folder, element = Path(arguments[1]), int(os.environ["SLURM_ARRAY_TASK_ID"])
+    """`run ARRAY`, `after ARRAY CODE` or `settle FOLDER`; received: signals that came since the process started."""
+    folder = Path(arguments[1])
+    if arguments[0] == "settle":
+        from slurm.rounds import controller
+
+        return controller(folder)
+    element = int(os.environ["SLURM_ARRAY_TASK_ID"])
     if arguments[0] == "after":
         from slurm.after import after
 

@@ -19,14 +19,12 @@ class SlurmLauncher(SweepLauncher):
         from lightning_module.support.errors import ConfigError
         from slurm.cluster import SlurmError
         from slurm.options import parse_options
+        from slurm.rounds import submit_rounds
         from slurm.submit import submit_sweep
 
-        if self.asked.settle:  # to be begun here: its rounds are decided by ablations.sweep.settle.decide
-            raise ConfigError(
-                "settle=true runs here only, not with hydra/launcher=slurm yet; leave out one of them"
-            )
         try:
-            submit_sweep(self.asked, parse_options(self.parameters))
+            options = parse_options(self.parameters)
+            (submit_rounds if self.asked.settle else submit_sweep)(self.asked, options)
         except SlurmError as error:
             raise ConfigError(str(error)) from error
         return []

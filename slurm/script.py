@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -13,7 +14,6 @@ from pathlib import Path
 import submitit
 
 from lightning_module.support.disk import ROOT
-from lightning_module.support.errors import ConfigError
 from lightning_module.support.mps import DEVICES as MPS_DEVICES
 from slurm import cluster
 from slurm.options import Options
@@ -45,14 +45,14 @@ class Executor(submitit.SlurmExecutor):
         return f"{self.python} -u {shlex.quote(str(start))} run {shlex.quote(str(self.folder))}"
 
     def test(self) -> None:
-        """Ask SLURM whether it would take the batch script; ConfigError if not."""
+        """Ask SLURM whether it would take the batch script; RefusedError if not."""
         with tempfile.NamedTemporaryFile("w", suffix=".sh", encoding="utf-8") as script:
             script.write(self._make_submission_file_text(self.command, "test"))
             script.flush()
             try:
                 cluster.call("sbatch", "--test-only", script.name)
             except cluster.SlurmError as error:
-                raise ConfigError(
+                raise cluster.RefusedError(
                     f"SLURM would refuse the job ({error}); see the keys of hydra.launcher"
                 ) from None
 
@@ -62,9 +62,12 @@ class Executor(submitit.SlurmExecutor):
 
 
 def commit() -> str:
-    """The commit of the checkout, with "-dirty" if files differ; "" without git, or where it is installed."""
+    """The commit of the checkout, with "-dirty" if files differ; "" without git, or where it is installed.
+
+    In a job, which runs a snapshot, that of the checkout that it was made from.
+    """
     if not (ROOT / ".git").exists():
-        return ""
+        return os.environ.get("RESIDUAL_COMMIT", "")
     command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     done = (
         subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 from ablations.sweep import live, manifest
 from lightning_module.cell import record
 from lightning_module.support.errors import ConfigError, nearest
-from slurm import cluster, store
+from slurm import cluster, settled, store
 from slurm.cluster import WAITING, Job
 from slurm.verdict import MEMORY_HINT
 
@@ -156,29 +156,35 @@ def _status(
     )
 
 
-def table(cells: Sequence[SubmittedCell], runs: Path) -> str:
-    """The live table, or that there is nothing to show."""
-    return live.table(cells) if cells else f"Nothing was submitted from {runs}."
+def table(cells: Sequence[SubmittedCell], runs: Path, rounds: Sequence[settled.Progress] = ()) -> str:
+    """The live table, or that there is nothing to show, and below it the sweeps that are settled."""
+    shown = live.table(cells) if cells else f"Nothing was submitted from {runs}."
+    return "\n".join([shown, *settled.lines(runs, rounds)])
 
 
 def follow(runs: Path, names: Sequence[str]) -> None:
-    """Show the live table until nothing is queued or running; SystemExit 1 if a cell has no result."""
+    """Show the live table until nothing is queued or running, and no further round follows.
+
+    SystemExit 1 if a cell has no result, or a settled sweep no end; its cells that no round chose need none.
+    """
     screen, told = live.Live(), False
     while True:
         try:
-            rows = survey(runs, names)
+            rows, rounds = survey(runs, names), settled.survey(runs, names)
         except cluster.SlurmError as error:  # a controller that restarts is no reason to leave
             print(error, file=sys.stderr)
             time.sleep(REFRESH)
             continue
-        over = not any(row.state in OPEN for row in rows)
+        over = not any(row.state in OPEN for row in rows) and not any(each.jobs for each in rounds)
         if screen.terminal and not over:
-            screen.show(table(rows, runs))
+            screen.show(table(rows, runs, rounds))
         elif over or not told:
-            print(table(rows, runs), flush=True)
+            print(table(rows, runs, rounds), flush=True)
             told = True
         if over:
             break
         time.sleep(REFRESH)
-    if any(row.state not in ("finished", "diverged") for row in rows):
+    chosen = {name for each in rounds for name in each.cells}
+    wanted = [row for row in rows if row.identity in chosen or row.array or not rounds]
+    if any(row.state not in record.FINAL for row in wanted) or not all(each.end for each in rounds):
         raise SystemExit(1)

@@ -38,7 +38,9 @@ def door(tmp_path: Path) -> Door:
 
 
 TOGETHER = {
-    **dict.fromkeys((f"tests/slurm/test_{name}.py" for name in ("cluster", "launcher", "sweep")), "cluster"),
+    **dict.fromkeys(
+        (f"tests/slurm/test_{name}.py" for name in ("cluster", "launcher", "rounds", "sweep")), "cluster"
+    ),
     "tests/reports/test_audit.py": "wandb",
     "tests/reports/sources/test_wandb": "wandb",
 }

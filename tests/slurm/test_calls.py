@@ -16,6 +16,7 @@ from small import ROOT
 
 from ablations.sweep.compose import compose, make_cell
 from lightning_module.cell.identity import Cell
+from lightning_module.support.errors import ConfigError
 from slurm import cluster, store
 from slurm.after import after
 from slurm.options import Options
@@ -55,6 +56,23 @@ def test_it_asks_no_more_than_it_is_wanted_to(program: Program, tmp_path: Path) 
     assert len(calls(tmp_path, "scontrol")) == 3
     with pytest.raises(cluster.NoProgramError):
         cluster.persist("no-such-program")
+
+
+def test_what_slurm_would_not_take_is_tried_again_by_a_job_and_bad_input_is_not(
+    program: Program, tmp_path: Path
+) -> None:
+    asked: list[Exception] = [cluster.RefusedError("no answer"), cluster.SlurmError("no answer")]
+
+    def work() -> str:
+        if asked:
+            raise asked.pop()
+        return "taken"
+
+    assert cluster.patiently(work) == "taken"
+    asked += [ConfigError("bad input")] * 2
+    with pytest.raises(ConfigError, match="bad input"):
+        cluster.patiently(work)
+    assert len(asked) == 1
 
 
 ROW = "12_3|a|COMPLETED|node1"

@@ -79,6 +79,12 @@ def test_what_squeue_and_sacct_say() -> None:
     assert merge(queue, accounting)[("a", 3)].state == "PENDING"
 
 
+def test_of_jobs_with_one_name_the_active_one_counts() -> None:
+    """The controllers of one round of a settled sweep."""
+    queue = parse_squeue("14|N/A|a|PENDING||Dependency\n13|N/A|a|COMPLETED|node1|None\n")
+    assert merge(queue, []) == {("a", 0): Job("14", "a", 0, "PENDING", "", "Dependency")}
+
+
 def test_what_only_sacct_takes_for_running_is_not() -> None:
     accounting = parse_sacct("12_1|a|RUNNING|node1\n12_2|a|PREEMPTED|node1\n")
     assert [(one.index, one.active) for one in merge([], accounting).values()] == [(2, False)]
