@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -77,20 +78,26 @@ def test_the_ceilings_are_of_the_networks_own_convolutions_in_its_precision(monk
 
 
 def test_on_a_gpu_no_launch_by_the_host_is_in_a_ceiling(monkeypatch):
-    """A stand-in for the graph: its replay takes 10 ms, a launch by the host 50, and there are 5 in a graph."""
-    calls, replays = [], []
+    """A stand-in for the graph: its replay takes 10 ms, a launch by the host 50, and there are 5 in a graph. They alone
+    move the clock."""
+    calls, replays, clock = [], [], [0.0]
+
+    def takes(seconds):
+        clock[0] += seconds
 
     class Graph:
         def replay(self):
-            replays.append(time.sleep(0.01))
+            replays.append(takes(0.01))
 
     monkeypatch.setattr(ceilings, "SECONDS", 0.02)
+    monkeypatch.setattr(ceilings, "seconds", partial(ceilings.seconds, now=lambda: clock[0]))
+    monkeypatch.setattr(ceilings, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", lambda _: nullcontext())
     monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
-    found = ceilings.on_the_device(lambda: calls.append(time.sleep(0.05)), torch.device("cuda"), 5)
+    found = ceilings.on_the_device(lambda: calls.append(takes(0.05)), torch.device("cuda"), 5)
     assert len(calls) == 1 + 5 and len(replays) > 3
-    assert 0.002 <= found < 0.01
+    assert found == pytest.approx(0.002)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
