@@ -21,7 +21,7 @@ from ablations.verdicts import judge
 from ablations.verdicts.judge import Verdict
 from ablations.verdicts.looks import FIRST, share
 from ablations.verdicts.pairs import Pairs
-from ablations.verdicts.statistics import Estimate
+from ablations.verdicts.statistics import Estimate, estimate
 
 DRAWS = 500
 
@@ -58,7 +58,14 @@ def forecast(verdict: Verdict, parts: Sequence[Pairs], then: Sequence[int]) -> F
         return _forecast(verdict, every, every)
     likely, wished = [], []
     for pairs, at in zip(parts, then, strict=True):
-        if any(pairs.diverged) or claim.fails is not None:
+        if claim.fails is not None:
+            against = _not_failing(claim, pairs, at, rng)
+            known, best = (
+                _of_runs(claim, further)[0] for further in (_repeated(pairs, at), _wished(pairs, at, 1))
+            )
+            likely.append((known, against, against))
+            wished.append((best, against, against))
+        elif any(pairs.diverged):
             likely.append(_of_runs(claim, _repeated(pairs, at)))
             sides = [_of_runs(claim, _wished(pairs, at, sign)) for sign in (-1, 1)]
             wished.append(tuple(map(np.minimum, *sides)))
@@ -88,6 +95,15 @@ def _has_spread(claim: Claim, pairs: Pairs) -> bool:
 def _of_draws(claim: Claim, pairs: Pairs, then: int, rng: np.random.Generator) -> Sides:
     mean, sd = _drawn(pairs.difference, then, rng)
     return _judged(claim, mean, sd, then, then, pairs.planned)
+
+
+def _not_failing(claim: Claim, pairs: Pairs, then: int, rng: np.random.Generator) -> Draws:
+    """p values against a claim that runs fail, of every draw: of the first group's error, where none of it failed."""
+    errors, spent = estimate(list(pairs.of.values())), share(then, pairs.planned)
+    if judge.failures(claim, pairs.of) or not errors.sd > 0 or not spent:
+        return np.ones(DRAWS)
+    mean, sd = _drawn(errors, then, rng)
+    return np.minimum(1.0, _p(then - 1, mean, sd / math.sqrt(then), 1, claim.margin) / spent)
 
 
 def _of_mean(claim: Claim, parts: Sequence[Pairs], then: Sequence[int], rng: np.random.Generator) -> Sides:

@@ -99,3 +99,15 @@ def test_a_mean_of_a_few_pairs_is_not_taken_as_the_truth():
     balanced = [-1.0, 1.0, -1.0, 1.0]
     assert chance(BETTER, balanced, 200, 200) > 0.5  # hardly any true difference is as small as that
     assert chance(BETTER, balanced, 8) < 0.2
+
+
+def test_that_no_run_fails_is_foreseen():
+    """Three runs at 6, 7 and 11 % in a family of nine: two more will show that the claim that they fail is wrong."""
+    parts = [pairs([-2.0, -1.0, 3.0], planned=5)]
+    verdict = judge([FAILS] * 9, [parts] * 9)[0]
+    assert verdict.word == "undecided"
+    made = forecast(verdict, parts, [5])
+    assert made.chance == made.best > 0.5
+    failed = [pairs([-2.0, 30.0, 3.0], planned=5)]
+    verdict = judge([FAILS] * 9, [failed] * 9)[0]
+    assert forecast(verdict, failed, [5]).chance == 0
