@@ -99,8 +99,10 @@ def _of_draws(claim: Claim, pairs: Pairs, then: int, rng: np.random.Generator) -
 
 def _not_failing(claim: Claim, pairs: Pairs, then: int, rng: np.random.Generator) -> Draws:
     """p values against a claim that runs fail, of every draw: of the first group's error, where none of it failed."""
+    if judge.failures(claim, pairs.of):
+        return np.ones(DRAWS)
     errors, spent = estimate(list(pairs.of.values())), share(then, pairs.planned)
-    if judge.failures(claim, pairs.of) or not errors.sd > 0 or not spent:
+    if not errors.sd > 0 or not spent:
         return np.ones(DRAWS)
     mean, sd = _drawn(errors, then, rng)
     return np.minimum(1.0, _p(then - 1, mean, sd / math.sqrt(then), 1, claim.margin) / spent)
