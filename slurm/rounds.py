@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import os
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -213,15 +212,12 @@ def _controller(
 ) -> str:
     """Submit the job that decides what follows a round -> what sbatch says. after: the jobs that it waits for."""
     place, code = settled.folder(runs, asked.name), snapshot(runs)
-    host = shlex.quote(sys.executable)
     decide = f"-u {shlex.quote(str(code / 'slurm' / 'start.py'))} settle {shlex.quote(str(place))}"
     lines = [
         "#!/bin/bash",
         *([f"export RESIDUAL_COMMIT={known}"] if (known := script.commit()) else []),
         *options.setup,
-        # Outside of a container, where sbatch is.
-        *([f'{host} -c "" 2>/dev/null && exec {host} {decide}'] if options.python else []),
-        f"exec {options.python or host} {decide}",
+        *script.outside(options, decide),
     ]
     path = place / "controller.sh"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

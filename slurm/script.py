@@ -77,6 +77,13 @@ def commit() -> str:
     return done.stdout.strip() if done and not done.returncode else ""
 
 
+def outside(options: Options, arguments: str) -> list[str]:
+    """Lines that end a batch script with Python: outside of a container, where SLURM's commands are, if it can."""
+    host = shlex.quote(sys.executable)
+    last = f"exec {options.python or host} {arguments}"
+    return [f'{host} -c "" 2>/dev/null && exec {host} {arguments}', last] if options.python else [last]
+
+
 def executor(
     folder: Path, needs: Resources, options: Options, throttle: int, code: Path, elements: int
 ) -> Executor:
@@ -109,9 +116,7 @@ def executor(
             # When it asks for a requeue SLURM signals it, and what it calls would end before it has done its work.
             "trap '' TERM INT USR1 USR2",
             *([f'[ -z "${MPS_DEVICES}" ] || {mps} quit'] if shared else []),
-            # Outside of a container, where scontrol is; it needs Python alone.
-            *([f'{host} -c "" 2>/dev/null && exec {host} {after}'] if options.python else []),
-            f"exec {python} {after}",
+            *outside(options, after),
         ],
         "additional_parameters": {"chdir": str(code), "requeue": True, **options.more_sbatch},
     }

@@ -165,10 +165,11 @@ def _round(now: Progress) -> str:
         return "no round yet"
     if now.end:
         return f"ended after {counted(len(now.rounds) - 1, 'round')}: {now.end}; {used}"
-    claims = now.rounds[-1].claims
-    is_open = [step.claim for step in claims if step.state == "open"]
-    which = f" ({'; '.join(is_open)})" if 0 < len(is_open) <= FEW else ""
-    return f"round {now.rounds[-1].number}, {len(is_open)} of {counted(len(claims), 'claim')} open{which}; {used}"
+    last = now.rounds[-1]
+    which = f" ({'; '.join(last.open)})" if 0 < len(last.open) <= FEW else ""
+    return (
+        f"round {last.number}, {len(last.open)} of {counted(len(last.claims), 'claim')} open{which}; {used}"
+    )
 
 
 def _next(runs: Path, now: Progress) -> str:

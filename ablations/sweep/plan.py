@@ -251,12 +251,17 @@ def _with_expected(sweep: Sweep, kind: str) -> Manifest:
         speed = estimate.of_device(estimate.measured(sweep.runs), kind)
         source = speed.source
         for cell in new:
-            trainer = cell.config["trainer"]
-            expected[cell.identity] = speed.hours(cell.to_json(), trainer["devices"] * trainer["nodes"])
+            expected[cell.identity] = expected_hours(cell, speed)
     declared = [cell["identity"] for cell in sweep.manifest.cells]
     kept = {name: expected[name] for name in declared if name in expected}
     rounds = sweep.manifest.rounds or (before.rounds if before else ())
     return replace(sweep.manifest, expected=kept, expected_from=source, rounds=rounds)
+
+
+def expected_hours(cell: Cell, speed: estimate.Speed) -> float:
+    """Device-hours that a cell is expected to take from start to end."""
+    trainer = cell.config["trainer"]
+    return speed.hours(cell.to_json(), trainer["devices"] * trainer["nodes"])
 
 
 def study_manifest(name: str, overrides: Sequence[str] = ()) -> Manifest:

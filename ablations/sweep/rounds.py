@@ -72,6 +72,11 @@ class Round:
     budget: float | None = None
     end: str = ""
 
+    @property
+    def open(self) -> list[str]:
+        """The claims that more seeds may still settle."""
+        return [step.claim for step in self.claims if step.state == "open"]
+
     def to_json(self) -> dict[str, Any]:
         """The round as an entry of a manifest."""
         return asdict(self)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from ablations.sweep import estimate, studies
 from ablations.sweep import manifest as manifests
 from ablations.sweep.here import check_machine, device_kind, run_cells, run_sweep
-from ablations.sweep.plan import Sweep, announce
+from ablations.sweep.plan import Sweep, announce, expected_hours
 from ablations.sweep.preflight import check_records
 from ablations.sweep.rounds import Round, Standing, counted, next_round, standing
 from ablations.sweep.show import hours, spans
@@ -46,12 +46,7 @@ def stands(sweep: Sweep, device: str, retry: bool = False) -> Standing:
 def prices(sweep: Sweep, device: str) -> dict[str, float]:
     """identity -> device-hours that a cell is expected to take from start to end."""
     speed = estimate.of_device(estimate.measured(sweep.runs), device)
-    return {
-        cell.identity: speed.hours(
-            cell.to_json(), cell.config["trainer"]["devices"] * cell.config["trainer"]["nodes"]
-        )
-        for cell in sweep.cells
-    }
+    return {cell.identity: expected_hours(cell, speed) for cell in sweep.cells}
 
 
 def announced(sweep: Sweep, made: Round, kind: str) -> Sweep:
@@ -95,8 +90,7 @@ def told(made: Round, now: Standing) -> Iterator[str]:
     if made.end:
         yield f"Ended after {counted(made.number - 1, 'round')}: {made.end}"
     else:
-        is_open = sum(step.state == "open" for step in made.claims)
-        yield f"Round {made.number}: {is_open} of {counted(len(made.claims), 'claim')} open"
+        yield f"Round {made.number}: {len(made.open)} of {counted(len(made.claims), 'claim')} open"
     for step in made.claims:
         took = f" ({hours(step.hours)})" if step.hours else ""
         yield f"  {step.claim}: {step.state}; {step.said}{took}"

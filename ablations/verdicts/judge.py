@@ -11,7 +11,7 @@ the claim says; levels are no replicates.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar, get_args
@@ -54,11 +54,6 @@ class Evidence:
     p_opposite: float
     by_ranks: bool = False
 
-    @property
-    def share(self) -> float:
-        """Part of the claim's level that this look may spend."""
-        return self.pairs.share
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -80,7 +75,9 @@ class Verdict:
     alpha: float = math.nan
 
 
-def judge_claims(results: Sequence[Result], studied: Sequence[str], claims: Sequence[Claim]) -> list[Verdict]:
+def judge_claims(
+    results: Collection[Result], studied: Sequence[str], claims: Sequence[Claim]
+) -> list[Verdict]:
     """A verdict for each claim of a study. studied: the keys that may tell its cells apart."""
     return judge(claims, [compare(results, studied, claim.of, claim.than, claim.metric) for claim in claims])
 
@@ -127,7 +124,7 @@ def _verdict(claim: Claim, every: tuple[Evidence, ...], alpha: float) -> Verdict
     shown = (
         min(told, key=lambda each: getattr(each, side)) if side else max(told, key=lambda each: each.p_for)
     )
-    spent = alpha * shown.share / (len(every) if side else 1)
+    spent = alpha * shown.pairs.share / (len(every) if side else 1)
     difference, new = (_judged_at(e, 1 - spent) for e in (shown.difference, shown.new_images))
     over_images = [_of_estimate(claim, each.pairs, each.new_images) for each in every]
     known = all(each.new_images.n and not each.by_ranks for each in every)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,10 @@ from ablations.words import setting
 
 Run = tuple[float, NDArray[np.bool_] | None]
 """What a run says: its metric, the worst there is if it diverged, and which test images it got right."""
+
+
+ByLevel = dict[tuple[Hashable, ...], list[Result]]
+"""Levels of some factors -> the results that have them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +95,7 @@ def on_new_images(e: Estimate, images: NDArray[np.float64] | None) -> Estimate:
     return at_level(replace(e, further=image_error(images), further_df=images.shape[1] - 1), e.level)
 
 
-def select(results: Sequence[Result], levels: Mapping[str, Any]) -> list[Result]:
+def select(results: Collection[Result], levels: Mapping[str, Any]) -> list[Result]:
     """The results with these levels; none if nobody has such a key."""
     wanted = frozen(levels)
     return [
@@ -102,7 +106,7 @@ def select(results: Sequence[Result], levels: Mapping[str, Any]) -> list[Result]
 
 
 def compare(
-    results: Sequence[Result],
+    results: Collection[Result],
     studied: Sequence[str],
     of: Mapping[str, Any],
     than: Mapping[str, Any],
@@ -113,37 +117,39 @@ def compare(
 
 
 def groups(
-    results: Sequence[Result], studied: Sequence[str], of: Mapping[str, Any], than: Mapping[str, Any]
+    results: Collection[Result], studied: Sequence[str], of: Mapping[str, Any], than: Mapping[str, Any]
 ) -> list[tuple[str, list[Result], list[Result]]]:
     """The results of two groups at each level of what both leave free, with its name ("depth 56"; "" if nothing is).
 
     Levels that only one group was asked for are left out.
     """
-    free = _free(results, studied, [*of, *than])
-    first, second = (_by_level(select(results, levels), free) for levels in (of, than))
+    free, first, second = _levels(results, studied, of, than)
     levels = [level for level in first if level in second]
     names = _names(levels, free)
     return [(names[level], first[level], second[level]) for level in levels]
 
 
 def lone_levels(
-    results: Sequence[Result], studied: Sequence[str], of: Mapping[str, Any], than: Mapping[str, Any]
+    results: Collection[Result], studied: Sequence[str], of: Mapping[str, Any], than: Mapping[str, Any]
 ) -> list[str]:
     """The levels that only one of the groups was asked for, "depth 83": nothing is compared there."""
-    free = _free(results, studied, [*of, *than])
-    first, second = (_by_level(select(results, levels), free) for levels in (of, than))
+    free, first, second = _levels(results, studied, of, than)
     lone = [level for level in (*first, *second) if not (level in first and level in second)]
     return list(_names(lone, free).values()) if first and second else []
 
 
-def _free(results: Sequence[Result], studied: Sequence[str], fixed: Sequence[str]) -> list[str]:
-    """Studied factors that vary and that a comparison does not fix."""
-    free = [key for key in studied if key != "seed" and not related(key, fixed)]
-    return [key for key in free if len({repr(each.levels.get(key)) for each in results}) > 1]
+def _levels(
+    results: Collection[Result], studied: Sequence[str], of: Mapping[str, Any], than: Mapping[str, Any]
+) -> tuple[list[str], ByLevel, ByLevel]:
+    """Studied factors that vary and that a comparison does not fix, and the results of either group by their levels."""
+    free = [key for key in studied if key != "seed" and not related(key, [*of, *than])]
+    free = [key for key in free if len({repr(each.levels.get(key)) for each in results}) > 1]
+    first, second = (_by_level(select(results, levels), free) for levels in (of, than))
+    return free, first, second
 
 
-def _by_level(results: Sequence[Result], free: Sequence[str]) -> dict[tuple[Hashable, ...], list[Result]]:
-    levels: dict[tuple[Hashable, ...], list[Result]] = {}
+def _by_level(results: Sequence[Result], free: Sequence[str]) -> ByLevel:
+    levels: ByLevel = {}
     for each in results:
         levels.setdefault(tuple(each.levels.get(key) for key in free), []).append(each)
     return levels
@@ -190,23 +196,22 @@ def _runs(results: Sequence[Result], metric: str) -> dict[Hashable, Run]:
 
 def _images(runs: Sequence[tuple[Run, Run]]) -> NDArray[np.float64] | None:
     """What each image adds to the difference of each pair that finished, in points; None if any run does not say."""
-    finished = [(a, b) for a, b in runs if math.isfinite(a[0]) and math.isfinite(b[0])]
-    right = [(a[1], b[1]) for a, b in finished]
-    if not right or any(a is None or b is None for a, b in right):
-        return None
-    if len({len(side) for pair in right for side in pair if side is not None}) > 1:
-        return None
-    return np.array([100.0 * (np.asarray(b, dtype=np.int8) - np.asarray(a, dtype=np.int8)) for a, b in right])
+    finished = [(a[1], b[1]) for a, b in runs if math.isfinite(a[0]) and math.isfinite(b[0])]
+    of, than = (_wrong([pair[side] for pair in finished]) for side in (0, 1))
+    return None if of is None or than is None or of.shape != than.shape else of - than
 
 
 def spread_by_images(results: Sequence[Result], metric: str) -> float:
     """Standard deviation over seeds, in points, of runs that all have the same error, from the images that change from
     seed to seed; NaN if any run does not say which it got right."""
-    right = [run for value, run in _runs(results, metric).values() if math.isfinite(value)]
-    if (
-        not right
-        or any(run is None for run in right)
-        or len({len(run) for run in right if run is not None}) > 1
-    ):
-        return math.nan
-    return hidden_spread(np.array([100.0 * (1 - np.asarray(run, dtype=np.int8)) for run in right]))
+    wrong = _wrong([right for value, right in _runs(results, metric).values() if math.isfinite(value)])
+    return math.nan if wrong is None else hidden_spread(wrong)
+
+
+def _wrong(right: Sequence[NDArray[np.bool_] | None]) -> NDArray[np.float64] | None:
+    """[runs, images]: what each image adds to the error of each run, in points; None if they do not say, or not of the
+    same images."""
+    known = [run for run in right if run is not None]
+    if not known or len(known) < len(right) or len({len(run) for run in known}) > 1:
+        return None
+    return 100.0 - 100.0 * np.array(known, dtype=np.float64)

@@ -159,7 +159,7 @@ class Collected:
     def verdicts(self) -> tuple[Verdict, ...]:
         """One for each claim of the study."""
         claims = self.study.claims if self.study else ()
-        return tuple(judge_claims(list(self.results.values()), self.studied, claims))
+        return tuple(judge_claims(self.results.values(), self.studied, claims))
 
     @property
     def metric(self) -> str:

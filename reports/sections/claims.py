@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from statistics import fmean
 
 from ablations.study import Claim
 from ablations.verdicts import power
@@ -79,7 +80,7 @@ def _notes(c: Collected, verdict: Verdict) -> Iterator[str]:
         yield f"{claim.where}."
     if claim.reason:
         yield f"Its margin: {claim.reason}."
-    if lone := lone_levels(list(c.results.values()), c.studied, claim.of, claim.than):
+    if lone := lone_levels(c.results.values(), c.studied, claim.of, claim.than):
         yield f"Not compared, because one group has no cells there: {listed(lone)}."
     if verdict.word == "untested":
         yield _why_untested(c, verdict)
@@ -123,7 +124,7 @@ def _notes(c: Collected, verdict: Verdict) -> Iterator[str]:
 def _why_untested(c: Collected, verdict: Verdict) -> str:
     if verdict.every:
         return "No pair has finished."
-    of, than = (select(list(c.results.values()), side) for side in (verdict.claim.of, verdict.claim.than))
+    of, than = (select(c.results.values(), side) for side in (verdict.claim.of, verdict.claim.than))
     return "The two groups have no level in common." if of and than else "No such cells were asked for."
 
 
@@ -164,7 +165,7 @@ def _undecided(c: Collected, verdict: Verdict) -> Iterator[str]:
     shown, difference, claim = verdict.shown, verdict.difference, verdict.claim
     assert shown is not None
     pairs = shown.pairs
-    if not shown.share:
+    if not pairs.share:
         if not pairs.independent:
             yield f"No verdict before {min(FIRST, max(pairs.planned, 2))} pairs."
         return
@@ -176,7 +177,7 @@ def _undecided(c: Collected, verdict: Verdict) -> Iterator[str]:
     if limit := _chance(c, verdict):
         yield limit
         return
-    level = 1 - (1 - difference.level) / shown.share * (1 - EARLY)  # that of the last look
+    level = 1 - (1 - difference.level) / pairs.share * (1 - EARLY)  # that of the last look
     points = "points" if unit(claim.metric) else ""
     smallest = f"{number(power.resolvable(difference.sd, difference.n, level), 2)} {points}".rstrip()
     yield f"{difference.n} pairs with this spread show a difference of {smallest} in four studies of five."
@@ -199,7 +200,7 @@ def _chance(c: Collected, verdict: Verdict) -> str:
     if shown is None or not claim.metric.endswith("/error") or "data.classes" not in c.cells:
         return ""
     chance = 100 * (1 - 1 / float(c.cells["data.classes"].max()))
-    of, than = (_mean(list(side.values())) for side in (shown.pairs.of, shown.pairs.than))
+    of, than = (fmean(side.values()) for side in (shown.pairs.of, shown.pairs.than))
     text = f"of {number(than, 1)}{unit(claim.metric)}"
     if claim.within is None and min(of, than) > chance - 1:
         return f"Both groups are at chance level ({chance:.0f} %): no number of pairs would settle this."
@@ -208,7 +209,3 @@ def _chance(c: Collected, verdict: Verdict) -> str:
     if claim.below and claim.below > than:
         return f"An error {text} cannot be lower by {claim.below:g} points."
     return ""
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)

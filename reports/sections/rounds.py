@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ablations.sweep.rounds import Round
 from ablations.verdicts.results import NOT_NEEDED
 from reports.numbers.join import Collected
 from reports.pages.document import Column, Table, Text, text_columns
@@ -47,10 +48,9 @@ def seed_threats(c: Collected) -> list[str]:
 def rounds_table(c: Collected) -> list[Table]:
     """Every round as it was decided."""
     rows: list[list[object]] = []
-    for each in c.manifest.rounds:
-        is_open = sum(step["state"] == "open" for step in each["claims"])
-        hours = [each["expected"], each["used"]]
-        rows.append([each["number"], is_open, len(each["cells"]), *hours, each["end"] or None])
+    for each in map(Round.from_json, c.manifest.rounds):
+        counts = [each.number, len(each.open), len(each.cells)]
+        rows.append([*counts, each.expected, each.used, each.end or None])
     columns = [Column("round"), Column("claims open"), Column("cells"), Column("expected, device-hours", 3)]
     columns += [Column("used before, device-hours", 3), *text_columns("end")]
     caption = "Rounds of settle: what was decided before each, from the records alone."
