@@ -186,16 +186,6 @@ class Collected:
         return ", ".join([f"{count['finished']} of {len(self.cells)} cells finished", *rest])
 
 
-def select(cells: pd.DataFrame, levels: Mapping[str, Any]) -> pd.DataFrame:
-    """The cells with these levels; none if a key is unknown."""
-    for key, level in levels.items():
-        if key not in cells:
-            return cells.iloc[:0]
-        wanted = tuple(level) if isinstance(level, list) else level
-        cells = cells[pd.Series([value == wanted for value in cells[key]], index=cells.index, dtype=bool)]
-    return cells
-
-
 def varies(cells: pd.DataFrame, key: str) -> bool:
     """Whether the cells differ in a key of their configuration."""
     return bool(cells[key].map(repr).nunique() > 1)

@@ -9,10 +9,11 @@ from dataclasses import replace
 from ablations.study import HIGHER_IS_BETTER, Published
 from ablations.verdicts import power
 from ablations.verdicts.judge import WORDS
+from ablations.verdicts.pairs import select
 from ablations.verdicts.statistics import LEVEL, at_level
 from ablations.words import setting
 from reports.numbers.deviations import changes, more_seeds
-from reports.numbers.join import Collected, Place, select
+from reports.numbers.join import Collected, Place
 from reports.pages.document import (
     Block,
     Code,
@@ -124,9 +125,8 @@ def baseline(c: Collected, place: Place) -> Place | None:
     if isinstance(c.study.baseline, Mapping):
         typed = [key for key in levels if key not in c.study.factors]
         shared = {key: levels[key] for key in (c.study.rows, c.study.columns, *typed) if key}
-        cells = select(c.cells, {**shared, **c.study.baseline})
-        places = set(zip(cells["row"], cells["column"], strict=True))
-        return c.place(*places.pop()) if len(places) == 1 else None
+        places = [each for each in c.places if select(each.results, {**shared, **c.study.baseline})]
+        return places[0] if len(places) == 1 else None
     levels[c.study.columns or c.study.rows] = c.study.baseline
     row, column = (tuple(levels[key] for key in keys) for keys in (c.row_keys, c.column_keys))
     return c.place(row, column)
@@ -176,7 +176,7 @@ def differences(c: Collected) -> Section:
 def published_for(c: Collected, place: Place) -> list[Published]:
     """The paper's numbers for a place, those of the study's metric first."""
     numbers = c.study.published if c.study else ()
-    matching = [published for published in numbers if len(select(place.cells, published.levels))]
+    matching = [published for published in numbers if select(place.results, published.levels)]
     return sorted(matching, key=lambda published: published.metric != c.metric)
 
 
