@@ -40,8 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ConfigError(
                     "--list lists what can be reported, and makes no report; leave out the rest"
                 )
-            asked, damaged = choose.readable(options.runs)
-            print("\n".join(choose.listing(asked) or [choose.no_sweep(options.runs)]))
+            there = sources.declared(options.source, options.runs)
+            asked, damaged = choose.readable(choose.asked_for(options.runs, options.source, there))
+            print("\n".join(choose.listing(asked) or [choose.no_sweep(options.runs, options.source)]))
             return max([0, *map(tell, damaged)])
         return every(options) if options.all else single(options)
     except ConfigError as error:
@@ -80,7 +81,7 @@ def single(options: argparse.Namespace) -> int:
         raise ConfigError("--check writes nothing, and --publish does; leave out one of them")
     if options.publish:
         entity_and_project(options.publish)  # before any work
-    manifest, choice = choose.manifest(options.name, options.runs)
+    manifest, choice = choose.manifest(options.name, options.runs, options.source)
     study = choose.study(manifest.study)
     if choice:
         print(choice)
@@ -107,9 +108,9 @@ def every(options: argparse.Namespace) -> int:
     if options.name or options.publish:
         raise ConfigError("--all takes neither a name nor --publish; leave out one of them")
     known, broken = choose.every_study()
-    asked, damaged = choose.readable(options.runs)
-    codes = [tell(error) for error in (*broken.values(), *damaged)]
     frames = sources.load(options.source, options.runs, None)
+    asked, damaged = choose.readable(choose.asked_for(options.runs, options.source, frames.declared))
+    codes = [tell(error) for error in (*broken.values(), *damaged)]
     reported: dict[Path, Collected] = {}
     for manifest in choose.by_study(asked):
         target = options.out / manifest.name

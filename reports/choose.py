@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ablations.study import Study
@@ -15,18 +16,43 @@ from ablations.sweep.manifest import Manifest
 from lightning_module.support.command_line import RUNS, command, in_hydra
 from lightning_module.support.errors import ConfigError, tell
 from lightning_module.support.text import aligned
+from reports import sources
 from reports.numbers.deviations import departed
+from reports.sources._sweeps import Declared
 
 
-def readable(runs: Path) -> tuple[list[Manifest], list[ConfigError]]:
-    """The sweeps of a runs folder, newest first; and what is wrong with the manifests that cannot be read."""
-    asked, damaged = [], []
-    for path in manifests.newest_first(runs):
+@dataclass(frozen=True)
+class Asked:
+    """A sweep that somebody asked for, by its manifest in a runs folder or by what its runs on W&B carry.
+
+    time: when, in seconds since 1970. read: its manifest; ConfigError if there is none that is whole.
+    """
+
+    name: str
+    time: float
+    read: Callable[[], Manifest]
+
+
+def asked_for(runs: Path, source: str, declared: Iterable[Declared]) -> list[Asked]:
+    """The sweeps of a runs folder, and what runs of a source carry of others, the one asked for last first."""
+    here = [
+        Asked(path.stem, manifests.time_of(path) / 1e9, partial(manifests.read, path))
+        for path in manifests.newest_first(runs)
+    ]
+    known = {sweep.name for sweep in here}
+    there = [Asked(d.name, d.time, partial(d.manifest, source)) for d in declared if d.name not in known]
+    return sorted([*here, *there], key=lambda sweep: -sweep.time)
+
+
+def readable(asked: Iterable[Asked]) -> tuple[list[Manifest], list[ConfigError]]:
+    """Their manifests in the same order; and what is wrong with those that cannot be read."""
+    whole, damaged = [], []
+    for sweep in asked:
         try:
-            asked.append(manifests.read(path))
+            whole.append(sweep.read())
         except ConfigError as error:
             damaged.append(error)
-    return asked, damaged
+    return whole, damaged
 
 
 def listing(asked: Sequence[Manifest]) -> list[str]:
@@ -43,12 +69,11 @@ def listing(asked: Sequence[Manifest]) -> list[str]:
     )
 
 
-def no_sweep(runs: Path) -> str:
-    """What to say of a runs folder in which nobody asked for anything."""
+def no_sweep(runs: Path, source: str) -> str:
+    """What to say where nobody asked for anything."""
     where = [] if runs == RUNS else [_override(runs)]
-    return (
-        f"{runs} holds no sweep; start one, such as:  {command('run', '-m', 'model.depth=20,56,110', *where)}"
-    )
+    place = f"{runs} holds no" if source == "records" else f"neither {runs} nor {source} holds a"
+    return f"{place} sweep; start one, such as:  {command('run', '-m', 'model.depth=20,56,110', *where)}"
 
 
 def _override(runs: Path) -> str:
@@ -81,38 +106,43 @@ def at(manifest: Manifest, runs: Path) -> Manifest:
     return replace(manifest, command=rest, cells=cells)
 
 
-def manifest(name: str | None, runs: Path) -> tuple[Manifest, str]:
+def manifest(name: str | None, runs: Path, source: str) -> tuple[Manifest, str]:
     """The manifest that a name means, and what to say about the choice ("" if there was none).
 
     No name: the sweep asked for last. A sweep's name: that one. A study's name: its newest sweep, or, if none
-    was ever started, the cells that the study declares.
+    was ever started, the cells that the study declares. Sweeps are those of the runs folder, and those that runs
+    of the source carry.
     """
-    paths = manifests.newest_first(runs)
-    if name is None:
-        if not paths:
-            raise ConfigError(no_sweep(runs))
-        newest = manifests.read(paths[0])
-        others = len(paths) - 1
-        hint = f" ({others} older: {command('report', '--list', runs=runs)})" if others else ""
-        return newest, f"Newest sweep: {newest.name}{hint}"
-    for path in paths:
+    for path in manifests.newest_first(runs):  # what lies here is not asked for elsewhere
         if path.stem == name:
             return manifests.read(path), ""
-    asked, damaged = readable(runs)
+    asked = asked_for(runs, source, sources.declared(source, runs))
+    if name is None:
+        if not asked:
+            raise ConfigError(no_sweep(runs, source))
+        newest = asked[0].read()
+        others, words = len(asked) - 1, ["--list", *(["--source", source] if source != "records" else [])]
+        hint = f" ({others} older: {command('report', *words, runs=runs)})" if others else ""
+        return newest, f"Newest sweep: {newest.name}{hint}"
+    for sweep in asked:
+        if sweep.name == name:
+            return sweep.read(), ""
+    whole, damaged = readable(asked)
     for error in damaged:  # which of them is the newest of a study is not known for certain
         tell(error)
-    for sweep in asked:
-        if sweep.study == name:
-            return sweep, f"Newest sweep of study {name}: {sweep.name}"
+    for found in whole:
+        if found.study == name:
+            return found, f"Newest sweep of study {name}: {found.name}"
     if name in studies.names():
         return _declared(name), f"Study {name}: no sweep of it was started yet"
-    known = [sweep.name for sweep in asked] + [sweep.study for sweep in asked if sweep.study]
+    known = [sweep.name for sweep in whole] + [sweep.study for sweep in whole if sweep.study]
     known = list(dict.fromkeys([*known, *studies.names()]))
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     nearest = f"; did you mean {close[0]}?" if close else ""
     shown = ", ".join(known[:20]) or "none yet"
+    place = runs if source == "records" else f"{runs} or {source}"
     raise ConfigError(
-        f"{name.strip() or repr(name)} is neither a sweep in {runs} nor a study; there are: {shown}{nearest}"
+        f"{name.strip() or repr(name)} is neither a sweep in {place} nor a study; there are: {shown}{nearest}"
     )
 
 

@@ -143,18 +143,27 @@ def read(path: Path) -> Manifest:
         raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(NOT_ONE.format(path=path, why=f"it is no JSON: {error}")) from error
-    if why := _wrong(data, SHAPE, "") or _foreign(data["cells"]):
-        raise ConfigError(NOT_ONE.format(path=path, why=why))
-    if data["name"] != path.stem:
+    try:
+        manifest = parse(data)
+    except ValueError as error:
+        raise ConfigError(NOT_ONE.format(path=path, why=error)) from error
+    if manifest.name != path.stem:
         raise ConfigError(
-            f"{path} holds the manifest of sweep {data['name'][:LONGEST]!r}, and a manifest has the name of its sweep; "
-            "move it away, or run the sweep's command again"
+            f"{path} holds the manifest of sweep {manifest.name[:LONGEST]!r}, and a manifest has the name of its "
+            "sweep; move it away, or run the sweep's command again"
         )
     if not NAME.fullmatch(path.stem):
         raise ConfigError(
             f"{path} is no name of a sweep: it has letters, digits and _ . + - alone, and does not begin with a dot; "
             "move it away"
         )
+    return manifest
+
+
+def parse(data: Any) -> Manifest:
+    """The manifest that `write` made this plain data of; ValueError says why if it is none."""
+    if why := _wrong(data, SHAPE, "") or _foreign(data["cells"]):
+        raise ValueError(why)
     fields: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
     }
@@ -219,10 +228,11 @@ def earlier(runs: Path, name: str) -> Manifest | None:
 
 def newest_first(runs: Path) -> list[Path]:
     """Manifests of a runs folder, the one asked for last first."""
-    return sorted((runs / "sweeps").glob("*.json"), key=lambda path: (-_time(path), path.name))
+    return sorted((runs / "sweeps").glob("*.json"), key=lambda path: (-time_of(path), path.name))
 
 
-def _time(path: Path) -> int:
+def time_of(path: Path) -> int:
+    """When a manifest was written, in nanoseconds since 1970."""
     try:
         return path.stat().st_mtime_ns
     except OSError:  # a link to nowhere, or it was deleted just now; reading it will say so

@@ -4,7 +4,7 @@ The record is the truth; this is a copy of it that must never slow or break a ru
 (no package, no key, no server, no disk) is one warning, and training goes on. Used by rank 0 at the ends of
 epochs only. wandb is imported when a run is opened, and never with mode "none".
 
-What a run looks like there: id = identity, group = study, name and configuration of the cell (nested keys,
+What a run looks like there: id = identity, group = study (or sweep), name and configuration of the cell (nested keys,
 next to `cell` and `attempt`, which say what else a report needs), one history row per epoch, and a summary
 with the values of the last epoch and `status`. An attempt begins by logging again what the record holds of
 the attempts before it (online: what the server lacks), so the file of the last attempt is the whole run:
@@ -24,11 +24,15 @@ from lightning_module.cell import record
 from lightning_module.cell.identity import Cell, canonical, nested
 from lightning_module.support.command_line import command
 from lightning_module.support.errors import log, one_line
+from lightning_module.tracking.sweeps import carried
+from lightning_module.tracking.sweeps import group as sweep_group
 
 if TYPE_CHECKING:
     import wandb
 
 JOB_TYPE = "train"
+TAG = 64
+"""Characters of a tag, the most that W&B takes."""
 REACH_TIMEOUT = 10.0
 """Seconds to wait for a server before the run goes offline."""
 FINISH_TIMEOUT = 30.0
@@ -40,22 +44,23 @@ _unreachable: dict[str | None, str] = {}
 """Servers that this process has already waited for in vain, and why: the next cell does not wait again."""
 
 
-def run_config(cell: Cell, attempt: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration shown on W&B: what names the cell, `cell` (the rest of it) and `attempt`."""
+def run_config(cell: Cell, attempt: Mapping[str, Any], sweeps: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration shown on W&B: what names the cell, `cell` (the rest of it), `attempt`, and `sweeps`."""
     about = {key: value for key, value in cell.to_json().items() if key != "config"}
     return {
         **nested(canonical(cell.config)),
         "cell": {"schema": record.SCHEMA, **about},
         "attempt": {key: value for key, value in attempt.items() if key != "event"},
+        "sweeps": dict(sweeps),
     }
 
 
-def tags(cell: Cell, study: str | None) -> list[str]:
-    """What one filters by on W&B: the study, the data, and the kind of network."""
+def tags(cell: Cell, group: str | None) -> list[str]:
+    """What one filters by on W&B: the study or sweep, the data, and the kind of network."""
     flat = canonical(cell.config)
     shortcut = flat.get("model.shortcut")
     kind = "plain" if shortcut == "none" else f"shortcut {shortcut}" if shortcut else None
-    return [str(tag) for tag in (study, flat.get("data.name"), flat.get("model.block"), kind) if tag]
+    return [str(tag)[:TAG] for tag in (group, flat.get("data.name"), flat.get("model.block"), kind) if tag]
 
 
 class Tracker:
@@ -92,15 +97,17 @@ class Tracker:
         try:
             before = record.read(folder)
             this = before.attempts[-1] if before.attempts else {"attempt": 1}
+            sweeps = carried(folder)
+            group = study or sweep_group(sweeps)
             arguments = {
                 "project": project,
                 "entity": entity,
                 "id": cell.identity,
                 "name": cell.name,
-                "group": study,
+                "group": group,
                 "job_type": JOB_TYPE,
-                "tags": tags(cell, study),
-                "config": run_config(cell, this),
+                "tags": tags(cell, group),
+                "config": run_config(cell, this, sweeps),
                 "allow_val_change": True,
                 "resume": "allow",
                 "reinit": "create_new",

@@ -6,36 +6,45 @@ import contextlib
 import csv
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from ablations.verdicts.statistics import Estimate
 from lightning_module.support.text import visible_lines
-from reports.pages.document import Table, plain
+from reports.pages.document import Interval, Table, plain
 
 ESTIMATE_PARTS = ("mean", "sd", "n", "low", "high", "diverged")
+INTERVAL_PARTS = ("low", "high")
 
 
 def csv_table(table: Table) -> str:
-    """One line per row; a column that holds estimates takes as many columns as they have parts; links are texts."""
+    """One line per row; estimates and intervals take a column for each of their parts; links are texts."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    wide = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.columns))]
+    parts = [_parts([row[index] for row in table.rows]) for index in range(len(table.columns))]
     head: list[str] = []
-    for column, is_wide in zip(table.columns, wide, strict=True):
-        head += [f"{column.label} {part}".strip() for part in ESTIMATE_PARTS] if is_wide else [column.label]
+    for column, names in zip(table.columns, parts, strict=True):
+        head += [f"{column.label} {name}".strip() for name in names]
     writer.writerow(map(inert, head))
     for row in table.rows:
-        cells = zip(row, wide, strict=True)
-        writer.writerow([part for value, is_wide in cells for part in _parts(value, is_wide)])
+        writer.writerow([shown for each in zip(row, parts, strict=True) for shown in _values(*each)])
     return out.getvalue()
 
 
-def _parts(value: Any, is_wide: bool) -> list[Any]:
-    if isinstance(value, Estimate):
-        numbers = [getattr(value, part) for part in ESTIMATE_PARTS]
+def _parts(values: Sequence[Any]) -> tuple[str, ...]:
+    """What the columns of these values are called behind its label; one without a name of its own for plain ones."""
+    if any(isinstance(value, Estimate) for value in values):
+        return ESTIMATE_PARTS
+    return INTERVAL_PARTS if any(isinstance(value, Interval) for value in values) else ("",)
+
+
+def _values(value: Any, parts: Sequence[str]) -> list[Any]:
+    if isinstance(value, Estimate | Interval):
+        of = value.estimate if isinstance(value, Interval) else value
+        numbers = [getattr(of, part) for part in parts]
         return ["" if number != number else number for number in numbers]
     shown = value if value is None or isinstance(value, int | float) else inert(plain(value))
-    return [shown] + [""] * (len(ESTIMATE_PARTS) - 1) * is_wide
+    return [shown] + [""] * (len(parts) - 1)
 
 
 def inert(text: str) -> str:

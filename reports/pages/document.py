@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 from urllib.parse import quote
 
 from ablations.verdicts.statistics import Estimate
-from reports.words import HOLE, number, spread
+from reports.words import HOLE, interval, number, spread
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,15 @@ def text_columns(*labels: str) -> list[Column]:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """The interval of an estimate, as a value of a table."""
+
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
 class Table:
-    """A table. Values in rows are None (a hole), Inlines, numbers or Estimates; `name` names its files."""
+    """A table. Values in rows are None (a hole), Inlines, numbers, Estimates or Intervals; `name` names its files."""
 
     name: str
     caption: str
@@ -179,8 +186,11 @@ def cell(value: Any, column: Column) -> Inline:
     """A value as it is printed in its column."""
     if value is None:
         return HOLE
+    decimals = 2 if column.decimals is None else column.decimals
     if isinstance(value, Estimate):
-        return spread(value, 2 if column.decimals is None else column.decimals)
+        return spread(value, decimals)
+    if isinstance(value, Interval):
+        return interval(value.estimate, decimals)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return number(value, column.decimals)
     return cast(Inline, value)

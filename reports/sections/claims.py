@@ -13,8 +13,8 @@ from ablations.verdicts.looks import EARLY, FIRST
 from ablations.verdicts.pairs import lone_levels, select
 from ablations.verdicts.statistics import estimate
 from reports.numbers.join import Collected
-from reports.pages.document import Block, Column, Items, Section, Strong, Table, text_columns
-from reports.words import interval, listed, number, spread, unit
+from reports.pages.document import Block, Column, Interval, Items, Section, Strong, Table, text_columns
+from reports.words import listed, number, spread, unit
 
 DECIMALS, FINE = 2, 4
 """Decimals of differences where all are of errors in percent, and where any is not."""
@@ -37,8 +37,12 @@ def claims(c: Collected) -> Section:
     if not c.verdicts:
         return Section("Claims", ())
     decimals = DECIMALS if all(unit(verdict.claim.metric) for verdict in c.verdicts) else FINE
-    columns = [*text_columns("claim", "verdict"), Column("difference", decimals), Column("interval")]
-    columns += [Column("confidence, %", 2), Column("on new images"), Column("pairs")]
+    columns = [
+        *text_columns("claim", "verdict"),
+        Column("difference", decimals),
+        Column("interval", decimals),
+    ]
+    columns += [Column("confidence, %", 2), Column("on new images", decimals), Column("pairs")]
     rows: list[list[object]] = []
     notes = []
     levels: list[list[object]] = []
@@ -46,20 +50,24 @@ def claims(c: Collected) -> Section:
         claim, difference, shown = verdict.claim, verdict.difference, verdict.shown
         judged = not math.isnan(difference.low)
         rows.append([claim.sentence, Strong(verdict.word)])
-        rows[-1] += [difference.mean if difference.n else None, interval(difference, decimals)]
+        rows[-1] += [difference.mean if difference.n else None, Interval(difference)]
         rows[-1] += [100 * difference.level if judged else None]
-        rows[-1] += [interval(verdict.new_images, decimals), _pairs(shown) if shown else None]
+        rows[-1] += [Interval(verdict.new_images), _pairs(shown) if shown else None]
         if told := " ".join(_notes(c, verdict)):
             notes.append(f"“{claim.sentence}”: {told}")
         if len(verdict.every) > 1:
             for each in verdict.every:
                 e, new = each.pairs.difference, each.pairs.on_new_images
-                levels.append([claim.sentence, each.pairs.at, e, interval(e, decimals)])
-                levels[-1] += [interval(new, decimals), _pairs(each)]
+                levels.append([claim.sentence, each.pairs.at, e, Interval(e)])
+                levels[-1] += [Interval(new), _pairs(each)]
     blocks: list[Block] = [Table("claims", CAPTION, columns, rows), Items(tuple(notes))]
     if levels:
-        head = [*text_columns("claim", "at"), Column("difference", decimals), Column("95 % interval")]
-        head += [Column("95 %, new images"), Column("pairs")]
+        head = [
+            *text_columns("claim", "at"),
+            Column("difference", decimals),
+            Column("95 % interval", decimals),
+        ]
+        head += [Column("95 %, new images", decimals), Column("pairs")]
         caption = "The same differences, level by level. These intervals hold one by one."
         blocks.append(Table("claims_by_row", caption, head, levels))
     return Section("Claims", tuple(blocks))

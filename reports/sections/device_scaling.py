@@ -10,7 +10,17 @@ import pandas as pd
 
 from ablations.verdicts.statistics import Estimate, estimate
 from reports.numbers.join import SPEED, Collected, varies
-from reports.pages.document import Column, Figure, Inline, Section, Strong, Table, Text, text_columns
+from reports.pages.document import (
+    Column,
+    Figure,
+    Inline,
+    Interval,
+    Section,
+    Strong,
+    Table,
+    Text,
+    text_columns,
+)
 from reports.pages.svg import SERIES, Axis, Panel, linear, swatch
 from reports.sections.figures import range_of
 from reports.sections.speed import measured
@@ -143,13 +153,13 @@ def scaling_section(c: Collected) -> Section:
     others, fewest = any(point.line.rest for point in points), min(point.processes for point in points)
     head = text_columns(*[""] * others, "scaling")
     head += [Column("devices"), Column("batch"), Column("images/s", 0)]
-    head += [Column("speed-up", 2), Column("efficiency, %", 1), Column("95 % interval"), Column("pairs")]
+    head += [Column("speed-up", 2), Column("efficiency, %", 1), Column("95 % interval", 1), Column("pairs")]
     rows: list[list[object]] = []
     for point in points:
         devices = f"{point.processes}{point.layout}"
         rows.append([*[point.line.rest] * others, point.line.text, devices, point.batch])
         rows[-1] += [mean if mean.n else None for mean in (point.speed, point.speed_up, point.efficiency)]
-        rows[-1].append(interval(point.efficiency, 1))
+        rows[-1].append(Interval(point.efficiency))
         rows[-1].append(point.efficiency.n if point.processes > fewest else None)
     one = "one device" if fewest == 1 else f"{fewest} devices"
     caption = (

@@ -19,6 +19,7 @@ from reports.pages.document import (
     Code,
     Column,
     Inline,
+    Interval,
     Section,
     Strong,
     Table,
@@ -141,7 +142,7 @@ def differences(c: Collected) -> Section:
             continue
         compared = c.compare(place, reference)
         difference = replace(compared.difference, diverged=sum(compared.diverged), planned=compared.planned)
-        rows.append([*place.labels, difference, interval(difference, 2), interval(compared.on_new_images, 2)])
+        rows.append([*place.labels, difference, Interval(difference), Interval(compared.on_new_images)])
         rows[-1].append("not paired" if compared.independent else str(difference.n))
         testable = not compared.independent and difference.n > 1
         rows[-1].append(power.resolvable(difference.sd, difference.n) if testable else None)
@@ -150,9 +151,9 @@ def differences(c: Collected) -> Section:
         rows[-1].append(_percent(place.finished["seconds"].mean(), reference.finished["seconds"].mean()))
     if not rows:
         return Section("", ())
-    columns = [*place_columns(c), Column("difference", 2), Column("95 % interval")]
+    columns = [*place_columns(c), Column("difference", 2), Column("95 % interval", 2)]
     columns += [
-        Column("95 %, new images"),
+        Column("95 %, new images", 2),
         Column("pairs"),
         Column("resolvable", 2),
         Column("Δ parameters, M", 3),

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from ablations.verdicts.results import NOT_NEEDED
 from ablations.verdicts.statistics import NOTHING, Estimate
 from reports.numbers.join import PENDING, TRAIN_ERROR, Collected, Place
-from reports.pages.document import Column, Table
-from reports.words import HOLE, MILLION, capital, heading, interval, metric_text, time_unit
+from reports.pages.document import Column, Interval, Table
+from reports.words import HOLE, MILLION, capital, heading, metric_text, time_unit
 
 
 def state_text(place: Place) -> str:
@@ -54,13 +54,13 @@ def groups_table(c: Collected, paper: Mapping[Place, str]) -> Table:
     """One row per place in the tables: everything that is known of it. paper: as in `main_table`."""
     time, length = time_unit(c.cells["seconds"].max())
     head = [*place_columns(c), Column("seeds"), Column(metric_text(c.metric), 2)]
-    head += [Column("paper")] * bool(paper) + [Column("95 % interval"), Column("training error, %", 2)]
+    head += [Column("paper")] * bool(paper) + [Column("95 % interval", 2), Column("training error, %", 2)]
     head += [Column("parameters, M", 2), Column("multiply-adds, M", 1), Column(time, 1)]
     rows: list[list[object]] = []
     for place in c.places:
         mean, seconds = place.mean(c.metric), place.mean("seconds")
         rows.append([*place.labels, seeds_cell(place, mean), mean_or_state(place, c.metric)])
-        rows[-1] += [paper.get(place)] * bool(paper) + [interval(mean, 2), place.mean(TRAIN_ERROR)]
+        rows[-1] += [paper.get(place)] * bool(paper) + [Interval(mean), place.mean(TRAIN_ERROR)]
         rows[-1] += [place.parameters / MILLION, place.multiply_adds / MILLION]
         rows[-1].append(seconds.mean / length if seconds.n else None)
     caption = (

@@ -16,6 +16,7 @@ history: one row per run and epoch, sorted by identity and epoch, columns HISTOR
     if absent. Epochs that a resumed attempt ran again appear once, as the last attempt left them.
 events: identity -> other things logged: {"event": "layer_responses", "responses": [[name, std], ...]}; which test
     images a run got right is read by `reports.numbers.images`.
+declared: the sweeps that its runs carry, newest first; none of records, whose manifests lie beside them.
 summaries: identity -> what a summary on W&B says otherwise than the last row of its own history, for audits.
 
 Errors are in percent, times in seconds, steps are optimizer steps.
@@ -32,6 +33,7 @@ import pandas as pd
 
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.errors import ConfigError
+from reports.sources._sweeps import Declared
 
 RUN_COLUMNS = {
     "identity": "name of the run folder and of the W&B run",
@@ -69,6 +71,7 @@ class Frames:
     history: pd.DataFrame
     events: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     summaries: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    declared: Sequence[Declared] = ()
 
 
 def is_config(column: str) -> bool:
@@ -90,3 +93,13 @@ def load(source: str, runs: Path, manifest: Manifest | None) -> Frames:
     if kind not in kinds:
         raise ConfigError(f"source={source} does not exist; choose one of {', '.join(kinds)}")
     return kinds[kind](where or str(runs), manifest)
+
+
+def declared(source: str, runs: Path) -> Sequence[Declared]:
+    """The sweeps that the runs of a source carry, without reading their histories from a server."""
+    from reports.sources import wandb_api
+
+    kind, _, where = source.partition(":")
+    if kind == "wandb":
+        return wandb_api.sweeps(where)
+    return () if kind == "records" else load(source, runs, None).declared

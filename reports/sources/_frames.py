@@ -14,6 +14,7 @@ from ablations.verdicts.results import frozen
 from lightning_module.cell import record
 from lightning_module.cell.record import last_event
 from reports.sources import HISTORY_COLUMNS, RUN_COLUMNS, Frames, is_metric
+from reports.sources._sweeps import declared
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class ParsedRun:
     cell, attempt, status: lines of the record, without "event"; attempt is the last one, {} if there is none.
     names, rows: the history, a row per epoch that counts, a column per name.
     damage: why it cannot be trusted, "" if it can; note: what else there is to say about it.
-    summary: as in `reports.sources.Frames`. foreign: it is on W&B, but not one of ours.
+    summary: as in `reports.sources.Frames`. sweeps: what it carries of them, see `lightning_module.tracking.sweeps`. foreign: it is on W&B, but not one of ours.
     """
 
     cell: Mapping[str, Any]
@@ -37,6 +38,7 @@ class ParsedRun:
     rows: np.ndarray[Any, np.dtype[np.float64]]
     note: str = ""
     summary: Mapping[str, float | None] = field(default_factory=dict)
+    sweeps: Mapping[str, Any] = field(default_factory=dict)
     foreign: bool = False
     key: str = ""
     checksum: str = ""
@@ -61,7 +63,7 @@ def frames(folder: Path, parsed: Mapping[str, ParsedRun]) -> Frames:
     runs = pd.concat([runs, pd.DataFrame(columns | metrics, index=runs.index)], axis=1)
     events = {name: run.events for name, run in parsed.items() if run.events}
     summaries = {name: run.summary for name, run in parsed.items() if run.summary}
-    return Frames(runs, history, events, summaries)
+    return Frames(runs, history, events, summaries, declared(run.sweeps for run in values))
 
 
 def _aggregate(groups: Any, column: str, how: str, names: Sequence[str]) -> Any:

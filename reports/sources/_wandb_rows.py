@@ -11,7 +11,7 @@ import numpy as np
 from lightning_module.cell.identity import flatten
 from reports.sources._frames import ParsedRun
 
-OURS = ("cell", "attempt", "_wandb")
+OURS = ("cell", "attempt", "sweeps", "_wandb")
 """Configuration keys on W&B that are not the configuration of the cell."""
 
 
@@ -83,6 +83,7 @@ def parsed_run(
         rows=values,
         note=note,
         summary=summary_differences(summary, names, values),
+        sweeps=sweeps if isinstance(sweeps := config.get("sweeps"), Mapping) else {},
         foreign="cell" not in config,
     )
 

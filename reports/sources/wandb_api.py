@@ -27,6 +27,7 @@ from lightning_module.tracking.wandb_run import JOB_TYPE
 from reports.sources import Frames
 from reports.sources._cache import read_cache, write_cache
 from reports.sources._frames import ParsedRun, frames
+from reports.sources._sweeps import Declared, declared
 from reports.sources._wandb_client import Client, Refused, Unreachable, connect, place
 from reports.sources._wandb_rows import numbers, parsed_run, summary_differences, surviving_rows
 
@@ -221,6 +222,11 @@ def collect(
 def _complete(run: ParsedRun) -> bool:
     """Whether nothing of this run is left to fetch."""
     return run.foreign or run.key.endswith("|history")
+
+
+def sweeps(where: str) -> Sequence[Declared]:
+    """The sweeps that the runs of ENTITY/PROJECT carry, newest first."""
+    return declared(run.sweeps for run in collect(connect(*place(where)), with_histories=False).values())
 
 
 def load(where: str, manifest: Manifest | None, fresh: bool = False) -> Frames:

@@ -11,7 +11,7 @@ from reports_of_synthetic_cells import collected
 
 from ablations.study import Claim, Study, grid
 from reports.numbers.join import Collected
-from reports.pages.document import Items, Table
+from reports.pages.document import Column, Items, Table, cell
 from reports.sections.claims import claims
 from reports.sections.study import answer
 
@@ -83,7 +83,7 @@ def test_what_is_missing_is_said() -> None:
     assert "Pairs still open: 2." in note
     row, note = told(made({20: [2.0, 2.1, None, None, None]}))
     assert "No verdict before 3 pairs." in note
-    assert row[3] == "–"
+    assert cell(row[3], Column("", 2)) == "–"
     assert row[4] is None
 
 
@@ -97,7 +97,7 @@ def test_divergence_is_judged_by_ranks_and_said() -> None:
     row, note = told(made({20: [2.0, 2.1, "diverged", "diverged", 1.9]}))
     assert "Of 5 pairs, 2 diverged in the first group and 0 in the second: judged by ranks" in note
     assert row[-1] == "5, 3 finished"
-    assert row[3] == "–"
+    assert cell(row[3], Column("", 2)) == "–"
     assert "No number is needed" not in note
 
 
