@@ -25,7 +25,8 @@ class ParsedRun:
     cell, attempt, status: lines of the record, without "event"; attempt is the last one, {} if there is none.
     names, rows: the history, a row per epoch that counts, a column per name.
     damage: why it cannot be trusted, "" if it can; note: what else there is to say about it.
-    summary: as in `reports.sources.Frames`. sweeps: what it carries of them, see `lightning_module.tracking.sweeps`. foreign: it is on W&B, but not one of ours.
+    summary: as in `reports.sources.Frames`. sweeps: what it carries of them, see `tracking.sweeps`.
+    foreign: it is on W&B, but not one of ours.
     """
 
     cell: Mapping[str, Any]
