@@ -19,7 +19,9 @@ def write(runs: Path, name: str, identities: list[str], when: float = 1e9, **mor
     path = runs / "sweeps" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     cells = [{"identity": identity} for identity in identities]
-    path.write_text(json.dumps({"name": name, "command": f"run {name}", "study": None, "cells": cells} | more))
+    path.write_text(
+        json.dumps({"name": name, "command": f"run {name}", "study": None, "cells": cells} | more)
+    )
     os.utime(path, (when, when))
     return path
 

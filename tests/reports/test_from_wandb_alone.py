@@ -1,0 +1,97 @@
+"""Reports from an empty folder and nothing but ENTITY/PROJECT: the same as from the records."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small import ISSUE, ROOT
+from wandb_lab import push
+from wandb_server import Project, Server
+
+from reports import __main__ as door
+from reports.pages.folder import LIST
+
+COMMON = (
+    *(word for word in ISSUE if not word.startswith(("logger=", "model.depth="))),
+    *("logger=wandb_offline", "trainer.progress=false"),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep and a changed part of a study, really trained; of each a cell is taken away, as if it never started."""
+    folder = tmp_path_factory.mktemp("trained")
+    for words in (["model.depth=8,14", "seed=0,1"], ["ablation=degradation", "model.depth=20", "seed=0,1"]):
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "run.py"), "-m", *words, *COMMON],
+            cwd=folder, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    for path in (folder / "runs" / "sweeps").glob("*.json"):
+        shutil.rmtree(folder / "runs" / json.loads(path.read_text())["cells"][-1]["identity"])
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def project(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Project]:
+    """What the plain `wandb sync` makes of it."""
+    with Server() as server:
+        push(trained.glob("*/wandb/offline-run-*"), **server.environment(tmp_path_factory.mktemp("pushed")))
+        return server.projects
+
+
+def report(*words: str) -> dict[str, str]:
+    """The files of a report that is made in the current folder, without what names their source."""
+    assert door.main(words) == 0
+    return {
+        path.as_posix(): without_source(path.read_text())
+        for path in sorted(Path("results").rglob("*.*"))
+        if path.name != LIST
+    }
+
+
+def without_source(text: str) -> str:
+    """Without links, checksums, the regenerating command and the line of W&B addresses."""
+    text = re.sub(r"\[(\w+)\]\(http[^)]*/runs/\1\)", r"\1", text)
+    text = re.sub(r'<a href="http[^"]*/runs/(\w+)">\1</a>', r"\1", text)
+    text = re.sub(r"\n<tr><td[^>]*>W&amp;B</td>.*?</tr>", "", text)
+    text = re.sub(r"\b[0-9a-f]{12}\b(?= *(\||$|\\\\|</td>))|SHA-256 [0-9a-f]+", "checksum", text, flags=re.M)
+    text = re.sub(r" --source \S+?(?=[`<\s])", "", text)
+    return "\n".join(line for line in text.splitlines() if not re.match(r"\|? *(W&B|W\\&B|W\\\\&B)\b", line))
+
+
+@pytest.mark.parametrize("what", ["sweep", "study", "--all"])
+def test_an_empty_folder_gives_the_same_report(
+    server: Server,
+    trained: Path,
+    project: dict[tuple[str, str], Project],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    server.projects = copy.deepcopy(project)
+    name = "degradation" if what == "study" else what
+    if what == "sweep":
+        name = next((trained / "sweeps").glob("depth_8_14*")).stem
+    for folder in ("records", "alone"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "records" / "runs").symlink_to(trained)
+    monkeypatch.chdir(tmp_path / "records")
+    ours = report(name)
+    monkeypatch.chdir(tmp_path / "alone")
+    alone = report(name, "--source", "wandb:lab/p")
+    assert not Path("runs").exists()
+    assert ours.keys() == alone.keys()
+    for file, text in ours.items():
+        assert alone[file] == text, file
+    page = next(
+        text for file, text in ours.items() if file.endswith("index.md" if what == "--all" else "/report.md")
+    )
+    assert "3 of 4" in page, "the cell that never started is there"
