@@ -9,6 +9,7 @@ from typing import Any
 
 from ablations.sweep import manifest as manifests
 from ablations.sweep.manifest import Manifest
+from lightning_module.support.command_line import command
 from lightning_module.support.errors import ConfigError
 from lightning_module.tracking.sweeps import unpack
 
@@ -37,8 +38,8 @@ class Declared:
             except ValueError as error:
                 why = f"what it declared cannot be read: {error}"
         raise ConfigError(
-            f"sweep {self.name} of {source} cannot be reported ({why}); push it again from where it was started, with "
-            "python -m reports sync"
+            f"sweep {self.name} of {source} cannot be reported ({why}); push it again from where it was started:  "
+            f"{command('sync', source.partition(':')[2] or 'ENTITY/PROJECT')}"
         )
 
 

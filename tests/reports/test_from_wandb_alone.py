@@ -15,6 +15,7 @@ from small import ISSUE, ROOT
 from wandb_lab import push
 from wandb_server import Project, Server
 
+from lightning_module.tracking.sweeps import pack
 from reports import __main__ as door
 from reports.pages.folder import LIST
 
@@ -95,3 +96,57 @@ def test_an_empty_folder_gives_the_same_report(
         text for file, text in ours.items() if file.endswith("index.md" if what == "--all" else "/report.md")
     )
     assert "3 of 4" in page, "the cell that never started is there"
+
+
+def test_so_do_the_files_of_w_and_b_alone(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("records", "files"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "records" / "runs").symlink_to(trained)
+    for path in trained.glob("*/wandb"):
+        shutil.copytree(path, tmp_path / "files" / "runs" / path.parent.name / "wandb")
+    monkeypatch.chdir(tmp_path / "records")
+    ours = report("degradation")
+    monkeypatch.chdir(tmp_path / "files")
+    assert report("degradation", "--source", "wandb-offline") == ours
+
+
+def test_what_was_edited_by_hand_is_passed_over_or_named(
+    server: Server,
+    trained: Path,
+    project: dict[tuple[str, str], Project],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.projects = copy.deepcopy(project)
+    monkeypatch.chdir(tmp_path)
+    source = ("--source", "wandb:lab/p")
+    names = {path.stem: path for path in (trained / "sweeps").glob("*.json")}
+    (grid,) = (name for name in names if name.startswith("depth_8_14"))
+    cells = [cell["identity"] for cell in json.loads(names[grid].read_text())["cells"][:3]]
+
+    def edit(identity: str, **changes: object) -> None:
+        run = server.projects["lab", "p"].runs[identity]
+        config = json.loads(run.config)
+        config["sweeps"]["value"][grid].update(changes)
+        run.config = json.dumps(config)
+
+    edit(cells[0], manifest="AAAA", declared=4e9)
+    edit(cells[1], manifest=pack({"name": "../../elsewhere"}), declared=4e9)
+    assert door.main(["--list", *source]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in listed} == names.keys()
+    assert door.main(source) == 0
+    assert f"Newest sweep: {grid}" in capsys.readouterr().out
+    edit(cells[2], manifest=None)
+    assert door.main([grid, *source]) == 2
+    error = capsys.readouterr().err
+    assert f"sweep {grid} of wandb:lab/p cannot be reported (what it declared cannot be read" in error
+    for cell in cells:
+        edit(cell, manifest=None)
+    assert door.main([grid, *source]) == 2
+    assert "none of its runs there carries the list of its 4 cells" in capsys.readouterr().err
+    assert door.main(["--all", *source]) == 2, "and the others are reported"
+    assert list(Path("results").glob("degradation-*/report.md"))
