@@ -22,7 +22,7 @@ from typing import Any
 from lightning_module.cell.identity import Cell
 from lightning_module.cell.record import Writer
 from lightning_module.support.disk import Lock
-from lightning_module.tracking import wandb_run as tracking
+from lightning_module.tracking import wandb_start
 from lightning_module.tracking.wandb_run import Tracker
 
 
@@ -94,6 +94,6 @@ def attempt(mode: Any, runs: Path, spec: dict[str, Any], project: str) -> None:
 
 if __name__ == "__main__":
     task = json.loads(sys.argv[1])
-    tracking.FINISH_TIMEOUT = task["finish_timeout"]
+    wandb_start.FINISH_TIMEOUT = task["finish_timeout"]
     for one in task["attempts"]:
         attempt(task["mode"], Path(task["runs"]), one, task.get("project", "p"))
