@@ -16,6 +16,7 @@ history: one row per run and epoch, sorted by identity and epoch, columns HISTOR
     if absent. Epochs that a resumed attempt ran again appear once, as the last attempt left them.
 events: identity -> other things logged: {"event": "layer_responses", "responses": [[name, std], ...]}; which test
     images a run got right is read by `reports.numbers.images`.
+foreign: how many runs were found there that are not ours, and left alone.
 summaries: identity -> what a summary on W&B says otherwise than the last row of its own history, for audits.
 
 Errors are in percent, times in seconds, steps are optimizer steps.
@@ -69,6 +70,7 @@ class Frames:
     history: pd.DataFrame
     events: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     summaries: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    foreign: int = 0
 
 
 def is_config(column: str) -> bool:

@@ -28,7 +28,18 @@ from reports.sources import Frames
 from reports.sources._cache import read_cache, write_cache
 from reports.sources._frames import ParsedRun, frames
 from reports.sources._wandb_client import Client, Refused, Unreachable, connect, place
-from reports.sources._wandb_rows import numbers, parsed_run, summary_differences, surviving_rows
+from reports.sources._wandb_rows import (
+    MOST_IDS,
+    Damaged,
+    config_values,
+    damaged_run,
+    decoded,
+    ids,
+    numbers,
+    parsed_run,
+    summary_differences,
+    surviving_rows,
+)
 
 PAGE = 1000
 """Runs per request, the most that the server gives."""
@@ -110,14 +121,14 @@ def _parsed(client: Client, page: Mapping[str, Any], cached: Runs) -> Runs:
 def _run(client: Client, node: Mapping[str, Any], known: ParsedRun | None) -> ParsedRun:
     """A run of an answer, parsed unless it is known; its history, for now, is its summary."""
     key = f"{node['heartbeatAt'] or ''}|{node['state']}|{node['historyLineCount'] or 0}"
-    checksum = hashlib.sha256(f"{node['config']}{node['summaryMetrics']}{key}".encode()).hexdigest()[:12]
+    content = f"{node['config']}{node['summaryMetrics']}{key}".encode("utf-8", "backslashreplace")
+    checksum = hashlib.sha256(content).hexdigest()[:12]
     if known is not None and known.checksum == checksum:  # edits made by hand move no heartbeat
         return known
-    config = json.loads(node["config"] or "{}")
-    summary = json.loads(node["summaryMetrics"] or "{}")
+    summary = decoded(node["summaryMetrics"])
     return parsed_run(
         node["name"],
-        {name: item["value"] for name, item in config.items() if "value" in item},
+        config_values(decoded(node["config"])),
         summary,
         [summary],
         key=key,
@@ -139,8 +150,12 @@ def histories(client: Client, runs: Runs) -> Iterator[tuple[str, ParsedRun]]:
             yield from part.items()
 
 
-def _with_history(run: ParsedRun, rows: Iterable[Mapping[str, Any]]) -> ParsedRun:
-    names, values = numbers(surviving_rows(rows, run.attempt))
+def _with_history(run: ParsedRun, rows: Iterable[Any]) -> ParsedRun:
+    try:
+        names, values = numbers(surviving_rows(rows, run.attempt))
+    except Damaged as error:
+        about = {"key": f"{run.key}|history", "checksum": run.checksum}
+        return damaged_run(run.cell["identity"], error, run.attempt["url"], **about)
     summary = dict(zip(run.names, run.rows[-1].tolist(), strict=True)) if len(run.rows) else {}
     differences = summary_differences(summary, names, values)
     return replace(run, key=f"{run.key}|history", names=names, rows=values, summary=differences)
@@ -157,12 +172,22 @@ def _rows(client: Client, names: Sequence[str], runs: Runs) -> dict[str, list[di
                 HISTORIES, filters=filters, first=len(names), low=low, high=low + WINDOW, rows=WINDOW
             )
             for edge in page["runs"]["edges"]:
-                rows[edge["node"]["name"]] += json.loads(f"[{','.join(edge['node']['history'] or [])}]")
+                rows[edge["node"]["name"]] += parsed_rows(edge["node"]["history"])
     except (Unreachable, Refused):
         if len(names) == 1:
             raise
         half = len(names) // 2
         return _rows(client, names[:half], runs) | _rows(client, names[half:], runs)
+    return rows
+
+
+def parsed_rows(lines: Any) -> list[Any]:
+    """The rows of a history as the server gives it, a text of JSON for each; None: there are none."""
+    lines = lines or []
+    try:
+        rows: list[Any] = json.loads(f"[{','.join(lines)}]")
+    except (TypeError, ValueError, RecursionError):
+        return [decoded(line) for line in lines] if isinstance(lines, list) else [lines]
     return rows
 
 
@@ -174,7 +199,9 @@ def batches(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
 def collect(
     client: Client, wanted: frozenset[str] | None = None, with_histories: bool = True, fresh: bool = False
 ) -> Runs:
-    """What the server holds of the wanted runs (all: None), by way of the cache, which is brought up to date.
+    """What the server holds of the wanted cells (all: None), by way of the cache, which is brought up to date.
+
+    Foreign runs, and each of the ids of a cell, are among them; see `by_identity`.
 
     Without a server that answers: the cache, with a warning; ConfigError if there is none.
     fresh: look at every run, and never let the cache stand in.
@@ -186,14 +213,15 @@ def collect(
     cached, mark = read_cache(path)
     kept, newest = cached, mark
     fetched: Runs = {}
+    names = None if wanted is None else frozenset(name for identity in wanted for name in ids(identity))
 
     def chosen(runs: Runs) -> Runs:
-        return {name: run for name, run in runs.items() if wanted is None or name in wanted}
+        return {name: run for name, run in runs.items() if names is None or name in names}
 
     try:
-        if wanted is not None and len(wanted) <= NAMES:
-            others = {name: run for name, run in cached.items() if name not in wanted}
-            listing, now = others | named(client, wanted, cached), mark
+        if names is not None and len(names) <= NAMES * MOST_IDS:
+            others = {name: run for name, run in cached.items() if name not in names}
+            listing, now = others | named(client, names, cached), mark
         else:
             listing, now = listed(client, cached, "" if fresh else mark)
         runs = chosen(listing)
@@ -215,12 +243,17 @@ def collect(
         same = new.keys() == cached.keys() and all(cached[name] is run for name, run in new.items())
         if newest != mark or not same:
             write_cache(path, new, newest)
-    return {name: run for name, run in sorted((runs | fetched).items()) if not run.foreign}
+    return runs | fetched
+
+
+def by_identity(runs: Runs) -> Runs:
+    """Our runs by the identity of their cells; of several of a cell the one that was pushed last counts."""
+    return {run.cell["identity"]: run for _, run in sorted(runs.items()) if not run.foreign}
 
 
 def _complete(run: ParsedRun) -> bool:
     """Whether nothing of this run is left to fetch."""
-    return run.foreign or run.key.endswith("|history")
+    return run.foreign or bool(run.damage) or run.key.endswith("|history")
 
 
 def load(where: str, manifest: Manifest | None, fresh: bool = False) -> Frames:
@@ -229,4 +262,5 @@ def load(where: str, manifest: Manifest | None, fresh: bool = False) -> Frames:
     fresh: what the server has now and nothing else, at the price of listing every run.
     """
     wanted = None if manifest is None else frozenset(cell["identity"] for cell in manifest.cells)
-    return frames(Path(where), collect(connect(*place(where)), wanted, fresh=fresh))
+    runs = collect(connect(*place(where)), wanted, fresh=fresh)
+    return replace(frames(Path(where), by_identity(runs)), foreign=sum(run.foreign for run in runs.values()))

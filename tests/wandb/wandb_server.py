@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,6 +82,14 @@ class Run:
     def rows(self) -> list[dict[str, Any]]:
         """The history, parsed once per change."""
         return [json.loads(line) for line in self.history]
+
+    def copy(self, name: str, **changes: Any) -> Run:
+        """Keep this run of a cell under another id too, as the run of that cell; changes: of its fields."""
+        config = json.loads(self.config)
+        config["cell"]["value"]["identity"] = name
+        run = replace(self, name=name, heartbeat=now(), config=json.dumps(config), **changes)
+        self.project.runs[name] = run
+        return run
 
     def value(self, key: str) -> Any:
         """What a filter or an order means by this key."""

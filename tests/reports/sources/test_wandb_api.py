@@ -308,14 +308,9 @@ def test_without_a_network_there_is_the_cache_and_it_is_said(
 def test_latency_is_paid_side_by_side(synced: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one history per request, eight requests at a time."""
     monkeypatch.setattr(wandb_api, "BATCH", 1)
-    project = synced.projects["lab", "p"]
-    for copy in range(40):
-        run = project.runs[make_cell(1).identity]
-        name = f"{copy:012x}"
-        project.runs[name] = type(run)(
-            name, project, run.created, now(), run.state, 0, run.fields, run.config
-        )
-        project.runs[name].summary, project.runs[name].files = run.summary, run.files
+    run = synced.projects["lab", "p"].runs[make_cell(1).identity]
+    for number in range(40):
+        run.copy(f"{number:012x}")
     synced.latency = 0.1
     assert len(wandb_api.load("lab/p", None).runs) == 47
     assert synced.most_waiting == wandb_api.REQUESTS
