@@ -204,13 +204,14 @@ def collect(
     Foreign runs, and each of the ids of a cell, are among them; see `by_identity`.
 
     Without a server that answers: the cache, with a warning; ConfigError if there is none.
-    fresh: look at every run, and never let the cache stand in.
+    fresh: ask for all of it, and take nothing from the cache.
     """
     from tqdm import tqdm
 
     host = re.sub(r"[^A-Za-z0-9.]+", "_", client.service.base_url.partition("://")[2])
     path = cache_folder() / host / client.entity / f"{client.project}.npz"
     cached, mark = read_cache(path)
+    known, since = ({}, "") if fresh else (cached, mark)
     kept, newest = cached, mark
     fetched: Runs = {}
     names = None if wanted is None else frozenset(name for identity in wanted for name in ids(identity))
@@ -221,9 +222,9 @@ def collect(
     try:
         if names is not None and len(names) <= NAMES * MOST_IDS:
             others = {name: run for name, run in cached.items() if name not in names}
-            listing, now = others | named(client, names, cached), mark
+            listing, now = others | named(client, names, known), mark
         else:
-            listing, now = listed(client, cached, "" if fresh else mark)
+            listing, now = listed(client, known, since)
         runs = chosen(listing)
         if with_histories:
             missing = {name: run for name, run in runs.items() if not _complete(run)}
@@ -256,11 +257,23 @@ def _complete(run: ParsedRun) -> bool:
     return run.foreign or bool(run.damage) or run.key.endswith("|history")
 
 
-def load(where: str, manifest: Manifest | None, fresh: bool = False) -> Frames:
-    """Runs, histories and events of ENTITY/PROJECT; ConfigError says in one sentence why there are none.
-
-    fresh: what the server has now and nothing else, at the price of listing every run.
-    """
+def load(where: str, manifest: Manifest | None) -> Frames:
+    """Runs, histories and events of ENTITY/PROJECT; ConfigError says in one sentence why there are none."""
     wanted = None if manifest is None else frozenset(cell["identity"] for cell in manifest.cells)
-    runs = collect(connect(*place(where)), wanted, fresh=fresh)
-    return replace(frames(Path(where), by_identity(runs)), foreign=sum(run.foreign for run in runs.values()))
+    return _frames(where, collect(connect(*place(where)), wanted))
+
+
+def load_fresh(where: str, identities: Iterable[str] | None = None) -> Frames:
+    """What the server has now of these cells (all: None), nothing from the cache. Errors as of `load`."""
+    wanted = None if identities is None else frozenset(identities)
+    return _frames(where, collect(connect(*place(where)), wanted, fresh=True))
+
+
+def _frames(where: str, runs: Runs) -> Frames:
+    counting = by_identity(runs)
+    duplicates: dict[str, list[str]] = {}
+    for run in runs.values():
+        if not run.foreign and counting[run.cell["identity"]] is not run:
+            duplicates.setdefault(run.cell["identity"], []).append(run.attempt["url"])
+    foreign = sum(run.foreign for run in runs.values())
+    return replace(frames(Path(where), counting), foreign=foreign, duplicates=duplicates)
