@@ -25,8 +25,11 @@ def main(arguments: Sequence[str]) -> int:
     options = p.parse_args(arguments)
     where, runs = options.where, options.runs
     local = records.load(str(runs), None)
-    offline = frozenset(path.parent.parent.parent.name for path in runs.glob("*/wandb/*run-*/run-*.wandb"))
-    other = wandb_api.load_fresh(where) if where else wandb_offline.load(str(runs), None)
+    if where:
+        with_files = frozenset(path.parents[2].name for path in runs.glob("*/wandb/*run-*/run-*.wandb"))
+        other, offline = wandb_api.load_fresh(where), with_files
+    else:
+        other, offline = wandb_offline.load(str(runs), None), frozenset[str]()
     findings = compare(local, other, offline)
     for finding in findings:
         print(finding)

@@ -53,7 +53,7 @@ def compare(local: Frames, other: Frames, offline: frozenset[str] = frozenset())
         if there is None and identity in offline:
             return "not synced", "its W&B file is not on the server yet"
         if there is None:
-            return "missing", "a record, but no run of ours on W&B"
+            return "missing", "a record, but no run of its cell on W&B"
         if there["state"] == "damaged":
             return "unreadable", there["reason"]
         if keys := [key for key in ("state", "epoch", "attempts") if run[key] != there[key]]:

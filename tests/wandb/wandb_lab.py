@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 from small import ROOT
+from wandb_server import Run, Server
 from wandb_worker import make_cell
 
 from ablations.sweep.manifest import Manifest
@@ -61,6 +62,32 @@ def push(folders: Iterable[Path], **environment: str) -> None:
         capture_output=True,
         timeout=100,
     )
+
+
+def edit(run: Run, **changes: dict[str, Any]) -> None:
+    """Change a run on the server as one does by hand: "config" and "summary", a key at a time."""
+    for part, values in changes.items():
+        setattr(run, part, json.dumps(json.loads(getattr(run, part)) | values))
+
+
+def log_foreign(folder: Path, name: str, config: dict[str, Any], row: dict[str, Any]) -> None:
+    """Somebody else's run of the same job type, logged as they do."""
+    import wandb
+
+    settings = {"project": "p", "entity": "lab", "job_type": "train", "dir": folder, "id": name}
+    with wandb.init(**settings, config=config, reinit="create_new") as run:
+        run.define_metric("loss", summary="max")
+        run.log(row)
+
+
+def share(folder: Path, server: Server) -> int:
+    """Make lab/p a project that others use too, with runs that look like ours at first sight; how many they are."""
+    log_foreign(folder, "lstm", {"cell": "lstm", "attempt": 3}, {"loss": 1.0, "epoch": 1})
+    log_foreign(folder, "none", {"cell": None}, {"loss": 2.0, "step": "first", "epoch": 1})
+    log_foreign(folder, "gru", {"cell": {"units": 5}, "seed": 1}, {"epoch": {"a": 1}, "events": 5})
+    log_foreign(folder, "gru-again", {"cell": {"units": 5}, "seed": 1}, {"epoch": 2})
+    edit(server.projects["lab", "p"].runs["lstm"], config={"wandb_version": 1}, summary={"epoch": {"max": 5}})
+    return 4
 
 
 OWN = ["checksum", "url"]

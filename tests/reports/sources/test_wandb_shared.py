@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 from frames_schema import checked
-from wandb_lab import manifest
-from wandb_server import Run, Server
+from wandb_lab import edit, manifest, share
+from wandb_server import Server
 from wandb_worker import make_cell
 
 from reports.sources import wandb_api
@@ -24,28 +23,11 @@ EDITED: Edits = [
 ]
 
 
-def edit(run: Run, **changes: dict[str, Any]) -> None:
-    """Change a run on the server as one does by hand: "config" and "summary", a key at a time."""
-    for part, values in changes.items():
-        setattr(run, part, json.dumps(json.loads(getattr(run, part)) | values))
-
-
-def log_foreign(folder: Path, name: str, config: dict[str, Any], row: dict[str, Any]) -> None:
-    """Somebody else's run of the same job type, logged as they do."""
-    settings = {"project": "p", "entity": "lab", "job_type": "train", "dir": folder, "id": name}
-    with wandb.init(**settings, config=config, reinit="create_new") as run:
-        run.define_metric("loss", summary="max")
-        run.log(row)
-
-
 def test_foreign_runs_are_left_alone_and_counted_and_edited_ones_are_damaged_by_name(
     synced: Server, runs: Path
 ) -> None:
-    log_foreign(runs.parent, "lstm", {"cell": "lstm", "attempt": 3}, {"loss": 1.0, "epoch": 1})
-    log_foreign(runs.parent, "none", {"cell": None}, {"loss": 2.0, "step": "first", "epoch": 1})
-    log_foreign(runs.parent, "gru", {"cell": {"units": 5}, "seed": 1}, {"epoch": {"a": 1}, "events": 5})
+    count = share(runs.parent, synced)
     stored = synced.projects["lab", "p"].runs
-    edit(stored["lstm"], config={"wandb_version": 1}, summary={"epoch": {"max": 5}})
     ours = stored[make_cell(4).identity]
     stored["copy"] = type(ours)("copy", ours.project, fields=ours.fields, config=ours.config)
     stored["no json"] = type(ours)("no json", ours.project, fields=ours.fields, config="{", summary="[")
@@ -61,7 +43,7 @@ def test_foreign_runs_are_left_alone_and_counted_and_edited_ones_are_damaged_by_
             ).identity: "what W&B holds of it is damaged: a row of its history has epoch=a list",
             **{identity: f"what W&B holds of it is damaged: {why}" for identity, _, why in EDITED},
         }
-        assert frames.foreign == 5
+        assert frames.foreign == count + 2
         assert len(frames.runs) == 7, "the others are read"
     only = wandb_api.load("lab/p", manifest(runs, make_cell(13).identity))
     assert (list(only.runs["state"]), only.foreign) == (["diverged"], 0)
