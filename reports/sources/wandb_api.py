@@ -133,7 +133,7 @@ def _run(client: Client, node: Mapping[str, Any], known: ParsedRun | None) -> Pa
         [summary],
         key=key,
         running=node["state"] == "running",
-        url=f"{client.service.app_url}{client.entity}/{client.project}/runs/{node['name']}",
+        url=f"{client.server.app_url}/{client.entity}/{client.project}/runs/{node['name']}",
         checksum=checksum,
     )
 
@@ -208,7 +208,7 @@ def collect(
     """
     from tqdm import tqdm
 
-    host = re.sub(r"[^A-Za-z0-9.]+", "_", client.service.base_url.partition("://")[2])
+    host = re.sub(r"[^A-Za-z0-9.]+", "_", client.server.url.partition("://")[2])
     path = cache_folder() / host / client.entity / f"{client.project}.npz"
     cached, mark = read_cache(path)
     kept, newest = cached, mark
