@@ -170,7 +170,7 @@ def main(arguments: Sequence[str]) -> int:
     where, runs = options.where, options.runs
     local = records.load(str(runs), None)
     offline = frozenset(path.parent.parent.parent.name for path in runs.glob("*/wandb/*run-*/run-*.wandb"))
-    other = wandb_api.load(where, None, fresh=True) if where else wandb_offline.load(str(runs), None)
+    other = wandb_api.load_fresh(where) if where else wandb_offline.load(str(runs), None)
     findings = compare(local, other, offline)
     for finding in findings:
         print(finding)

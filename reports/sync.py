@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
 def _findings(local: Frames, where: str) -> list[audit.Finding]:
     """What a push would mend, and damaged records; a project that is not there yet lacks everything."""
     try:
-        other = wandb_api.load(where, None, fresh=True)
+        other = wandb_api.load_fresh(where)
     except NotThere:
         other = Frames(local.runs.iloc[:0], local.history.iloc[:0])
     kinds = (*audit.MENDED_BY_SYNC, "damaged")

@@ -42,15 +42,22 @@ class Refused(ConfigError):
 
 
 class Unreachable(Exception):
-    """The server does not answer, or not in working order; a cache can stand in."""
+    """The server does not answer, or not in working order; a cache can stand in.
+
+    answered: it did answer, with a failure, so that it may manage a smaller request.
+    """
+
+    def __init__(self, text: str, answered: bool = False) -> None:
+        super().__init__(text)
+        self.answered = answered
 
 
 class _Passing(Exception):
     """An attempt failed, and another may succeed. wait: seconds that the server asks for, 0 if it does not."""
 
-    def __init__(self, text: str, wait: float = 0) -> None:
+    def __init__(self, text: str, wait: float = 0, answered: bool = False) -> None:
         super().__init__(text)
-        self.wait = wait
+        self.wait, self.answered = wait, answered
 
 
 def _session() -> requests.Session:
@@ -85,7 +92,9 @@ class Client:
                 wait, seconds = max(pause, error.wait), deadline - time.monotonic()
                 if not left or wait >= seconds:
                     asked = f", and asks to be left alone for {error.wait:.0f} s" if error.wait else ""
-                    raise Unreachable(f"{self.server.url} does not answer ({error}{asked})") from error
+                    raise Unreachable(
+                        f"{self.server.url} does not answer ({error}{asked})", error.answered
+                    ) from error
                 if wait > SILENCE:
                     self._say(f"does not answer ({error}); trying again in {wait:.0f} s", seconds)
                 time.sleep(wait)
@@ -129,7 +138,7 @@ class Client:
         """Raise what the status of an answer means, unless it is 200."""
         status, url = answer.status_code, self.server.url
         if status in PASSING:
-            raise _Passing(f"HTTP {status}: {_shown(answer)}", _retry_after(answer))
+            raise _Passing(f"HTTP {status}: {_shown(answer)}", _retry_after(answer), answered=True)
         if 300 <= status < 400:
             target = answer.headers.get("Location", "nowhere")[:200]
             raise Unreachable(
