@@ -102,6 +102,7 @@ def client_part(options: argparse.Namespace, server: Any) -> bool:
 
     from reports.sources import wandb_api
     from reports.sources._frames import frames as frames_of
+    from reports.sources._wandb_listing import NAMES
 
     def line(what: str, seconds: float, requests: float, note: str = "") -> None:
         print(f"{what:<46}{seconds:>9.2f} s{requests:>9,.0f} requests  {note}", flush=True)
@@ -123,7 +124,7 @@ def client_part(options: argparse.Namespace, server: Any) -> bool:
     ]
 
     names = frozenset(sorted(frames.runs["identity"])[: options.histories])
-    wanted = names if len(names) <= wandb_api.NAMES else None
+    wanted = names if len(names) <= NAMES else None
     del frames
     found, seconds, requests = measure(
         server, lambda: wandb_api.collect(wandb_api.connect("lab", "p"), wanted)

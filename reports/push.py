@@ -103,7 +103,9 @@ def _call(part: Sequence[Upload], entity: str, project: str) -> tuple[dict[str, 
     for upload in part:
         why = _why(text, upload, [other.run_id for other in part])
         if not ended and not _finished(text, upload):
-            why = f"stopped at its time limit, {limit:.0f} s; " + (retried.get(str(upload.file.resolve())) or why)
+            why = f"stopped at its time limit, {limit:.0f} s; " + (
+                retried.get(str(upload.file.resolve())) or why
+            )
         if why:
             trouble[upload.run_id] = visible(why.removesuffix("; "))[:LONGEST]
     return trouble, ended or any(_finished(text, upload) for upload in part)
@@ -182,5 +184,7 @@ def _retried(scratch: Path) -> dict[str, str]:
                 with contextlib.suppress(ValueError, AttributeError):
                     entry = json.loads(line)
                     status = f"HTTP {entry['status']}: " if "status" in entry else ""
-                    told[entry.get("sync_path", "")] = status + str(entry.get("body") or entry.get("error", ""))
+                    told[entry.get("sync_path", "")] = status + str(
+                        entry.get("body") or entry.get("error", "")
+                    )
     return told

@@ -73,7 +73,9 @@ def main(arguments: Sequence[str]) -> int:
     left = _not_arrived(local, where, set(ids))
     for finding in left:
         why = trouble.get(ids[finding.identity])
-        text = f"{finding.text}; wandb sync: {why}" if why else finding.text + _replaceable(finding, where, runs)
+        text = (
+            f"{finding.text}; wandb sync: {why}" if why else finding.text + _replaceable(finding, where, runs)
+        )
         print(visible(f"did not arrive: {finding.identity}  {finding.name}: {text}"))
     print(f"{len(ids) - len(left)} of {len(to_push)} runs pushed to wandb:{where} and checked there")
     return 1 if left or damaged or deleted else 0
@@ -109,7 +111,11 @@ def _ids(to_push: Sequence[Finding], where: str, restore: bool) -> tuple[dict[st
 
     with ThreadPoolExecutor(REQUESTS) as pool:
         found = dict(zip((finding.identity for finding in to_push), pool.map(run_id, to_push), strict=True))
-    last = f"as {' and '.join(run_ids('')[1:])} as well; undelete one of them there" if restore else "and left so"
+    last = (
+        f"as {' and '.join(run_ids('')[1:])} as well; undelete one of them there"
+        if restore
+        else "and left so"
+    )
     text = f"deleted on wandb:{where}, whose ids cannot be used again"
     gone = [finding for finding in to_push if found[finding.identity] is None]
     return (

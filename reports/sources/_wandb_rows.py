@@ -162,7 +162,7 @@ def parsed_run(
     config, summary, rows: as they were decoded, whatever they are. Foreign and damaged runs come back empty.
     """
     identity = identity_of(run_id, config)
-    about = {"key": key, "checksum": checksum, "note": note}
+    about: dict[str, Any] = {"key": key, "checksum": checksum, "note": note}
     if identity is None:
         return ParsedRun({}, {}, 0, {}, [], "", (), np.empty((0, 0)), foreign=True, **about)
     try:
@@ -187,7 +187,8 @@ def parsed_run(
 def damaged_run(identity: str, error: Damaged, url: str = "", **about: Any) -> ParsedRun:
     """A run of ours of which nothing can be believed, and why."""
     damage = f"what W&B holds of it is damaged: {error}"
-    cell, attempt = {"identity": identity, "name": identity, "config": {}}, {"url": url} if url else {}
+    cell = {"identity": identity, "name": identity, "config": {}}
+    attempt = {"url": url} if url else {}
     return ParsedRun(cell, attempt, 0, {}, [], damage, (), np.empty((0, 0)), **about)
 
 

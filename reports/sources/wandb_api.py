@@ -4,196 +4,28 @@ Runs come in pages of 1,000, newest heartbeat first, with nothing but the fields
 come for many runs in one request, several requests at a time. Both are kept in a cache (in the
 user's cache folder) under the heartbeat that they were fetched at. The cache's mark is the newest heartbeat
 when all runs were last listed: the next listing ends there, and asks again for runs that were still running.
-Up to 1,000 runs are asked for by name instead, every one of them, which leaves the mark where it is: it says
-nothing about the others.
+Up to 1,000 cells are asked for by name instead, every one of them, which leaves the mark where it is: it says
+nothing about the others. What came short of what the server counts is not kept as complete.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.disk import cache_folder
 from lightning_module.support.errors import ConfigError, log
-from lightning_module.tracking.wandb_run import JOB_TYPE
 from reports.sources import Frames
 from reports.sources._cache import read_cache, write_cache
 from reports.sources._frames import ParsedRun, frames
-from reports.sources._wandb_client import Client, Refused, Unreachable, connect, place
-from reports.sources._wandb_rows import (
-    MOST_IDS,
-    Damaged,
-    config_values,
-    damaged_run,
-    decoded,
-    ids,
-    numbers,
-    parsed_run,
-    summary_differences,
-    surviving_rows,
-)
-
-PAGE = 1000
-"""Runs per request, the most that the server gives."""
-FIRST_PAGE = 50
-"""Runs in the first request when a cache exists: usually enough to see that nothing is new."""
-BATCH = 25
-"""Histories per request."""
-WINDOW = 10_000
-"""History rows of one run per request."""
-REQUESTS = 8
-"""Requests at the same time."""
-NAMES = 1000
-"""Identities in one server-side filter; beyond that all runs of the project are listed."""
-
-RUNS = """query Runs($entity: String!, $project: String!, $filters: JSONString, $after: String, $first: Int) {
-  project(name: $project, entityName: $entity) {
-    runCount(filters: $filters)
-    runs(filters: $filters, order: "-heartbeat_at", after: $after, first: $first) {
-      edges { node { name displayName state config summaryMetrics heartbeatAt historyLineCount } }
-      pageInfo { endCursor hasNextPage }
-    }
-  }
-}"""
-
-HISTORIES = """query Histories(
-  $entity: String!, $project: String!, $filters: JSONString, $first: Int,
-  $low: Int64, $high: Int64, $rows: Int
-) {
-  project(name: $project, entityName: $entity) {
-    runs(filters: $filters, first: $first) {
-      edges { node { name history(minStep: $low, maxStep: $high, samples: $rows) } }
-    }
-  }
-}"""
-
-Runs = dict[str, ParsedRun]
-"""identity -> run, its key "heartbeat|state|rows", with "|history" when that was fetched too."""
-
-
-def listed(client: Client, cached: Runs, mark: str) -> tuple[Runs, str]:
-    """All runs of the project as the server has them now, and the mark for the next time.
-
-    mark: "" to look at every run; else those without a heartbeat since then are taken from the cache, if
-    with them there are as many runs as the server counts.
-    """
-    seen: Runs = {}
-    after, first, newest = None, FIRST_PAGE if mark else PAGE, mark
-    while True:
-        page = client(RUNS, filters=json.dumps({"jobType": JOB_TYPE}), after=after, first=first)
-        seen |= _parsed(client, page, cached)
-        beats = [edge["node"]["heartbeatAt"] for edge in page["runs"]["edges"] if edge["node"]["heartbeatAt"]]
-        if after is None:  # what beats while the pages are read may slip through them: the next listing's
-            newest = max([mark, *beats])
-        if not page["runs"]["pageInfo"]["hasNextPage"]:
-            return seen, newest
-        if min(beats, default=mark) < mark and len(cached | seen) == page["runCount"]:
-            break
-        after, first = page["runs"]["pageInfo"]["endCursor"], PAGE
-    # The server may have noticed that a run crashed, for which there is no heartbeat.
-    running = [name for name in cached.keys() - seen.keys() if cached[name].key.split("|")[1] == "running"]
-    return cached | seen | named(client, running, cached), newest
-
-
-def named(client: Client, names: Iterable[str], cached: Runs) -> Runs:
-    """These runs, as far as they exist, as the server has them now."""
-    runs: Runs = {}
-    for part in batches(sorted(names), NAMES):
-        page = client(RUNS, filters=json.dumps({"name": {"$in": part}}), after=None, first=NAMES)
-        runs |= _parsed(client, page, cached)
-    return runs
-
-
-def _parsed(client: Client, page: Mapping[str, Any], cached: Runs) -> Runs:
-    """The runs of an answer; unchanged ones are those of the cache."""
-    nodes = [edge["node"] for edge in page["runs"]["edges"]]
-    return {node["name"]: _run(client, node, cached.get(node["name"])) for node in nodes}
-
-
-def _run(client: Client, node: Mapping[str, Any], known: ParsedRun | None) -> ParsedRun:
-    """A run of an answer, parsed unless it is known; its history, for now, is its summary."""
-    key = f"{node['heartbeatAt'] or ''}|{node['state']}|{node['historyLineCount'] or 0}"
-    content = f"{node['config']}{node['summaryMetrics']}{key}".encode("utf-8", "backslashreplace")
-    checksum = hashlib.sha256(content).hexdigest()[:12]
-    if known is not None and known.checksum == checksum:  # edits made by hand move no heartbeat
-        return known
-    summary = decoded(node["summaryMetrics"])
-    return parsed_run(
-        node["name"],
-        config_values(decoded(node["config"])),
-        summary,
-        [summary],
-        key=key,
-        running=node["state"] == "running",
-        url=f"{client.service.app_url}{client.entity}/{client.project}/runs/{node['name']}",
-        checksum=checksum,
-    )
-
-
-def histories(client: Client, runs: Runs) -> Iterator[tuple[str, ParsedRun]]:
-    """These runs as they come, with their histories; `runs` itself is left alone."""
-
-    def fetch(names: Sequence[str]) -> Runs:
-        rows = _rows(client, names, runs)
-        return {name: _with_history(runs[name], rows[name]) for name in names}
-
-    with ThreadPoolExecutor(REQUESTS) as pool:
-        for part in pool.map(fetch, batches(list(runs), BATCH)):
-            yield from part.items()
-
-
-def _with_history(run: ParsedRun, rows: Iterable[Any]) -> ParsedRun:
-    try:
-        names, values = numbers(surviving_rows(rows, run.attempt))
-    except Damaged as error:
-        about = {"key": f"{run.key}|history", "checksum": run.checksum}
-        return damaged_run(run.cell["identity"], error, run.attempt["url"], **about)
-    summary = dict(zip(run.names, run.rows[-1].tolist(), strict=True)) if len(run.rows) else {}
-    differences = summary_differences(summary, names, values)
-    return replace(run, key=f"{run.key}|history", names=names, rows=values, summary=differences)
-
-
-def _rows(client: Client, names: Sequence[str], runs: Runs) -> dict[str, list[dict[str, Any]]]:
-    """All history rows of a few runs; a request that is too much for the server is made in two halves."""
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    most = max(int(runs[name].key.split("|")[2]) for name in names)
-    filters = json.dumps({"name": {"$in": list(names)}})
-    try:
-        for low in range(0, most, WINDOW):
-            page = client(
-                HISTORIES, filters=filters, first=len(names), low=low, high=low + WINDOW, rows=WINDOW
-            )
-            for edge in page["runs"]["edges"]:
-                rows[edge["node"]["name"]] += parsed_rows(edge["node"]["history"])
-    except (Unreachable, Refused):
-        if len(names) == 1:
-            raise
-        half = len(names) // 2
-        return _rows(client, names[:half], runs) | _rows(client, names[half:], runs)
-    return rows
-
-
-def parsed_rows(lines: Any) -> list[Any]:
-    """The rows of a history as the server gives it, a text of JSON for each; None: there are none."""
-    lines = lines or []
-    try:
-        rows: list[Any] = json.loads(f"[{','.join(lines)}]")
-    except (TypeError, ValueError, RecursionError):
-        return [decoded(line) for line in lines] if isinstance(lines, list) else [lines]
-    return rows
-
-
-def batches(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
-    """Parts of a sequence, at most `size` long."""
-    return (items[start : start + size] for start in range(0, len(items), size))
+from reports.sources._wandb_client import Client, Unreachable, connect, place
+from reports.sources._wandb_histories import histories
+from reports.sources._wandb_listing import NAMES, Runs, listed, named
+from reports.sources._wandb_rows import ids
 
 
 def collect(
@@ -208,7 +40,7 @@ def collect(
     """
     from tqdm import tqdm
 
-    host = re.sub(r"[^A-Za-z0-9.]+", "_", client.service.base_url.partition("://")[2])
+    host = re.sub(r"[^A-Za-z0-9.]+", "_", client.server.url.partition("://")[2])
     path = cache_folder() / host / client.entity / f"{client.project}.npz"
     cached, mark = read_cache(path)
     known, since = ({}, "") if fresh else (cached, mark)
@@ -220,7 +52,7 @@ def collect(
         return {name: run for name, run in runs.items() if names is None or name in names}
 
     try:
-        if names is not None and len(names) <= NAMES * MOST_IDS:
+        if wanted is not None and names is not None and len(wanted) <= NAMES:
             others = {name: run for name, run in cached.items() if name not in names}
             listing, now = others | named(client, names, known), mark
         else:
@@ -240,7 +72,7 @@ def collect(
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
         log.warning("%s; this is what was collected until %s", error, day)
     finally:  # of a collection that was cut off, the histories that had come
-        new = kept | fetched
+        new = kept | {name: run for name, run in fetched.items() if _complete(run)}
         same = new.keys() == cached.keys() and all(cached[name] is run for name, run in new.items())
         if newest != mark or not same:
             write_cache(path, new, newest)
@@ -254,7 +86,7 @@ def by_identity(runs: Runs) -> Runs:
 
 def _complete(run: ParsedRun) -> bool:
     """Whether nothing of this run is left to fetch."""
-    return run.foreign or bool(run.damage) or run.key.endswith("|history")
+    return run.foreign or run.key.endswith("|history") or (bool(run.damage) and not run.note)
 
 
 def load(where: str, manifest: Manifest | None) -> Frames:

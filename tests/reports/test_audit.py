@@ -58,7 +58,9 @@ def test_each_kind_of_difference_is_found_with_its_cure(
     assert "2 of 6 records agree with wandb:lab/p, 4 findings" in text
     assert sync.main(["lab/p", "--runs", str(runs)]) == 0
     assert "4 of 4 runs pushed to wandb:lab/p and checked there" in capsys.readouterr().out
-    assert audit.main(["lab/p", "--runs", str(runs)]) == 0, "a run without a record is no fault of this machine"
+    assert audit.main(["lab/p", "--runs", str(runs)]) == 0, (
+        "a run without a record is no fault of this machine"
+    )
     text = capsys.readouterr().out
     assert line(text, "1 run of ours") == (
         "1 run of ours has no record here (ResNet-32 A seed 0); report from W&B:  "
@@ -74,8 +76,7 @@ def test_the_runs_of_others_are_counted_and_never_offered_for_deletion(
     count = share(runs.parent, synced)
     assert audit.main(["lab/p", "--runs", str(runs)]) == 0
     assert capsys.readouterr().out == (
-        f"{count} other runs in the project: left alone\n"
-        "7 of 7 records agree with wandb:lab/p, 0 findings\n"
+        f"{count} other runs in the project: left alone\n7 of 7 records agree with wandb:lab/p, 0 findings\n"
     )
 
 

@@ -20,6 +20,7 @@ from reports import __main__ as door
 from reports import audit, push, sync
 from reports.sources import _wandb_client, wandb_offline
 
+
 def test_a_file_with_another_configuration_is_made_again_from_the_record(
     server: Server, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
