@@ -31,10 +31,21 @@ CUT_OFF = [{"seed": 4, "last": 3, "end": "kill"}]
 
 
 def work(
-    runs: Path, attempts: list[dict[str, Any]], mode: str = "offline", **environment: str
+    runs: Path,
+    attempts: list[dict[str, Any]],
+    mode: str = "offline",
+    limits: dict[str, float] | None = None,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run wandb_worker.py; the caller looks at its exit."""
-    task = json.dumps({"mode": mode, "runs": str(runs), "attempts": attempts, "finish_timeout": 3})
+    """Run wandb_worker.py; the caller looks at its exit. limits: seconds that are not the usual ones."""
+    task = json.dumps(
+        {
+            "mode": mode,
+            "runs": str(runs),
+            "attempts": attempts,
+            "limits": {"FINISH_TIMEOUT": 3, **(limits or {})},
+        }
+    )
     clean = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
     home = {"HOME": str(runs.parent), "NETRC": str(runs.parent / "netrc"), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
