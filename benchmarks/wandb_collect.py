@@ -30,7 +30,6 @@ On 2 cores shared with other work, client and server on the same two:
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import resource
 import subprocess
@@ -76,16 +75,12 @@ def make(folder: Path) -> None:
 
 def multiply(server: Any, count: int) -> None:
     """Keep each run of lab/p under many names, with heartbeats of their own."""
-    from wandb_server import now
-
-    project = server.projects["lab", "p"]
-    templates = list(project.runs.values())
+    templates = list(server.projects["lab", "p"].runs.values())
     for run in templates:
         assert len(run.rows) == EPOCHS
     for number in range(count - len(templates)):
-        run = copy.copy(templates[number % len(templates)])
-        run.name, run.heartbeat = f"{number:012x}", now()
-        project.runs[run.name] = run
+        run = templates[number % len(templates)]
+        run.copy(f"{number:012x}").__dict__["rows"] = run.rows
 
 
 def measure(server: Any, call: Callable[[], Any]) -> tuple[Any, float, int]:
@@ -107,12 +102,14 @@ def client_part(options: argparse.Namespace, server: Any) -> bool:
 
     from reports.sources import wandb_api
     from reports.sources._frames import frames as frames_of
+    from reports.sources._wandb_listing import NAMES
 
     def line(what: str, seconds: float, requests: float, note: str = "") -> None:
         print(f"{what:<46}{seconds:>9.2f} s{requests:>9,.0f} requests  {note}", flush=True)
 
     def runs_only() -> Any:
-        return frames_of(Path("."), wandb_api.collect(wandb_api.connect("lab", "p"), with_histories=False))
+        runs = wandb_api.collect(wandb_api.connect("lab", "p"), with_histories=False)
+        return frames_of(Path("."), wandb_api.by_identity(runs))
 
     frames, seconds, requests = measure(server, runs_only)
     assert len(frames.runs) == options.runs
@@ -127,7 +124,7 @@ def client_part(options: argparse.Namespace, server: Any) -> bool:
     ]
 
     names = frozenset(sorted(frames.runs["identity"])[: options.histories])
-    wanted = names if len(names) <= wandb_api.NAMES else None
+    wanted = names if len(names) <= NAMES else None
     del frames
     found, seconds, requests = measure(
         server, lambda: wandb_api.collect(wandb_api.connect("lab", "p"), wanted)

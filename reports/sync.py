@@ -1,37 +1,38 @@
 """`python -m reports sync ENTITY/PROJECT`: bring W&B to what the records say, and check that it got there.
 
-What is pushed is what the audit finds missing, stale or different, never what a marker file says: so it can
-be stopped and run again, and a run that is already right costs nothing. The newest W&B file of a run is
-pushed if it alone holds what the record holds; otherwise a new one is made from the record. The exit code of
-`wandb sync` says nothing, so the runs are read back from the server and compared, for some seconds again and
-again: a server may take a while to show what it was given. Exit code 0: all there; 1: some are not, or their
-records are damaged; 2: bad input.
+What is pushed is what the audit finds missing, stale, different or unreadable, never what a marker file says: so it
+can be stopped and run again, and a run that is already right costs nothing. The newest W&B file of a run is
+pushed if it alone holds what the record holds; otherwise a new one is made from the record. Then the runs are read
+back from the server and compared, for some seconds again and again: it may take a while to show what it was given.
+A run that was deleted on W&B is left so, unless --restore-deleted: W&B never takes its id again, so it gets another.
+Exit code 0: all there; 1: some are not, or their records are damaged; 2: bad input.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.command_line import RUNS, Parser, command, folder
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.errors import ConfigError, one_line
 from lightning_module.support.text import visible
+from lightning_module.tracking.patience import said
 from lightning_module.tracking.wandb_run import Tracker
-from reports import audit
+from lightning_module.tracking.wandb_server import Server, ServerError, run_ids
+from reports.compare import MENDED_BY_SYNC, Finding, by_run, compare
+from reports.push import Upload, installed, push
 from reports.sources import Frames, records, wandb_api, wandb_offline
 from reports.sources._wandb_client import NotThere, place
 
-CHUNK = 40
-"""Files per call of `wandb sync`."""
 PATIENCE = 30.0
 """Seconds until what was pushed and is not shown counts as not arrived."""
+REQUESTS = 8
+"""Requests at the same time."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,59 +41,143 @@ def main(arguments: Sequence[str]) -> int:
     p.add_argument("where", metavar="ENTITY/PROJECT")
     p.add_argument("--runs", type=folder, default=RUNS, metavar="FOLDER", help="default: runs")
     p.add_argument("--dry-run", action="store_true", help="only say what would be pushed")
+    p.add_argument(
+        "--restore-deleted", action="store_true", help="push what was deleted on W&B again, under a new id"
+    )
     options = p.parse_args(arguments)
-    where, runs = options.where, options.runs
-    entity, project = place(where)
+    where, runs, restore = options.where, options.runs, options.restore_deleted
+    place(where)
     local = records.load(str(runs), None)
     findings = _findings(local, where)
     for finding in findings:
         print(finding)
-    to_push = [finding.identity for finding in findings if finding.kind in audit.MENDED_BY_SYNC]
-    running = int((local.runs["state"] == "running").sum())
-    if running:
+    to_push = [finding for finding in findings if finding.kind in MENDED_BY_SYNC]
+    if running := int((local.runs["state"] == "running").sum()):
         print(f"{running} still running: left for later")
-    damaged = len(findings) - len(to_push)
-    if damaged:
+    if damaged := len(findings) - len(to_push):
         print(f"{damaged} damaged: cannot be pushed; what to do says:  {command('audit', where, runs=runs)}")
     if options.dry_run or not to_push:
         print(
             f"{len(to_push)} of {len(local.runs)} runs to push" if to_push else f"wandb:{where} has all of it"
         )
         return 0 if options.dry_run or not damaged else 1
-    push(_files(local, runs, to_push), entity, project)
-    left = _not_arrived(local, where, set(to_push))
+    version = installed()
+    ids, deleted = _ids(to_push, where, restore)
+    for finding in deleted:
+        print(finding)
+    if deleted and not restore:
+        again = command("sync", where, "--restore-deleted", runs=runs)
+        print(f"{len(deleted)} deleted on W&B, and left so; to push them again under new ids:  {again}")
+    uploads, trouble = _uploads(local, runs, ids, version)
+    trouble |= push(uploads, *place(where))
+    left = _not_arrived(local, where, set(ids))
     for finding in left:
-        print(visible(f"did not arrive: {finding.identity}  {finding.name}: {finding.text}"))
-    print(f"{len(to_push) - len(left)} of {len(to_push)} runs pushed to wandb:{where} and checked there")
-    return 1 if left or damaged else 0
+        why = trouble.get(ids[finding.identity])
+        text = (
+            f"{finding.text}; wandb sync: {why}" if why else finding.text + _replaceable(finding, where, runs)
+        )
+        print(visible(f"did not arrive: {finding.identity}  {finding.name}: {text}"))
+    print(f"{len(ids) - len(left)} of {len(to_push)} runs pushed to wandb:{where} and checked there")
+    return 1 if left or damaged or deleted else 0
 
 
-def _findings(local: Frames, where: str) -> list[audit.Finding]:
+def _findings(local: Frames, where: str, identities: Iterable[str] | None = None) -> list[Finding]:
     """What a push would mend, and damaged records; a project that is not there yet lacks everything."""
     try:
-        other = wandb_api.load(where, None, fresh=True)
+        other = wandb_api.load_fresh(where, identities)
     except NotThere:
         other = Frames(local.runs.iloc[:0], local.history.iloc[:0])
-    kinds = (*audit.MENDED_BY_SYNC, "damaged")
-    return [finding for finding in audit.compare(local, other) if finding.kind in kinds]
+    return [finding for finding in compare(local, other) if finding.kind in (*MENDED_BY_SYNC, "damaged")]
 
 
-def _not_arrived(local: Frames, where: str, pushed: set[str]) -> list[audit.Finding]:
+def _ids(to_push: Sequence[Finding], where: str, restore: bool) -> tuple[dict[str, str], list[Finding]]:
+    """identity -> id of the run that it is pushed to, and those that were deleted on W&B and have none.
+
+    A run that is there keeps its id. For the others the server is asked to make one: nothing else tells what was
+    deleted, and wandb would try for ever.
+    """
+    entity, project = place(where)
+    try:
+        server = Server()
+    except ServerError as error:
+        raise ConfigError(one_line(error)) from error
+
+    def run_id(finding: Finding) -> str | None:
+        if finding.url:
+            return finding.url.rsplit("/", 1)[1]
+        ids = run_ids(finding.identity)
+        may_be = ids if restore else ids[:1]
+        return next((one for one in may_be if not server.was_deleted(entity, project, one)), None)
+
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        found = dict(zip((finding.identity for finding in to_push), pool.map(run_id, to_push), strict=True))
+    last = (
+        f"as {' and '.join(run_ids('')[1:])} as well; undelete one of them there"
+        if restore
+        else "and left so"
+    )
+    text = f"deleted on wandb:{where}, whose ids cannot be used again"
+    gone = [finding for finding in to_push if found[finding.identity] is None]
+    return (
+        {identity: one for identity, one in found.items() if one is not None},
+        [replace(finding, kind="deleted", text=f"{text}, {last}") for finding in gone],
+    )
+
+
+def _not_arrived(local: Frames, where: str, pushed: set[str]) -> list[Finding]:
     """What the server still has otherwise of the pushed runs, at the latest after PATIENCE seconds."""
     deadline, pause = time.monotonic() + PATIENCE, 1.0
-    while True:
-        left = [finding for finding in _findings(local, where) if finding.identity in pushed]
-        if not left or time.monotonic() >= deadline:
-            return left
-        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-        pause *= 2
+    with said("W&B to show what was pushed", PATIENCE):
+        while True:
+            try:
+                left = [one for one in _findings(local, where, pushed) if one.identity in pushed]
+            except ConfigError as error:
+                names = by_run(local)
+                text = f"not known whether it did, {one_line(error)}"
+                return [Finding("missing", one, names[one]["name"], text) for one in sorted(pushed)]
+            if not left or time.monotonic() >= deadline:
+                return left
+            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+            pause *= 2
 
 
-def _files(local: Frames, runs: Path, names: Sequence[str]) -> list[Path]:
-    """For each run the newest W&B file, if that alone holds what the record holds, or one made of the record."""
-    alone = wandb_offline.load_newest(str(runs), names)
-    wrong = {finding.identity for finding in audit.compare(local, alone)}
-    return [rebuild(runs / name) if name in wrong else wandb_offline.files(runs / name)[-1] for name in names]
+def _replaceable(finding: Finding, where: str, runs: Path) -> str:
+    """What to do about a run that a push did not change."""
+    if not finding.url:
+        return ""
+    restore = command("sync", where, "--restore-deleted", runs=runs)
+    return f"; if it stays so, a push cannot replace it: delete {finding.url} on W&B, then  {restore}"
+
+
+def _uploads(
+    local: Frames, runs: Path, ids: Mapping[str, str], version: str
+) -> tuple[list[Upload], dict[str, str]]:
+    """For each run the newest W&B file, if that alone holds what the record holds, or one made of the record.
+
+    Files of a wandb newer than this version, which it may not read, are made again too. Also: id of a run for which
+    that cannot be done -> why.
+    """
+    alone = wandb_offline.load_newest(str(runs), ids)
+    wrong = {finding.identity for finding in compare(local, alone)}
+    uploads, trouble = [], {}
+    for identity, run_id in ids.items():
+        try:
+            newest = wandb_offline.files(runs / identity)[-1:]
+            usable = identity not in wrong and newest and _made_by(newest[0]) <= _numbers(version)
+            uploads.append(Upload(newest[0] if usable else rebuild(runs / identity), run_id))
+        except ConfigError as error:
+            trouble[run_id] = one_line(error)
+    return uploads, trouble
+
+
+def _made_by(path: Path) -> tuple[int, ...]:
+    about = wandb_offline.read_files([path]).config.get("_wandb")
+    return _numbers(str(about.get("cli_version", ""))) if isinstance(about, dict) else ()
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """0.31.0rc1 -> (0, 31): files of one minor version are read by all of it."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
 
 def rebuild(folder: Path) -> Path:
@@ -116,27 +201,3 @@ def rebuild(folder: Path) -> Path:
     if not made:
         raise ConfigError(f"no W&B file could be written in {folder}; see the warning above")
     return made[-1]
-
-
-def push(files: Iterable[Path], entity: str, project: str) -> None:
-    """`wandb sync`, a few files at a time; whether they arrived is for the caller to see."""
-    from tqdm import tqdm
-
-    folders = [str(path.parent.resolve()) for path in files]
-    with tempfile.TemporaryDirectory() as scratch, tqdm(total=len(folders), unit="run", disable=None) as bar:
-        environment = os.environ | {"WANDB_ERROR_REPORTING": "false", "WANDB_DIR": scratch}
-        program = [sys.executable, "-m", "wandb", "sync", "-e", entity, "-p", project]
-        for start in range(0, len(folders), CHUNK):
-            part = folders[start : start + CHUNK]
-            done = subprocess.run(
-                [*program, "--include-synced", "--include-online", *part],
-                cwd=scratch,
-                env=environment,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                check=False,
-            )
-            if done.returncode:
-                print(done.stderr.strip()[-500:], file=sys.stderr)
-            bar.update(len(part))

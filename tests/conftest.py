@@ -41,8 +41,8 @@ TOGETHER = {
     **dict.fromkeys(
         (f"tests/slurm/test_{name}.py" for name in ("cluster", "launcher", "rounds", "sweep")), "cluster"
     ),
-    "tests/reports/test_audit.py": "wandb",
     "tests/reports/test_from_wandb_alone.py": "from wandb alone",
+    **dict.fromkeys((f"tests/reports/test_{name}.py" for name in ("audit", "publish", "sync")), "wandb"),
     "tests/reports/sources/test_wandb": "wandb",
 }
 """Beginning of a path -> the group of its tests. In several processes (`pytest -n 2`) one of them runs a group: what

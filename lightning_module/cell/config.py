@@ -92,29 +92,34 @@ NO_NAME = "/\\#?%:"
 LONGEST_PROJECT = 128
 
 
+def check_place(project_key: str, project: str | None, entity_key: str, entity: str | None) -> None:
+    """ConfigError for names that W&B does not allow; the keys: where they were given."""
+    for key, name, whose in (
+        (project_key, project or "", "a project"),
+        (entity_key, entity or "", "a user or team"),
+    ):
+        if wrong := [character for character in name if character in NO_NAME]:
+            raise ConfigError(
+                f"{key}={name} has a {wrong[0]}, which W&B does not allow in the name of {whose}; "
+                f"nor does it {' '.join(character for character in NO_NAME if character != wrong[0])}"
+            )
+    if project and len(project) > LONGEST_PROJECT:
+        raise ConfigError(
+            f"{project_key}={project[:20]}… has {len(project)} characters; W&B allows {LONGEST_PROJECT}"
+        )
+
+
 @dataclass(frozen=True)
 class LoggerConfig:
     """Where metrics go besides the record; see conf/logger/."""
 
     mode: Literal["offline", "online", "none"]
-    project: str = "residual-ablations"
+    project: str | None = None
     entity: str | None = None
     base_url: str | None = None
 
     def __post_init__(self) -> None:
-        for key, name, whose in (
-            ("project", self.project, "a project"),
-            ("entity", self.entity or "", "a user or team"),
-        ):
-            if wrong := [character for character in name if character in NO_NAME]:
-                raise ConfigError(
-                    f"logger.{key}={name} has a {wrong[0]}, which W&B does not allow in the name of {whose}; "
-                    f"nor does it {' '.join(character for character in NO_NAME if character != wrong[0])}"
-                )
-        if len(self.project) > LONGEST_PROJECT:
-            raise ConfigError(
-                f"logger.project={self.project[:20]}… has {len(self.project)} characters; W&B allows {LONGEST_PROJECT}"
-            )
+        check_place("logger.project", self.project, "logger.entity", self.entity)
         if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
             raise ConfigError(
                 f"logger.base_url={self.base_url} is not an address, such as https://api.wandb.ai"

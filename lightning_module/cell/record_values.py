@@ -156,7 +156,7 @@ def wrong(line: dict[str, Any], first: bool) -> str:
     for key, check in _checks(event, tuple(line)):
         value = line[key]
         if not check(value):
-            return f"its {key} is {_shown(value)}" + (
+            return f"its {key} is {shown(value)}" + (
                 ", which is no percentage" if check is _percentage and _number(value) else ""
             )
         if check is _loss and type(value) is str:
@@ -165,9 +165,9 @@ def wrong(line: dict[str, Any], first: bool) -> str:
         line["responses"] = [[name, float(value)] for name, value in line.get("responses", ())]
     for key in (key for key in RIGHT if event == "right_images" and key in line):
         if packed_bits(line[key], line["images"]) is None:
-            return f"its {key} is {_shown(line[key])}, which does not hold a bit for each of {line['images']} images"
+            return f"its {key} is {shown(line[key])}, which does not hold a bit for each of {line['images']} images"
     if event == "status" and line["status"] not in ("finished", "diverged", "failed"):
-        return f"its status is {_shown(line['status'])}"
+        return f"its status is {shown(line['status'])}"
     return ""
 
 
@@ -186,16 +186,21 @@ def wrong_config(config: Mapping[str, Any], identity: str) -> str:
 
     Its keys, choices and ranges are not those of today's program: it may be older, or name a user's block.
     """
+    if wrong := wrong_setting(config):
+        return wrong
+    return "" if digest(config) == identity else f"its config is not that of cell {identity}"
+
+
+def wrong_setting(config: Mapping[str, Any]) -> str:
+    """What is wrong with a value of a configuration; "" if nothing is."""
     for key, value in config.items():
         flat = _plain_value(value) or (type(value) is list and all(map(_plain_value, value)))
         if not flat or (key in _NUMBERS and not _count(value)):
-            return f"its config has {key}={_shown(value)}"
-    if digest(config) != identity:
-        return f"its config is not that of cell {identity}"
+            return f"its config has {key}={shown(value)}"
     return ""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value for a sentence, shortened."""
     if isinstance(value, dict | list) and value:
         return "a mapping" if isinstance(value, dict) else "a list"

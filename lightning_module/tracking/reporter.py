@@ -10,9 +10,10 @@ from lightning_module.benchmark.measure import Benchmark
 from lightning_module.cell import record
 from lightning_module.cell.config import Config
 from lightning_module.cell.identity import Cell
-from lightning_module.support.errors import log
+from lightning_module.support.errors import ConfigError, log
 from lightning_module.tracking.progress import Progress
 from lightning_module.tracking.provenance import provenance
+from lightning_module.tracking.wandb_environment import wanted
 from lightning_module.tracking.wandb_run import Tracker
 from lightning_module.training.realised import departure, used
 
@@ -30,7 +31,7 @@ class Reporter:
         """A new attempt begins at `self.step`; realised: what the run really is, see realised.py."""
         if not self.writer:
             return
-        trainer, logger = self.config.trainer, self.config.logger
+        trainer = self.config.trainer
         about = {"devices": trainer.processes, "precision": trainer.precision, **provenance(device)}
         about |= {"activation_checkpoint": trainer.activation_checkpoint, "realised": realised}
         about["deterministic"] = trainer.deterministic
@@ -38,19 +39,31 @@ class Reporter:
             1 if trainer.sync_batch_norm else trainer.processes
         )
         self.writer.start(self.step, about)
-        self.tracker = Tracker.open(
-            logger.mode,
-            self.cell,
-            self.folder,
-            project=logger.project,
-            entity=logger.entity,
-            study=self.cell.config.get("study"),
-            base_url=logger.base_url,
-        )
+        self.tracker = self._track()
         if self.tracker.url:
             self.event("wandb", url=self.tracker.url)
         recipe = self.config.recipe
         self.progress = Progress(self.cell.name, self.step, recipe.steps, recipe.batch_size, trainer.progress)
+
+    def _track(self) -> Tracker:
+        """The W&B run, where and as what configuration and environment say."""
+        logger, study = self.config.logger, self.cell.config.get("study")
+        try:
+            ask = wanted(logger, study)
+        except ConfigError as error:
+            log.warning("W&B is off (%s); training goes on", error)
+            return Tracker()
+        return Tracker.open(
+            ask.mode,
+            self.cell,
+            self.folder,
+            project=ask.project,
+            entity=ask.entity,
+            study=study,
+            base_url=logger.base_url,
+            further_tags=ask.tags,
+            group=ask.group,
+        )
 
     def set_aside(self, sentence: str) -> None:
         """Warn that a checkpoint was set aside, and why; "" if none was."""

@@ -17,6 +17,8 @@ history: one row per run and epoch, sorted by identity and epoch, columns HISTOR
 events: identity -> other things logged: {"event": "layer_responses", "responses": [[name, std], ...]}; which test
     images a run got right is read by `reports.numbers.images`.
 declared: the sweeps that its runs carry, newest first; none of records, whose manifests lie beside them.
+foreign: how many runs were found there that are not ours, and left alone.
+duplicates: identity -> addresses of further runs of the cell on W&B, which do not count.
 summaries: identity -> what a summary on W&B says otherwise than the last row of its own history, for audits.
 
 Errors are in percent, times in seconds, steps are optimizer steps.
@@ -72,6 +74,8 @@ class Frames:
     events: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     summaries: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     declared: Sequence[Declared] = ()
+    foreign: int = 0
+    duplicates: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def is_config(column: str) -> bool:

@@ -21,7 +21,7 @@ from lightning_module.support.disk import whole_file
 from lightning_module.support.errors import ConfigError
 from reports.sources._frames import ParsedRun
 
-VERSION = 5
+VERSION = 6
 """Raise it when a file of before would be read as something else."""
 
 

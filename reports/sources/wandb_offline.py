@@ -13,7 +13,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from lightning_module.support.errors import ConfigError
 from reports.sources import Frames
 from reports.sources._cache import runs_in_folder
 from reports.sources._frames import ParsedRun, frames
-from reports.sources._wandb_rows import parsed_run
+from reports.sources._wandb_rows import Damaged, damaged_run, parsed_run
 
 HEADER = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
 BLOCK = 32768
@@ -167,12 +167,16 @@ def files(folder: Path) -> list[Path]:
 
 def _parse(folder: Path) -> ParsedRun:
     run = read_files(files(folder))
-    damage = run.damage or ("" if run.config else f"{files(folder)[-1].name} holds no configuration")
     ended = run.summary.get("status") in record.FINAL  # then a later attempt made good what was damaged
     counts = not ended and not (run.cut and run.config)
-    return parsed_run(
-        folder.name, run.config, run.summary, run.rows, damage=damage if counts else "", note=damage
-    )
+    return _run(folder.name, run, run.damage if counts else "")
+
+
+def _run(identity: str, files: Fragment, damage: str) -> ParsedRun:
+    """The run of these files; one without a word about whose it is lies in our runs folder, so it is ours."""
+    if not files.config:
+        return damaged_run(identity, Damaged(files.damage or "its files hold no configuration"))
+    return parsed_run(identity, files.config, files.summary, files.rows, damage=damage, note=files.damage)
 
 
 def load(where: str, manifest: Manifest | None) -> Frames:
@@ -180,7 +184,12 @@ def load(where: str, manifest: Manifest | None) -> Frames:
     runs = runs_in_folder(where, manifest, CACHE, files, _parse)
     if not runs and manifest is None:
         raise ConfigError(f"runs={where} holds no W&B files (RUN/wandb/*/run-*.wandb); use --source records")
-    return frames(Path(where), runs)
+    return _frames(where, runs)
+
+
+def _frames(where: str, runs: dict[str, ParsedRun]) -> Frames:
+    ours = {name: run for name, run in runs.items() if not run.foreign}
+    return replace(frames(Path(where), ours), foreign=len(runs) - len(ours))
 
 
 def load_newest(where: str, names: Iterable[str]) -> Frames:
@@ -189,5 +198,5 @@ def load_newest(where: str, names: Iterable[str]) -> Frames:
     for name in sorted(names):
         if newest := files(Path(where) / name)[-1:]:
             last = read_files(newest)
-            runs[name] = parsed_run(name, last.config, last.summary, last.rows, damage=last.damage)
-    return frames(Path(where), runs)
+            runs[name] = _run(name, last, last.damage)
+    return _frames(where, runs)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 from small import ROOT
+from wandb_server import Run, Server
 from wandb_worker import make_cell
 
 from ablations.sweep.manifest import Manifest
@@ -30,10 +31,21 @@ CUT_OFF = [{"seed": 4, "last": 3, "end": "kill"}]
 
 
 def work(
-    runs: Path, attempts: list[dict[str, Any]], mode: str = "offline", **environment: str
+    runs: Path,
+    attempts: list[dict[str, Any]],
+    mode: str = "offline",
+    limits: dict[str, float] | None = None,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run wandb_worker.py; the caller looks at its exit."""
-    task = json.dumps({"mode": mode, "runs": str(runs), "attempts": attempts, "finish_timeout": 3})
+    """Run wandb_worker.py; the caller looks at its exit. limits: seconds that are not the usual ones."""
+    task = json.dumps(
+        {
+            "mode": mode,
+            "runs": str(runs),
+            "attempts": attempts,
+            "limits": {"FINISH_TIMEOUT": 3, **(limits or {})},
+        }
+    )
     clean = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
     home = {"HOME": str(runs.parent), "NETRC": str(runs.parent / "netrc"), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
@@ -61,6 +73,32 @@ def push(folders: Iterable[Path], **environment: str) -> None:
         capture_output=True,
         timeout=100,
     )
+
+
+def edit(run: Run, **changes: dict[str, Any]) -> None:
+    """Change a run on the server as one does by hand: "config" and "summary", a key at a time."""
+    for part, values in changes.items():
+        setattr(run, part, json.dumps(json.loads(getattr(run, part)) | values))
+
+
+def log_foreign(folder: Path, name: str, config: dict[str, Any], row: dict[str, Any]) -> None:
+    """Somebody else's run of the same job type, logged as they do."""
+    import wandb
+
+    settings = {"project": "p", "entity": "lab", "job_type": "train", "dir": folder, "id": name}
+    with wandb.init(**settings, config=config, reinit="create_new") as run:
+        run.define_metric("loss", summary="max")
+        run.log(row)
+
+
+def share(folder: Path, server: Server) -> int:
+    """Make lab/p a project that others use too, with runs that look like ours at first sight; how many they are."""
+    log_foreign(folder, "lstm", {"cell": "lstm", "attempt": 3}, {"loss": 1.0, "epoch": 1})
+    log_foreign(folder, "none", {"cell": None}, {"loss": 2.0, "step": "first", "epoch": 1})
+    log_foreign(folder, "gru", {"cell": {"units": 5}, "seed": 1}, {"epoch": {"a": 1}, "events": 5})
+    log_foreign(folder, "gru-again", {"cell": {"units": 5}, "seed": 1}, {"epoch": 2})
+    edit(server.projects["lab", "p"].runs["lstm"], config={"wandb_version": 1}, summary={"epoch": {"max": 5}})
+    return 4
 
 
 OWN = ["checksum", "url"]

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -83,6 +83,14 @@ class Run:
         """The history, parsed once per change."""
         return [json.loads(line) for line in self.history]
 
+    def copy(self, name: str, **changes: Any) -> Run:
+        """Keep this run of a cell under another id too, as the run of that cell; changes: of its fields."""
+        config = json.loads(self.config)
+        config["cell"]["value"]["identity"] = name
+        run = replace(self, name=name, heartbeat=now(), config=json.dumps(config), **changes)
+        self.project.runs[name] = run
+        return run
+
     def value(self, key: str) -> Any:
         """What a filter or an order means by this key."""
         plain = {
@@ -133,12 +141,25 @@ def _path(tree: Any, dotted: str) -> Any:
 
 @dataclass
 class Project:
-    """A project of an entity, with its runs by name and its reports by id."""
+    """A project of an entity, with its runs by name and its reports by id.
+
+    deleted: names of runs that somebody deleted in the UI. Their names stay taken: UpsertBucket answers HTTP 409.
+    """
 
     entity: str
     name: str
     runs: dict[str, Run] = field(default_factory=dict)
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+
+    def delete(self, name: str) -> None:
+        """What the UI's "delete" does to a run."""
+        del self.runs[name]
+        self.deleted.add(name)
+
+
+class Conflict(Exception):
+    """What the server answers with HTTP 409."""
 
 
 class Server:
@@ -284,13 +305,17 @@ class Root:
                 name = input["name"]
             project = self.server.project(self._check(entity), project_name, create=True)
             assert project is not None
+            if name in project.deleted:
+                path = f"{project.entity}/{project.name}/{name}"
+                raise Conflict(f"run {path} was previously created and deleted; try a new run name")
             inserted = name not in project.runs
             run = project.runs.setdefault(name, Run(name, project))
             run.heartbeat, run.state = now(), input.get("state") or "running"
             run.config = input.get("config") or run.config
             run.summary = input.get("summaryMetrics") or run.summary
             run.fields.update({key: value for key, value in input.items() if value is not None})
-        return {"bucket": RunNode(run, self.server), "inserted": inserted}
+        settings = {"serverMessages": []}
+        return {"bucket": RunNode(run, self.server), "inserted": inserted, "serverSettings": settings}
 
     def createRunFiles(self, _info: Any, input: Mapping[str, Any]) -> Any:
         prefix = f"{self.server.url}/storage/{input['entityName']}/{input['projectName']}/{input['runName']}"
@@ -595,8 +620,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         answer: dict[str, Any] = {"data": result.data}
         if result.errors:
-            answer["errors"] = [{"message": error.message} for error in result.errors]
-        self._answer(200, answer)
+            answer["errors"] = [{"message": error.message, "path": error.path} for error in result.errors]
+        taken = any(isinstance(error.original_error, Conflict) for error in result.errors or [])
+        self._answer(409 if taken else 200, answer)
 
     def do_PUT(self) -> None:
         self._body()

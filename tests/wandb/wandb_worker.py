@@ -3,7 +3,8 @@
     python wandb_worker.py '{"mode": "offline", "runs": "...", "attempts": [{"seed": 0, "last": 4}, ...]}'
 
 Each attempt starts a cell, or goes on with it from epoch `first`, and logs epochs up to `last`; `end` is a
-status, "kill" (SIGKILL after `wait` seconds) or "leave" (without a word).
+status, "kill" (SIGKILL after `wait` seconds) or "leave" (without a word). `stop`: after that epoch wandb's
+process is stopped (SIGSTOP) and does nothing any more. `limits` of the task: seconds, such as FINISH_TIMEOUT.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 from lightning_module.cell.identity import Cell
 from lightning_module.cell.record import Writer
 from lightning_module.support.disk import Lock
-from lightning_module.tracking import wandb_run as tracking
+from lightning_module.tracking import wandb_process, wandb_run, wandb_server, wandb_start
 from lightning_module.tracking.wandb_run import Tracker
 
 
@@ -73,6 +74,8 @@ def attempt(mode: Any, runs: Path, spec: dict[str, Any], project: str) -> None:
             numbers = metrics(spec["seed"], epoch, writer.attempt)
             writer.epoch(epoch, epoch * 10, numbers)
             tracker.log(epoch, epoch * 10, numbers)
+            if epoch == spec.get("stop") and tracker._run:
+                os.kill(tracker._run.process._process.pid, signal.SIGSTOP)
         if end == "kill":
             time.sleep(spec.get("wait", 1.5))
             os.kill(os.getpid(), signal.SIGKILL)
@@ -94,6 +97,9 @@ def attempt(mode: Any, runs: Path, spec: dict[str, Any], project: str) -> None:
 
 if __name__ == "__main__":
     task = json.loads(sys.argv[1])
-    tracking.FINISH_TIMEOUT = task["finish_timeout"]
+    for module in (wandb_start, wandb_server, wandb_process, wandb_run):
+        for name, seconds in task["limits"].items():
+            if hasattr(module, name):
+                setattr(module, name, seconds)
     for one in task["attempts"]:
         attempt(task["mode"], Path(task["runs"]), one, task.get("project", "p"))

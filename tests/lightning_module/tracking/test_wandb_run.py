@@ -121,7 +121,10 @@ def test_a_server_that_never_answers_costs_a_few_seconds_once(tmp_path: Path) ->
     assert done.returncode == 0
     opened = [float(line.split()[0]) for line in done.stdout.splitlines()]
     assert opened[1] < 1, "the second cell of a process does not wait again"
-    assert all("logged offline" in line for line in done.stderr.splitlines())
+    waiting, *offline = done.stderr.splitlines()
+    assert waiting == f"waiting for {address}, at most 10 s"
+    assert len(offline) == 2 and all("does not answer within 10 s" in line for line in offline)
+    assert all("logged offline" in line for line in offline)
     assert len(rows(tmp_path / "runs" / make_cell(1).identity)) == 2
 
 

@@ -21,16 +21,6 @@ from lightning_module.training.interruption import Interruption
 from reports.__main__ import main
 
 
-class Run(SimpleNamespace):
-    """As much of a W&B run as an end needs."""
-
-    def log(self, row: dict[str, Any]) -> None:
-        pass
-
-    def finish(self, exit_code: int) -> None:
-        pass
-
-
 def train(
     runs: Path,
     cell: Cell,
@@ -44,9 +34,7 @@ def train(
 
     how: its steps were made, in each attempt. realised: what the attempts say of the run.
     """
-    monkeypatch.setattr(
-        Tracker, "open", classmethod(lambda cls, *_, **__: cls(Run(summary={}, name=""), url))
-    )
+    monkeypatch.setattr(Tracker, "open", classmethod(lambda cls, *_, **__: cls(url=url)))
     monkeypatch.setattr(reporter, "provenance", lambda device: {"hardware": "1 x Example GPU", "job": job})
     trainer = SimpleNamespace(
         processes=1,

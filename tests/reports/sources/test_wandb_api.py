@@ -20,7 +20,7 @@ from ablations.verdicts.images import right_images
 from lightning_module.support.errors import ConfigError
 from reports import __main__ as door
 from reports.pages.folder import LIST
-from reports.sources import Frames, _wandb_client, load, records, wandb_api
+from reports.sources import Frames, _wandb_client, _wandb_histories, _wandb_listing, load, records, wandb_api
 
 
 def shared(text: str, frames: Frames) -> str:
@@ -106,7 +106,7 @@ def test_a_resumed_run_is_fetched_again_and_no_other(
     assert work(runs, [{"seed": 4, "first": 3, "last": 5}]).returncode == 0
     push((runs / make_cell(4).identity).glob("wandb/offline-run-*"))
     synced.requests.clear()
-    monkeypatch.setattr(wandb_api, "BATCH", 1)
+    monkeypatch.setattr(_wandb_histories, "BATCH", 1)
     frames = wandb_api.load("lab/p", None)
     same(frames, records.load(str(runs), None))
     assert synced.requests == ["Runs", "Histories"]
@@ -116,7 +116,7 @@ def test_a_cell_of_another_study_is_found_although_it_is_old(
     synced: Server, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cache holds newer runs than the one that is asked for now, and the first page stops short of it."""
-    monkeypatch.setattr(wandb_api, "FIRST_PAGE", 2)
+    monkeypatch.setattr(_wandb_listing, "FIRST_PAGE", 2)
     order = sorted(synced.projects["lab", "p"].runs.values(), key=lambda run: run.heartbeat, reverse=True)
     names = [run.name for run in order]
     wandb_api.load("lab/p", manifest(runs, *names[:3]))
@@ -129,7 +129,7 @@ def test_a_collection_of_one_study_says_nothing_about_the_runs_of_another(
     synced: Server, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One run is resumed, then others are heard from and reported: it is still fetched again afterwards."""
-    monkeypatch.setattr(wandb_api, "FIRST_PAGE", 2)
+    monkeypatch.setattr(_wandb_listing, "FIRST_PAGE", 2)
     wandb_api.load("lab/p", None)
     assert work(runs, [{"seed": 4, "first": 3, "last": 5}]).returncode == 0
     push((runs / make_cell(4).identity).glob("wandb/offline-run-*"))
@@ -159,7 +159,7 @@ def test_a_value_that_was_changed_by_hand_is_seen_when_a_study_is_asked_for(
 def test_a_running_run_is_asked_for_again(
     synced: Server, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wandb_api, "FIRST_PAGE", 2)  # so that the second collection does not come as far
+    monkeypatch.setattr(_wandb_listing, "FIRST_PAGE", 2)  # so that the second collection does not come as far
     run = synced.projects["lab", "p"].runs[make_cell(4).identity]
     run.state, run.heartbeat = "running", "2020-01-01T00:00:00.000000Z"
     assert wandb_api.load("lab/p", None).runs.set_index("identity").at[run.name, "state"] == "running"
@@ -168,7 +168,7 @@ def test_a_running_run_is_asked_for_again(
 
 
 def test_a_deleted_run_is_gone(synced: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wandb_api, "FIRST_PAGE", 2)
+    monkeypatch.setattr(_wandb_listing, "FIRST_PAGE", 2)
     assert len(wandb_api.load("lab/p", None).runs) == 7
     oldest = min(synced.projects["lab", "p"].runs.values(), key=lambda run: run.heartbeat).name
     del synced.projects["lab", "p"].runs[oldest]
@@ -181,9 +181,9 @@ def test_a_deleted_run_is_gone(synced: Server, monkeypatch: pytest.MonkeyPatch) 
 def test_a_collection_that_is_cut_off_keeps_what_had_come(
     synced: Server, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wandb_api, "BATCH", 1)
-    monkeypatch.setattr(wandb_api, "REQUESTS", 1)
-    real, asked = wandb_api._rows, []
+    monkeypatch.setattr(_wandb_histories, "BATCH", 1)
+    monkeypatch.setattr(_wandb_histories, "REQUESTS", 1)
+    real, asked = _wandb_histories._rows, []
 
     def rows(client: Any, names: Any, found: Any) -> Any:
         asked.extend(names)
@@ -191,7 +191,7 @@ def test_a_collection_that_is_cut_off_keeps_what_had_come(
             raise KeyboardInterrupt
         return real(client, names, found)
 
-    monkeypatch.setattr(wandb_api, "_rows", rows)
+    monkeypatch.setattr(_wandb_histories, "_rows", rows)
     with pytest.raises(KeyboardInterrupt):
         wandb_api.load("lab/p", None)
     synced.requests.clear()
@@ -200,9 +200,9 @@ def test_a_collection_that_is_cut_off_keeps_what_had_come(
 
 
 def test_pages_are_put_together(synced: Server, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wandb_api, "PAGE", 2)
-    monkeypatch.setattr(wandb_api, "BATCH", 2)
-    monkeypatch.setattr(wandb_api, "WINDOW", 4)
+    monkeypatch.setattr(_wandb_listing, "PAGE", 2)
+    monkeypatch.setattr(_wandb_histories, "BATCH", 2)
+    monkeypatch.setattr(_wandb_histories, "WINDOW", 4)
     same(wandb_api.load("lab/p", None), records.load(str(runs), None))
     assert synced.requests.count("Runs") == 4
 
@@ -307,18 +307,13 @@ def test_without_a_network_there_is_the_cache_and_it_is_said(
 
 def test_latency_is_paid_side_by_side(synced: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one history per request, eight requests at a time."""
-    monkeypatch.setattr(wandb_api, "BATCH", 1)
-    project = synced.projects["lab", "p"]
-    for copy in range(40):
-        run = project.runs[make_cell(1).identity]
-        name = f"{copy:012x}"
-        project.runs[name] = type(run)(
-            name, project, run.created, now(), run.state, 0, run.fields, run.config
-        )
-        project.runs[name].summary, project.runs[name].files = run.summary, run.files
+    monkeypatch.setattr(_wandb_histories, "BATCH", 1)
+    run = synced.projects["lab", "p"].runs[make_cell(1).identity]
+    for number in range(40):
+        run.copy(f"{number:012x}")
     synced.latency = 0.1
     assert len(wandb_api.load("lab/p", None).runs) == 47
-    assert synced.most_waiting == wandb_api.REQUESTS
+    assert synced.most_waiting == _wandb_histories.REQUESTS
 
 
 def test_a_damaged_cache_is_done_without(synced: Server, tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""The process in which wandb runs: it does what wandb_process.py asks on a socket, and ends when that is closed.
+
+    python -P wandb_child.py FILE_DESCRIPTOR
+
+Nothing but wandb and the standard library is imported here, so that it works with whatever wandb there is:
+settings that a version does not know are left out. One run at a time, as many as wanted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any
+
+
+def _open(wandb: Any, settings: dict[str, Any], arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A new run, and what the other side wants to know of it."""
+    known = wandb.Settings.model_fields
+    chosen = wandb.Settings(**{key: value for key, value in settings.items() if key in known})
+    run = wandb.init(**arguments, settings=chosen)
+    run.define_metric("epoch")
+    run.define_metric("*", step_metric="epoch")
+    known_epoch = dict(run.summary).get("epoch", 0)  # what a server already has of it; offline nothing
+    run.summary["status"] = "running"
+    return run, {"url": "" if run.offline else run.url or "", "known": known_epoch}
+
+
+def _end_with(parent: int) -> None:
+    """End when the parent has: a child that it forked may hold the socket open."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def main() -> None:
+    """Answer each line with one, but for `log` and `summary`, which answer only what went wrong."""
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN
+    )  # a scheduler tells every process; when to end says the parent
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    os.set_inheritable(connection.fileno(), False)  # or wandb's own process would keep it open
+    run: Any = None
+
+    def say(answer: dict[str, Any]) -> None:
+        connection.sendall(json.dumps(answer).encode() + b"\n")
+
+    try:
+        import wandb
+    except Exception as error:
+        say({"error": str(error) or type(error).__name__})
+        os._exit(1)
+    say({"version": wandb.__version__})
+    for line in connection.makefile("rb"):
+        told = json.loads(line)
+        try:
+            match told["do"]:
+                case "open":
+                    run, answer = _open(wandb, told["settings"], told["arguments"])
+                    say(answer)
+                case "log":
+                    run.log(told["row"])
+                case "summary":
+                    run.summary.update(told["values"])
+                case "finish":
+                    run.finish(exit_code=told["exit_code"])
+                    say({})
+        except Exception as error:  # the first is the last: the other side would not trust what comes after
+            say({"error": str(error) or type(error).__name__})
+            os._exit(1)
+    os._exit(0)  # wandb's own end would wait for the network
+
+
+if __name__ == "__main__":
+    main()
