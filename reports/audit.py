@@ -13,7 +13,8 @@ from pathlib import Path
 
 from lightning_module.support.command_line import RUNS, Parser, command, folder
 from lightning_module.support.text import visible
-from reports.compare import MENDED_BY_SYNC, Finding, compare, without_record
+from reports.choose import sweeps_in
+from reports.compare import MENDED_BY_SYNC, Finding, compare, undeclared, without_record
 from reports.sources import Frames, records, wandb_api, wandb_offline
 
 
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str]) -> int:
         other, offline = wandb_api.load_fresh(where), with_files
     else:
         other, offline = wandb_offline.load(str(runs), None), frozenset[str]()
-    findings = compare(local, other, offline)
+    disagree = compare(local, other, offline)
+    findings = disagree + (undeclared(local, other, sweeps_in(runs)) if where else [])
     for finding in findings:
         print(finding)
     for line in dict.fromkeys(mend(finding, where, runs) for finding in findings):
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         print(line)
     place = f"wandb:{where}" if where else "the W&B files"
     going_on = int((local.runs["state"] == "running").sum())
-    agree = len(local.runs) - len(findings) - going_on
+    agree = len(local.runs) - len(disagree) - going_on
     rest = f", {going_on} still running and not compared" if going_on else ""
     print(f"{agree} of {len(local.runs)} records agree with {place}, {len(findings)} findings{rest}")
     return 1 if findings else 0

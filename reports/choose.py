@@ -55,6 +55,11 @@ def readable(asked: Iterable[Asked]) -> tuple[list[Manifest], list[ConfigError]]
     return whole, damaged
 
 
+def sweeps_in(runs: Path) -> list[Manifest]:
+    """The sweeps of a runs folder whose manifests are whole."""
+    return readable(asked_for(runs, "records", ()))[0]
+
+
 def listing(asked: Sequence[Manifest]) -> list[str]:
     """One line per sweep."""
     return aligned(

@@ -7,19 +7,22 @@ the events. Runs that are still going on are left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 
+from ablations.sweep.manifest import Manifest
 from lightning_module.support.text import visible
+from lightning_module.tracking.sweeps import carries, pack
 from reports.sources import RUN_COLUMNS, Frames, is_config
 
 Kind = Literal[
-    "missing", "not synced", "unreadable", "stale", "different", "added", "duplicate", "damaged", "deleted"
-]
-MENDED_BY_SYNC: tuple[Kind, ...] = ("missing", "not synced", "unreadable", "stale", "different")
+    "missing", "not synced", "unreadable", "stale", "different", "undeclared",
+    "added", "duplicate", "damaged", "deleted",
+]  # fmt: skip
+MENDED_BY_SYNC: tuple[Kind, ...] = ("missing", "not synced", "unreadable", "stale", "different", "undeclared")
 FACTS = ("name", "parameters", "multiply_adds", "commit", "dirty", "versions", "hardware", "images", "job")
 """RUN_COLUMNS that W&B was told; the others follow from the history, or each source has its own."""
 
@@ -72,6 +75,26 @@ def compare(local: Frames, other: Frames, offline: frozenset[str] = frozenset())
         for identity, run in by_run(local).items()
         if run["state"] != "running" and (problem := disagreement(identity, run))
     ]
+
+
+def undeclared(local: Frames, other: Frames, asked: Iterable[Manifest]) -> list[Finding]:
+    """Sweeps that were asked for here, and that no run on W&B carries as they were declared.
+
+    The finding names the first of their finished runs that would. A sweep without one has nothing to be pushed with.
+    """
+    runs, theirs, known = by_run(local), by_run(other), {sweep.name: sweep for sweep in other.declared}
+    findings = []
+    for manifest in asked:
+        if manifest.name in known and known[manifest.name].holds(manifest):
+            continue
+        packed = pack(vars(manifest))
+        cells = [cell["identity"] for index, cell in enumerate(manifest.cells) if carries(packed, index)]
+        able = [one for one in cells if one in runs and runs[one]["state"] not in ("running", "damaged")]
+        if able:
+            text = f"what sweep {manifest.name} declared is not on W&B as it is here"
+            url = theirs.get(able[0], {}).get("url", "")
+            findings.append(Finding("undeclared", able[0], runs[able[0]]["name"], text, url))
+    return findings
 
 
 def without_record(local: Frames, other: Frames) -> list[str]:

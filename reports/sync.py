@@ -24,7 +24,8 @@ from lightning_module.support.text import visible
 from lightning_module.tracking.patience import said
 from lightning_module.tracking.wandb_run import Tracker
 from lightning_module.tracking.wandb_server import Server, ServerError, run_ids
-from reports.compare import MENDED_BY_SYNC, Finding, by_run, compare
+from reports.choose import sweeps_in
+from reports.compare import MENDED_BY_SYNC, Finding, by_run, compare, undeclared
 from reports.push import Upload, installed, push
 from reports.sources import Frames, records, wandb_api, wandb_offline
 from reports.sources._wandb_client import NotThere, place
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     where, runs, restore = options.where, options.runs, options.restore_deleted
     place(where)
     local = records.load(str(runs), None)
-    findings = _findings(local, where)
+    findings = _findings(local, where, runs)
     for finding in findings:
         print(finding)
     to_push = [finding for finding in findings if finding.kind in MENDED_BY_SYNC]
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{len(deleted)} deleted on W&B, and left so; to push them again under new ids:  {again}")
     uploads, trouble = _uploads(local, runs, ids, version)
     trouble |= push(uploads, *place(where))
-    left = _not_arrived(local, where, set(ids))
+    left = _not_arrived(local, where, runs, set(ids))
     for finding in left:
         why = trouble.get(ids[finding.identity])
         text = (
@@ -81,13 +82,17 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if left or damaged or deleted else 0
 
 
-def _findings(local: Frames, where: str, identities: Iterable[str] | None = None) -> list[Finding]:
-    """What a push would mend, and damaged records; a project that is not there yet lacks everything."""
+def _findings(
+    local: Frames, where: str, runs: Path, identities: Iterable[str] | None = None
+) -> list[Finding]:
+    """What a push would mend, one finding for a run, and damaged records; a project that is not there yet lacks all."""
     try:
         other = wandb_api.load_fresh(where, identities)
     except NotThere:
         other = Frames(local.runs.iloc[:0], local.history.iloc[:0])
-    return [finding for finding in compare(local, other) if finding.kind in (*MENDED_BY_SYNC, "damaged")]
+    findings = [finding for finding in compare(local, other) if finding.kind in (*MENDED_BY_SYNC, "damaged")]
+    by_identity = {each.identity: each for each in undeclared(local, other, sweeps_in(runs))}
+    return [*(by_identity | {each.identity: each for each in findings}).values()]
 
 
 def _ids(to_push: Sequence[Finding], where: str, restore: bool) -> tuple[dict[str, str], list[Finding]]:
@@ -124,13 +129,13 @@ def _ids(to_push: Sequence[Finding], where: str, restore: bool) -> tuple[dict[st
     )
 
 
-def _not_arrived(local: Frames, where: str, pushed: set[str]) -> list[Finding]:
+def _not_arrived(local: Frames, where: str, runs: Path, pushed: set[str]) -> list[Finding]:
     """What the server still has otherwise of the pushed runs, at the latest after PATIENCE seconds."""
     deadline, pause = time.monotonic() + PATIENCE, 1.0
     with said("W&B to show what was pushed", PATIENCE):
         while True:
             try:
-                left = [one for one in _findings(local, where, pushed) if one.identity in pushed]
+                left = [one for one in _findings(local, where, runs, pushed) if one.identity in pushed]
             except ConfigError as error:
                 names = by_run(local)
                 text = f"not known whether it did, {one_line(error)}"
@@ -158,7 +163,8 @@ def _uploads(
     that cannot be done -> why.
     """
     alone = wandb_offline.load_newest(str(runs), ids)
-    wrong = {finding.identity for finding in compare(local, alone)}
+    lacking = [*compare(local, alone), *undeclared(local, alone, sweeps_in(runs))]
+    wrong = {finding.identity for finding in lacking}
     uploads, trouble = [], {}
     for identity, run_id in ids.items():
         try:

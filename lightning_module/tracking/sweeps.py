@@ -47,9 +47,14 @@ def carried(folder: Path) -> dict[str, dict[str, Any]]:
             "declared": declared,
         }
         packed = pack(manifest)
-        if index % (1 + len(packed) // SHARE) == 0:
+        if carries(packed, index):
             sweeps[name]["manifest"] = packed
     return sweeps
+
+
+def carries(packed: str, index: int) -> bool:
+    """Whether the run of the sweep's cell of this index (0, 1, ...) carries what it declared."""
+    return index % (1 + len(packed) // SHARE) == 0
 
 
 def pack(manifest: Any) -> str:

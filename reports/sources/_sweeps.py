@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,21 +26,30 @@ class Declared:
     cells: int
     packed: tuple[str, ...]
 
+    def holds(self, manifest: Manifest) -> bool:
+        """Whether any of its runs carries this manifest."""
+        return any(found == manifest for found in self._unpacked())
+
     def manifest(self, source: str) -> Manifest:
         """What it declared, the newest that is whole; ConfigError if none is."""
         why = f"none of its runs there carries the list of its {self.cells:,} cells"
-        for text in self.packed:
-            try:
-                found = manifests.parse(unpack(text))
-                if found.name == self.name and manifests.NAME.fullmatch(self.name):
-                    return found
-                why = "it has another name there"
-            except ValueError as error:
-                why = f"what it declared cannot be read: {error}"
+        for found in self._unpacked():
+            if isinstance(found, Manifest):
+                return found
+            why = f"what it declared cannot be read: {found}"
         raise ConfigError(
             f"sweep {self.name} of {source} cannot be reported ({why}); push it again from where it was started:  "
             f"{command('sync', source.partition(':')[2] or 'ENTITY/PROJECT')}"
         )
+
+    def _unpacked(self) -> Iterator[Manifest | ValueError]:
+        for text in self.packed:
+            try:
+                found = manifests.parse(unpack(text))
+                right = found.name == self.name and manifests.NAME.fullmatch(self.name)
+                yield found if right else ValueError("it has another name there")
+            except ValueError as error:
+                yield error
 
 
 def declared(carried: Iterable[Mapping[str, Any]]) -> tuple[Declared, ...]:

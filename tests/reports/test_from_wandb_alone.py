@@ -150,3 +150,34 @@ def test_what_was_edited_by_hand_is_passed_over_or_named(
     assert "none of its runs there carries the list of its 4 cells" in capsys.readouterr().err
     assert door.main(["--all", *source]) == 2, "and the others are reported"
     assert list(Path("results").glob("degradation-*/report.md"))
+
+
+def test_audit_and_sync_bring_up_to_date_what_a_sweep_declared(
+    server: Server,
+    trained: Path,
+    project: dict[tuple[str, str], Project],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A sweep all of whose cells were finished before, and one that was settled after its last cell."""
+    server.projects = copy.deepcopy(project)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained, "runs")
+    assert door.main(["audit", "lab/p"]) == 0, capsys.readouterr().out
+    path = next(Path("runs", "sweeps").glob("depth_8_14*"))
+    asked = json.loads(path.read_text())
+    path.with_name("again.json").write_text(json.dumps(asked | {"name": "again", "cells": asked["cells"][:2]}))
+    changed = next(Path("runs", "sweeps").glob("degradation*"))
+    changed.write_text(json.dumps(json.loads(changed.read_text()) | {"expected_from": "a measurement"}))
+    assert door.main(["audit", "lab/p"]) == 1
+    said = capsys.readouterr().out
+    assert said.count("undeclared ") == 2 and "what sweep again declared is not on W&B" in said
+    assert "6 of 6 records agree" in said
+    assert door.main(["sync", "lab/p"]) == 0, capsys.readouterr().out
+    assert "2 of 2 runs pushed" in capsys.readouterr().out
+    assert door.main(["audit", "lab/p"]) == 0
+    shutil.rmtree("runs")
+    assert door.main(["again", "--source", "wandb:lab/p"]) == 0
+    assert door.main(["degradation", "--source", "wandb:lab/p"]) == 0
+    assert "a measurement" in next(Path("results").glob("degradation*/report.md")).read_text()
