@@ -10,6 +10,7 @@ Exit code 0: all there; 1: some are not, or their records are damaged; 2: bad in
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -163,7 +164,7 @@ def _uploads(
     for identity, run_id in ids.items():
         try:
             newest = wandb_offline.files(runs / identity)[-1:]
-            usable = identity not in wrong and newest and _made_by(newest[0]) <= _numbers(version)
+            usable = identity not in wrong and newest and _made_by(newest[0]) <= _minor(version)
             uploads.append(Upload(newest[0] if usable else rebuild(runs / identity), run_id))
         except ConfigError as error:
             trouble[run_id] = one_line(error)
@@ -171,12 +172,14 @@ def _uploads(
 
 
 def _made_by(path: Path) -> tuple[int, ...]:
-    about = wandb_offline.read_files([path]).config.get("_wandb")
-    return _numbers(str(about.get("cli_version", ""))) if isinstance(about, dict) else ()
+    """The version of wandb in the first record of a file, "0.31.0+15f8cbc5..."; () if there is none."""
+    with path.open("rb") as file:
+        found = re.search(rb"(\d+\.\d+)\.\d+\w*\+[0-9a-f]{8}", file.read(256))
+    return _minor(found[1].decode()) if found else ()
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """0.31.0rc1 -> (0, 31): files of one minor version are read by all of it."""
+def _minor(version: str) -> tuple[int, ...]:
+    """0.31.0 -> (0, 31): all of a minor version can read its files."""
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
 
