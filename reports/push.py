@@ -96,7 +96,7 @@ def _call(part: Sequence[Upload], entity: str, project: str) -> tuple[dict[str, 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         (Path(scratch) / "wandb").mkdir()
         variables = {key: value for key, value in environment().items() if key not in QUIET}
-        with said(f"wandb sync of {len(part)} runs", limit):
+        with said(f"wandb sync of {len(part)} run{'s' * (len(part) > 1)}", limit):
             text, ended = run(program, limit, cwd=scratch, env=variables | {"WANDB_DIR": scratch})
         retried = _retried(Path(scratch))
     trouble = {}

@@ -68,7 +68,9 @@ def main(arguments: Sequence[str]) -> int:
         print(finding)
     if deleted and not restore:
         again = command("sync", where, "--restore-deleted", runs=runs)
-        print(f"{len(deleted)} deleted on W&B, and left so; to push them again under new ids:  {again}")
+        print(
+            f"{len(deleted)} deleted on W&B, and left so; if that was a mistake, push again under a new id:  {again}"
+        )
     uploads, trouble = _uploads(local, runs, ids, version)
     trouble |= push(uploads, *place(where))
     left = _not_arrived(local, where, set(ids))
@@ -112,16 +114,15 @@ def _ids(to_push: Sequence[Finding], where: str, restore: bool) -> tuple[dict[st
 
     with ThreadPoolExecutor(REQUESTS) as pool:
         found = dict(zip((finding.identity for finding in to_push), pool.map(run_id, to_push), strict=True))
-    last = (
-        f"as {' and '.join(run_ids('')[1:])} as well; undelete one of them there"
-        if restore
-        else "and left so"
-    )
-    text = f"deleted on wandb:{where}, whose ids cannot be used again"
     gone = [finding for finding in to_push if found[finding.identity] is None]
+    if restore:
+        numbers = ", ".join(run_ids("")[1:])
+        text = f"deleted on wandb:{where}, and as {numbers} as well; undelete one of them there"
+    else:
+        text = f"somebody deleted it on wandb:{where}, which never takes its id again"
     return (
         {identity: one for identity, one in found.items() if one is not None},
-        [replace(finding, kind="deleted", text=f"{text}, {last}") for finding in gone],
+        [replace(finding, kind="deleted", text=text) for finding in gone],
     )
 
 

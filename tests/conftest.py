@@ -41,7 +41,9 @@ TOGETHER = {
     **dict.fromkeys(
         (f"tests/slurm/test_{name}.py" for name in ("cluster", "launcher", "rounds", "sweep")), "cluster"
     ),
-    **dict.fromkeys((f"tests/reports/test_{name}.py" for name in ("audit", "publish", "sync")), "wandb"),
+    **dict.fromkeys(
+        (f"tests/reports/test_{name}.py" for name in ("audit", "publish", "shared_project", "sync")), "wandb"
+    ),
     "tests/reports/sources/test_wandb": "wandb",
 }
 """Beginning of a path -> the group of its tests. In several processes (`pytest -n 2`) one of them runs a group: what

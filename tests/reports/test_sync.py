@@ -152,8 +152,8 @@ def test_what_was_deleted_on_wandb_stays_so_unless_it_is_asked_for(
     assert sync.main(["lab/p", "--runs", str(runs)]) == 1
     assert time.monotonic() - begun < 20
     out = capsys.readouterr().out
-    assert f"deleted    {deleted.identity}  {deleted.name}: deleted on wandb:lab/p" in out
-    assert f"again under new ids:  python -m reports sync lab/p --restore-deleted --runs {runs}" in out
+    assert f"deleted    {deleted.identity}  {deleted.name}: somebody deleted it on wandb:lab/p, which" in out
+    assert f"again under a new id:  python -m reports sync lab/p --restore-deleted --runs {runs}" in out
     assert "1 of 2 runs pushed" in out
     assert deleted.identity not in project.runs
     assert other.identity in project.runs
