@@ -43,6 +43,7 @@ TOGETHER = {
     ),
     "tests/reports/test_audit.py": "wandb",
     "tests/reports/sources/test_wandb": "wandb",
+    "tests/lightning_module/tracking/test_wandb_versions.py": "versions",
 }
 """Beginning of a path -> the group of its tests. In several processes (`pytest -n 2`) one of them runs a group: what
 its tests share is slow to set up, and two clusters at once are too much for a small machine."""
