@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import wandb_versions
 from small import ISSUE, ROOT
@@ -26,19 +27,22 @@ def version(request: pytest.FixtureRequest) -> str:
 
 
 def written_by(version: str, folder: Path) -> bool:
-    """Whether every W&B file below a folder says so in its header; older versions leave none after a SIGKILL."""
-    files = [path.read_bytes() for path in folder.glob("*/wandb/*run-*/*.wandb")]
-    whole = [data for data in files if len(data) > 100]
-    return bool(whole) and all(version.encode() in data for data in whole)
+    """Whether every W&B file below a folder says so in its header."""
+    files = list(folder.glob("*/wandb/*run-*/*.wandb"))
+    return bool(files) and all(version.encode() in file.read_bytes() for file in files)
 
 
 def test_attempts_offline(version: str, tmp_path: Path) -> None:
-    runs, path = tmp_path / "runs", {"PYTHONPATH": wandb_versions.path(version)}
-    assert work(runs, [{"seed": 3, "last": 3, "end": "kill"}], **path).returncode == -9
-    done = work(runs, [*ATTEMPTS, {"seed": 3, "first": 3, "last": 5}], **path)
+    path = {"PYTHONPATH": wandb_versions.path(version)}
+    done = work(tmp_path / "runs", ATTEMPTS, **path)
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert written_by(version, runs)
-    same(wandb_offline.load(str(runs), None), records.load(str(runs), None))
+    assert written_by(version, tmp_path / "runs")
+    same(wandb_offline.load(str(tmp_path / "runs"), None), records.load(str(tmp_path / "runs"), None))
+    resumed = tmp_path / "resumed"
+    assert work(resumed, [{"seed": 3, "last": 3, "end": "kill"}], **path).returncode == -9
+    assert work(resumed, [{"seed": 3, "first": 3, "last": 5}], **path).returncode == 0
+    whole, told = wandb_offline.load(str(resumed), None), records.load(str(resumed), None)
+    pd.testing.assert_frame_equal(whole.history, told.history, check_exact=True)
 
 
 def test_attempts_online(version: str, server: Server, tmp_path: Path) -> None:
