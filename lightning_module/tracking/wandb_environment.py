@@ -34,8 +34,11 @@ OVERRIDDEN: Mapping[str, str] = {
     "WANDB_DIR": "the files of a run are in its folder",
 }
 """Variables that would break what a run is -> why they have no effect."""
-UNSEEN = ("WANDB_SERVICE", "WANDB_MODE", "WANDB_DISABLED", "WANDB_TAGS", "WANDB_RUN_GROUP")
-"""Variables that wandb itself must not see: another process's, or those that were obeyed already."""
+UNSEEN = (
+    *("WANDB_SERVICE", "WANDB_MODE", "WANDB_DISABLED", "WANDB_TAGS", "WANDB_RUN_GROUP"),
+    *("WANDB_BASE_URL", "WANDB_API_KEY"),
+)
+"""Variables that wandb itself must not see: another process's, or those that were looked at already."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,12 @@ def _say(sentence: str) -> None:
     log.warning(sentence)
 
 
-def environment() -> dict[str, str]:
-    """The environment for wandb: without what is overridden, and without its telemetry."""
+def environment(address: str = "", key: str = "") -> dict[str, str]:
+    """The environment for wandb: without what is overridden, and without its telemetry.
+
+    address and key: of the server; "" offline, where none is needed and a wrong one would do harm.
+    """
     ours = {key: value for key, value in os.environ.items() if key not in (*OVERRIDDEN, *UNSEEN)}
+    server = {"WANDB_BASE_URL": address, "WANDB_API_KEY": key} if address else {}
     # It telephones home even offline otherwise, and waits for an answer at the end.
-    return {"WANDB_ERROR_REPORTING": "false", **ours}
+    return {"WANDB_ERROR_REPORTING": "false", **ours, **server}
