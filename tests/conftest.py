@@ -45,6 +45,7 @@ TOGETHER = {
         (f"tests/reports/test_{name}.py" for name in ("audit", "publish", "shared_project", "sync")), "wandb"
     ),
     "tests/reports/sources/test_wandb": "wandb",
+    "tests/lightning_module/tracking/test_wandb_versions.py": "versions",
 }
 """Beginning of a path -> the group of its tests. In several processes (`pytest -n 2`) one of them runs a group: what
 its tests share is slow to set up, and two clusters at once are too much for a small machine."""
