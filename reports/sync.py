@@ -63,7 +63,11 @@ def main(arguments: Sequence[str]) -> int:
         )
         return 0 if options.dry_run or not damaged else 1
     version = installed()
-    ids, deleted = _ids(to_push, where, restore)
+    try:
+        server = Server()
+    except ServerError as error:
+        raise ConfigError(one_line(error)) from error
+    ids, deleted = _ids(to_push, server, where, restore)
     for finding in deleted:
         print(finding)
     if deleted and not restore:
@@ -72,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
             f"{len(deleted)} deleted on W&B, and left so; if that was a mistake, push again under a new id:  {again}"
         )
     uploads, trouble = _uploads(local, runs, ids, version)
-    trouble |= push(uploads, *place(where))
+    trouble |= push(uploads, server, *place(where))
     left = _not_arrived(local, where, set(ids))
     for finding in left:
         why = trouble.get(ids[finding.identity])
@@ -93,17 +97,15 @@ def _findings(local: Frames, where: str, identities: Iterable[str] | None = None
     return [finding for finding in compare(local, other) if finding.kind in (*MENDED_BY_SYNC, "damaged")]
 
 
-def _ids(to_push: Sequence[Finding], where: str, restore: bool) -> tuple[dict[str, str], list[Finding]]:
+def _ids(
+    to_push: Sequence[Finding], server: Server, where: str, restore: bool
+) -> tuple[dict[str, str], list[Finding]]:
     """identity -> id of the run that it is pushed to, and those that were deleted on W&B and have none.
 
     A run that is there keeps its id. For the others the server is asked to make one: nothing else tells what was
     deleted, and wandb would try for ever.
     """
     entity, project = place(where)
-    try:
-        server = Server()
-    except ServerError as error:
-        raise ConfigError(one_line(error)) from error
 
     def run_id(finding: Finding) -> str | None:
         if finding.url:
