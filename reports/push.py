@@ -24,6 +24,7 @@ from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import visible
 from lightning_module.tracking.patience import said
 from lightning_module.tracking.wandb_environment import environment
+from lightning_module.tracking.wandb_server import Server
 
 CHUNK = 40
 """Files per call."""
@@ -56,7 +57,7 @@ def installed() -> str:
         raise ConfigError("sync needs the wandb package; run `pip install wandb`") from None
 
 
-def push(uploads: Iterable[Upload], entity: str, project: str) -> dict[str, str]:
+def push(uploads: Iterable[Upload], server: Server, entity: str, project: str) -> dict[str, str]:
     """Push these; run id -> what `wandb sync` said of it, for those of which it said something bad.
 
     A call that reached its time limit without one whole run is the last: the server takes nothing.
@@ -67,7 +68,7 @@ def push(uploads: Iterable[Upload], entity: str, project: str) -> dict[str, str]
     trouble: dict[str, str] = {}
     with tqdm(total=len(waiting), unit="run", disable=None) as bar:
         for part in _parts(waiting):
-            told, whole = _call(part, entity, project)
+            told, whole = _call(part, server, entity, project)
             trouble |= told
             bar.update(len(part))
             del waiting[: len(part)]
@@ -85,7 +86,7 @@ def _parts(uploads: Sequence[Upload]) -> Iterable[Sequence[Upload]]:
         yield from (part[start : start + size] for start in range(0, len(part), size))
 
 
-def _call(part: Sequence[Upload], entity: str, project: str) -> tuple[dict[str, str], bool]:
+def _call(part: Sequence[Upload], server: Server, entity: str, project: str) -> tuple[dict[str, str], bool]:
     """One call: what it said of its runs, as in `push`, and whether it came to its end or brought a run to one."""
     limit = START + sum(PER_FILE + PER_BYTE * upload.file.stat().st_size for upload in part)
     program = [sys.executable, "-m", "wandb", "sync", "-e", entity, "-p", project]
@@ -95,8 +96,9 @@ def _call(part: Sequence[Upload], entity: str, project: str) -> tuple[dict[str, 
     program += [str(upload.file.parent.resolve()) for upload in part]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         (Path(scratch) / "wandb").mkdir()
-        variables = {key: value for key, value in environment().items() if key not in QUIET}
-        with said(f"wandb sync of {len(part)} runs", limit):
+        variables = environment(server.address, server.key)
+        variables = {key: value for key, value in variables.items() if key not in QUIET}
+        with said(f"wandb sync of {len(part)} run{'s' * (len(part) > 1)}", limit):
             text, ended = run(program, limit, cwd=scratch, env=variables | {"WANDB_DIR": scratch})
         retried = _retried(Path(scratch))
     trouble = {}
@@ -169,6 +171,7 @@ def _finished(text: str, upload: Upload) -> bool:
 def _why(text: str, upload: Upload, every: Sequence[str]) -> str:
     """What it said was wrong with this run, or with whichever: of earlier versions it cannot be told."""
     lines = [line.partition("ERROR ")[2].strip() for line in text.splitlines() if "ERROR " in line]
+    lines = [line for line in lines if not line.startswith("Find detailed error logs")]
     own = [line for line in lines if upload.run_id in line]
     general = [line for line in lines if not any(run_id in line for run_id in every)]
     lost = [line for line in text.splitlines()[-1:] if "Error" in line and "ERROR " not in line]

@@ -10,6 +10,7 @@ Exit code 0: all there; 1: some are not, or their records are damaged; 2: bad in
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -63,14 +64,20 @@ def main(arguments: Sequence[str]) -> int:
         )
         return 0 if options.dry_run or not damaged else 1
     version = installed()
-    ids, deleted = _ids(to_push, where, restore)
+    try:
+        server = Server()
+    except ServerError as error:
+        raise ConfigError(one_line(error)) from error
+    ids, deleted = _ids(to_push, server, where, restore)
     for finding in deleted:
         print(finding)
     if deleted and not restore:
         again = command("sync", where, "--restore-deleted", runs=runs)
-        print(f"{len(deleted)} deleted on W&B, and left so; to push them again under new ids:  {again}")
+        print(
+            f"{len(deleted)} deleted on W&B, and left so; if that was a mistake, push again under a new id:  {again}"
+        )
     uploads, trouble = _uploads(local, runs, ids, version)
-    trouble |= push(uploads, *place(where))
+    trouble |= push(uploads, server, *place(where))
     left = _not_arrived(local, where, runs, set(ids))
     for finding in left:
         why = trouble.get(ids[finding.identity])
@@ -95,17 +102,15 @@ def _findings(
     return [*(by_identity | {each.identity: each for each in findings}).values()]
 
 
-def _ids(to_push: Sequence[Finding], where: str, restore: bool) -> tuple[dict[str, str], list[Finding]]:
+def _ids(
+    to_push: Sequence[Finding], server: Server, where: str, restore: bool
+) -> tuple[dict[str, str], list[Finding]]:
     """identity -> id of the run that it is pushed to, and those that were deleted on W&B and have none.
 
     A run that is there keeps its id. For the others the server is asked to make one: nothing else tells what was
     deleted, and wandb would try for ever.
     """
     entity, project = place(where)
-    try:
-        server = Server()
-    except ServerError as error:
-        raise ConfigError(one_line(error)) from error
 
     def run_id(finding: Finding) -> str | None:
         if finding.url:
@@ -116,16 +121,15 @@ def _ids(to_push: Sequence[Finding], where: str, restore: bool) -> tuple[dict[st
 
     with ThreadPoolExecutor(REQUESTS) as pool:
         found = dict(zip((finding.identity for finding in to_push), pool.map(run_id, to_push), strict=True))
-    last = (
-        f"as {' and '.join(run_ids('')[1:])} as well; undelete one of them there"
-        if restore
-        else "and left so"
-    )
-    text = f"deleted on wandb:{where}, whose ids cannot be used again"
     gone = [finding for finding in to_push if found[finding.identity] is None]
+    if restore:
+        numbers = ", ".join(run_ids("")[1:])
+        text = f"deleted on wandb:{where}, and as {numbers} as well; undelete one of them there"
+    else:
+        text = f"somebody deleted it on wandb:{where}, which never takes its id again"
     return (
         {identity: one for identity, one in found.items() if one is not None},
-        [replace(finding, kind="deleted", text=f"{text}, {last}") for finding in gone],
+        [replace(finding, kind="deleted", text=text) for finding in gone],
     )
 
 
@@ -169,7 +173,7 @@ def _uploads(
     for identity, run_id in ids.items():
         try:
             newest = wandb_offline.files(runs / identity)[-1:]
-            usable = identity not in wrong and newest and _made_by(newest[0]) <= _numbers(version)
+            usable = identity not in wrong and newest and _made_by(newest[0]) <= _minor(version)
             uploads.append(Upload(newest[0] if usable else rebuild(runs / identity), run_id))
         except ConfigError as error:
             trouble[run_id] = one_line(error)
@@ -177,12 +181,14 @@ def _uploads(
 
 
 def _made_by(path: Path) -> tuple[int, ...]:
-    about = wandb_offline.read_files([path]).config.get("_wandb")
-    return _numbers(str(about.get("cli_version", ""))) if isinstance(about, dict) else ()
+    """The version of wandb in the first record of a file, "0.31.0+15f8cbc5..."; () if there is none."""
+    with path.open("rb") as file:
+        found = re.search(rb"(\d+\.\d+)\.\d+\w*\+[0-9a-f]{8}", file.read(256))
+    return _minor(found[1].decode()) if found else ()
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """0.31.0rc1 -> (0, 31): files of one minor version are read by all of it."""
+def _minor(version: str) -> tuple[int, ...]:
+    """0.31.0 -> (0, 31): all of a minor version can read its files."""
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
 

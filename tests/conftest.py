@@ -42,8 +42,11 @@ TOGETHER = {
         (f"tests/slurm/test_{name}.py" for name in ("cluster", "launcher", "rounds", "sweep")), "cluster"
     ),
     "tests/reports/test_from_wandb_alone.py": "from wandb alone",
-    **dict.fromkeys((f"tests/reports/test_{name}.py" for name in ("audit", "publish", "sync")), "wandb"),
+    **dict.fromkeys(
+        (f"tests/reports/test_{name}.py" for name in ("audit", "publish", "shared_project", "sync")), "wandb"
+    ),
     "tests/reports/sources/test_wandb": "wandb",
+    "tests/lightning_module/tracking/test_wandb_versions.py": "versions",
 }
 """Beginning of a path -> the group of its tests. In several processes (`pytest -n 2`) one of them runs a group: what
 its tests share is slow to set up, and two clusters at once are too much for a small machine."""

@@ -13,8 +13,8 @@ from lightning_module.cell.identity import Cell
 from lightning_module.support.errors import ConfigError, log
 from lightning_module.tracking.progress import Progress
 from lightning_module.tracking.provenance import provenance
-from lightning_module.tracking.wandb_environment import wanted
 from lightning_module.tracking.wandb_run import Tracker
+from lightning_module.tracking.wandb_wanted import wanted
 from lightning_module.training.realised import departure, used
 
 

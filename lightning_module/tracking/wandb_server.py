@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CLOUD = "https://api.wandb.ai"
 REACH_TIMEOUT = 10.0
 """Seconds to wait for an answer before the run goes offline."""
+SHORT_TIMEOUT = 3.0
+"""The same for a question to a server that failed already."""
 DELETED = 409
 """Status of HTTP for a run that cannot be made because it was deleted."""
 LAST_ID = 4
@@ -157,11 +159,16 @@ class Server:
         return {name: there[f"r{index}"] for index, name in enumerate(ids) if there.get(f"r{index}")}
 
     def was_deleted(self, entity: str | None, project: str, run_id: str) -> bool:
-        """Whether a run of this id was deleted there, and can never be made again; it is made if not."""
+        """Whether a run of this id was deleted there, and can never be made again; it is made if not.
+
+        ServerError if the server makes none for another reason.
+        """
         try:
-            self.ask(CREATE, entity=entity, project=project, name=run_id)
+            self.ask(CREATE, patience=SHORT_TIMEOUT, entity=entity, project=project, name=run_id)
         except ServerError as error:
-            return error.status == DELETED
+            if error.status != DELETED:
+                raise
+            return True
         return False
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,12 +88,13 @@ def _online(place: Place, arguments: Mapping[str, Any]) -> Opened:
 
 def _on(server: Server, place: Place, arguments: Mapping[str, Any]) -> Opened:
     """The run on a server, under the first id that was not deleted there."""
-    entity = server.default_entity()
-    place = Place(place.folder, place.project, place.entity or entity, place.base_url)
+    until = time.monotonic() + wandb_server.REACH_TIMEOUT
+    place = replace(place, entity=place.entity or server.default_entity())
     ids = run_ids(arguments["id"])
-    there = server.runs(place.entity, place.project, *ids)
+    patience = max(1.0, until - time.monotonic())
+    there = server.runs(place.entity, place.project, *ids, patience=patience)
     first = max((index for index, name in enumerate(ids) if name in there), default=0)
-    ours = environment() | {"WANDB_BASE_URL": server.address, "WANDB_API_KEY": server.key}
+    ours = environment(server.address, server.key)
     for run_id in ids[first:]:
         try:
             return _open("online", place, {**arguments, "id": run_id}, server, ours)

@@ -5,6 +5,7 @@ It needs no wandb package: the query language of the server is older and steadie
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -114,6 +115,7 @@ class Client:
                     auth=("api", self.server.key),
                     timeout=longest,
                     allow_redirects=False,
+                    verify=False if os.environ.get("WANDB_INSECURE_DISABLE_SSL") in ("true", "1") else None,
                 )
         except requests.exceptions.SSLError as error:
             raise Unreachable(

@@ -1,4 +1,4 @@
-"""The histories of runs on a W&B server, many in one request; a short one is asked for again, and never taken for whole."""
+"""The histories of runs on a W&B server, many in one request; a short one is asked for again, and not kept as whole."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def histories(client: Client, runs: Runs) -> Iterator[tuple[str, ParsedRun]]:
 
     def fetch(names: Sequence[str]) -> Runs:
         rows: Rows = {name: [] for name in names}
-        left = names
-        for _ in range(ASKED):
+        left, asked = names, 0
+        while left and asked < ASKED:
             rows |= _rows(client, left, runs)
-            left = [name for name in left if _lacks(runs[name], rows[name])]
-            if not left:
-                break
+            short = [name for name in left if _lacks(runs[name], rows[name])]
+            asked = 1 if len(short) < len(left) else asked + 1  # a server may give a few at a time
+            left = short
         return {name: _with_history(runs[name], rows[name]) for name in names}
 
     names = list(runs)
@@ -92,7 +92,8 @@ def _with_history(run: ParsedRun, rows: Sequence[Any]) -> ParsedRun:
     try:
         names, values = numbers(surviving_rows(rows, run.attempt))
     except Damaged as error:
-        return damaged_run(run.cell["identity"], error, run.attempt["url"], key=key, checksum=run.checksum)
+        about = {"key": key, "note": lacks, "checksum": run.checksum}
+        return damaged_run(run.cell["identity"], error, run.attempt["url"], **about)
     summary = dict(zip(run.names, run.rows[-1].tolist(), strict=True)) if len(run.rows) else {}
     return replace(
         run,

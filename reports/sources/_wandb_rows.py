@@ -105,8 +105,18 @@ def surviving_rows(rows: Iterable[Any], attempt: Mapping[str, Any]) -> list[Mapp
         if not in_range:
             raise Damaged(f"a row of its history has {_odd_place(row)}")
         if not (step > start and "_timestamp" in row and logged < time):
-            kept[epoch] = row
+            kept[epoch] = _flat(row)
     return [kept[epoch] for epoch in sorted(kept)]
+
+
+def _flat(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row, or a summary, with the path of each number as its key: "val.epoch". Media are left out."""
+    if dict not in map(type, row.values()):
+        return row
+    if _too_deep(row, DEEPEST + 2):
+        raise Damaged("its history or summary is nested too deeply")
+    plain = {key: value for key, value in row.items() if not (isinstance(value, dict) and "_type" in value)}
+    return flatten(plain)
 
 
 def _odd_place(row: Mapping[str, Any]) -> str:
@@ -168,6 +178,7 @@ def parsed_run(
     try:
         cell, attempt, status, events = _lines(config, summary)
         names, values = numbers(surviving_rows(rows, attempt))
+        said = summary_differences(_flat(summary), names, values)
     except Damaged as error:
         return damaged_run(identity, error, url, **about)
     return ParsedRun(
@@ -179,7 +190,7 @@ def parsed_run(
         damage=damage,
         names=names,
         rows=values,
-        summary=summary_differences(summary, names, values),
+        summary=said,
         sweeps=sweeps if isinstance(sweeps := config.get("sweeps"), Mapping) else {},
         **about,
     )

@@ -53,7 +53,7 @@ def _address() -> str:
             if url := parser.get("default", "base_url", fallback="").strip():
                 source = f"base_url in {path}"
                 break
-    url = (url or CLOUD).rstrip("/")
+    url = url or CLOUD
     try:
         parts = urlsplit(url)
         is_address = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
@@ -64,7 +64,7 @@ def _address() -> str:
         raise ConfigError(f"{source}={url} is no address of the form https://HOST{hint}")
     if parts.hostname == "wandb.ai" or parts.hostname == "app.wandb.ai":
         raise ConfigError(f"{source}={url} is where people look at runs; programs ask {CLOUD}")
-    return url
+    return url.rstrip("/")
 
 
 def _settings_files() -> list[Path]:

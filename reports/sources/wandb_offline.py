@@ -1,34 +1,26 @@
 """Source `wandb-offline`: the `.wandb` files in a runs folder, read without server or sync.
 
-A `.wandb` file is a LevelDB log: a 7-byte header, then blocks of 32 KiB, in them chunks of CRC32, length,
-kind and data; joined chunks are protobuf records (the message types ship in the wandb package). Each attempt
-of a cell is a file of its own; `read_files` makes one run of them. A file that is cut off (a killed run) or
-damaged is read up to that point, and the run's reason says so.
+Each attempt of a cell is a file of its own; `read_files` makes one run of them. A file that is cut off (a killed run)
+or damaged is read up to that point, and the run's reason says so.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import struct
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ablations.sweep.manifest import Manifest
 from lightning_module.cell import record
-from lightning_module.support.errors import ConfigError
+from lightning_module.support.disk import read_file
+from lightning_module.support.errors import ConfigError, one_line
 from reports.sources import Frames
 from reports.sources._cache import runs_in_folder
 from reports.sources._frames import ParsedRun, frames
-from reports.sources._wandb_rows import Damaged, damaged_run, parsed_run
+from reports.sources._wandb_records import Damage, records
+from reports.sources._wandb_rows import Damaged, damaged_run, decoded, parsed_run
 
-HEADER = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
-BLOCK = 32768
-CHUNK = struct.Struct("<IHB")
-FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 CACHE = ".wandb-offline.npz"
 
 
@@ -48,77 +40,37 @@ class Fragment:
     cut: bool = False
 
 
-class Damage(Exception):
-    """A log that cannot be read further. cut: it ends in the middle of a record, as after a kill."""
-
-    def __init__(self, text: str, cut: bool = False) -> None:
-        super().__init__(text)
-        self.cut = cut
-
-
-def log_records(data: bytes) -> Iterator[bytes]:
-    """The records of a LevelDB log with W&B's header; Damage where they end too early."""
-    if data[: len(HEADER)] != HEADER:
-        raise Damage("is not a .wandb file of a known version" if data else "is empty", cut=not data)
-    position, parts = len(HEADER), b""
-    while position < len(data):
-        left = BLOCK - position % BLOCK
-        if left < CHUNK.size:
-            position += left
-            continue
-        if position + CHUNK.size > len(data):
-            raise Damage(f"ends in the middle of a record, at byte {len(data)}", cut=True)
-        checksum, length, kind = CHUNK.unpack_from(data, position)
-        start = position + CHUNK.size
-        body = data[start : start + length]
-        if length > left - CHUNK.size or kind not in (FULL, FIRST, MIDDLE, LAST):
-            raise Damage(f"is damaged at byte {position}")
-        if len(body) < length:
-            raise Damage(f"ends in the middle of a record, at byte {len(data)}", cut=True)
-        if zlib.crc32(body, zlib.crc32(bytes([kind]))) != checksum:
-            raise Damage(f"is damaged at byte {position} (wrong checksum)")
-        parts = body if kind in (FULL, FIRST) else parts + body
-        if kind in (FULL, LAST):
-            yield parts
-        position = start + length
-
-
 def read_files(paths: Iterable[Path]) -> Fragment:
     """What these files of one run hold together, oldest attempt first: later values win, rows follow each other.
 
     Each is read as far as it can be; never raises for what they hold.
     """
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    from google.protobuf.message import DecodeError
-    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
-
     fragment = Fragment()
     damages = []
     for path in paths:
         try:
-            for data in log_records(path.read_bytes()):
-                _apply(fragment, Record.FromString(data))
+            for item in records(read_file(path)):
+                _apply(fragment, item)
         except Damage as damage:
             damages.append((f"{path.name} {damage}", damage.cut))
-        except (DecodeError, OSError, ValueError) as error:
-            damages.append((f"{path.name} cannot be read further ({error})", False))
+        except (OSError, ValueError, RecursionError) as error:
+            damages.append((f"{path.name} cannot be read further ({one_line(error)})", False))
     fragment.damage = "; ".join(text for text, _ in damages)
     fragment.cut = bool(damages) and all(cut for _, cut in damages)
     return fragment
 
 
 def _apply(fragment: Fragment, item: Any) -> None:
-    """Add what one protobuf record says."""
-    kind = item.WhichOneof("record_type")
-    if kind == "history":
-        row = {_key(entry)[-1]: _value(entry) for entry in item.history.item}
+    """Add what one record says."""
+    if item.HasField("history"):
+        row = {".".join(_key(entry)): _value(entry) for entry in item.history.item}
         fragment.rows.append(row)
         fragment.summary.update(row)
-    elif kind == "summary":
+    elif item.HasField("summary"):
         _update(fragment.summary, item.summary)
-    elif kind == "config":
+    elif item.HasField("config"):
         _update(fragment.config, item.config)
-    elif kind == "run":
+    elif item.HasField("run"):
         run = item.run
         names = ("run_id", "entity", "project", "display_name", "run_group", "job_type")
         fragment.about = {name: getattr(run, name) for name in names} | {"tags": list(run.tags)}
@@ -130,13 +82,13 @@ def _key(item: Any) -> Sequence[str]:
 
 
 def _value(item: Any) -> Any:
-    """The value of a history item: JSON, or one of the typed fields of wandb 0.31."""
+    """The value of an item: JSON, or one of the typed fields of wandb 0.31."""
     if item.value_json:
-        return json.loads(item.value_json)
-    for kind in ("boolean", "integer", "number", "text"):
+        return decoded(item.value_json)
+    for kind in ("number", "integer", "text", "boolean"):
         if item.HasField(kind):
             return getattr(item, kind)
-    return json.loads(item.json) if item.HasField("json") else None
+    return decoded(item.json) if item.HasField("json") else None
 
 
 def _update(tree: dict[str, Any], change: Any) -> None:
@@ -146,12 +98,14 @@ def _update(tree: dict[str, Any], change: Any) -> None:
         *parents, leaf = _key(item)
         branch = tree
         for parent in parents:
-            branch = branch.setdefault(parent, {})
+            if not isinstance(branch.get(parent), dict):
+                branch[parent] = {}
+            branch = branch[parent]
         return branch, leaf
 
     for item in change.update:
         branch, leaf = place(item)
-        branch[leaf] = json.loads(item.value_json)
+        branch[leaf] = _value(item)
     for item in change.remove:
         branch, leaf = place(item)
         branch.pop(leaf, None)

@@ -78,7 +78,7 @@ def test_a_sync_makes_the_project_and_checks_every_run(
 def test_a_sync_that_fails_says_so_and_can_be_run_again(
     server: Server, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`wandb sync` itself returns 0 for this. The first 7 requests of this name are ours, which ask what was deleted."""
+    """`wandb sync` itself returns 0 for this. The first 7 requests of this name are ours, to find what was deleted."""
     monkeypatch.setattr(sync, "PATIENCE", 0.5)
     server.fail(404, times=7 + 4, operation="UpsertBucket")
     assert sync.main(["lab/p", "--runs", str(runs)]) == 1
@@ -152,8 +152,8 @@ def test_what_was_deleted_on_wandb_stays_so_unless_it_is_asked_for(
     assert sync.main(["lab/p", "--runs", str(runs)]) == 1
     assert time.monotonic() - begun < 20
     out = capsys.readouterr().out
-    assert f"deleted    {deleted.identity}  {deleted.name}: deleted on wandb:lab/p" in out
-    assert f"again under new ids:  python -m reports sync lab/p --restore-deleted --runs {runs}" in out
+    assert f"deleted    {deleted.identity}  {deleted.name}: somebody deleted it on wandb:lab/p, which" in out
+    assert f"again under a new id:  python -m reports sync lab/p --restore-deleted --runs {runs}" in out
     assert "1 of 2 runs pushed" in out
     assert deleted.identity not in project.runs
     assert other.identity in project.runs
@@ -256,6 +256,16 @@ def test_runs_trained_without_wandb_are_pushed_from_their_records(
     assert sync.main(["lab/p", "--runs", str(runs)]) == 0
     assert "2 of 2 runs pushed" in capsys.readouterr().out
     assert audit.main(["lab/p", "--runs", str(runs)]) == 0
+
+
+def test_a_file_of_a_newer_wandb_than_the_installed_one_is_made_again_from_the_record(
+    server: Server, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wandb 0.19 reads no file of 0.31."""
+    monkeypatch.setattr(sync, "installed", lambda: "0.19.11")
+    before = len(list(runs.rglob("*.wandb")))
+    assert sync.main(["lab/p", "--runs", str(runs)]) == 0
+    assert len(list(runs.rglob("*.wandb"))) == before + 7
 
 
 def test_a_damaged_file_is_made_again_from_the_record(server: Server, runs: Path) -> None:

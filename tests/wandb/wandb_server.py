@@ -4,6 +4,8 @@
         environment = server.environment()   # WANDB_BASE_URL, WANDB_API_KEY, ... for wandb
         server.latency = 0.05                # seconds before every answer
         server.fail(503, times=2)            # the next two requests get this status
+        server.bend_runs = lambda page: {**page, "edges": page["edges"][:1]}   # every page of runs from now on
+        server.bend_history = lambda lines: lines[:-1]                         # every history of a run
         server.requests                      # what was asked: ["Viewer", "Runs", "file_stream", ...]
 
 What the unmodified wandb package sends is parsed and validated against SCHEMA, and a query that does not fit
@@ -162,6 +164,19 @@ class Conflict(Exception):
     """What the server answers with HTTP 409."""
 
 
+HANG_UP, HANG = 0, -1
+"""In place of a status: close the connection without a word, or keep it and say nothing."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An answer that was ordered; body: "" for the usual JSON of a failure."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
 class Server:
     """See the module. `entities`: API key -> entities it may read and write, the first being its default."""
 
@@ -174,7 +189,10 @@ class Server:
         """Requests that wait for an answer now, and at most so far."""
         self.private: set[str] = set()
         """Entities for which every request is refused with 403."""
-        self._faults: list[tuple[int, str]] = []
+        self.bend_runs: Callable[[dict[str, Any]], Any] = lambda page: page
+        self.bend_history: Callable[[list[str]], Any] = lambda lines: lines
+        self._faults: list[tuple[str, Fault]] = []
+        self._over = threading.Event()
         self._lock = threading.RLock()
         self._http = _Http(("127.0.0.1", 0), _Handler)
         self._http.server = self
@@ -185,6 +203,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self._http.shutdown()
         self._http.server_close()
 
@@ -203,9 +222,19 @@ class Server:
             "NETRC": str(folder / "netrc"),
         }
 
-    def fail(self, status: int, times: int = 1, operation: str = "") -> None:
-        """Answer the next `times` requests (of an operation, such as "Runs") with a status; 0: hang up."""
-        self._faults += [(status, operation)] * times
+    def fail(
+        self,
+        status: int,
+        times: int = 1,
+        operation: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: str = "",
+    ) -> None:
+        """Answer the next `times` requests (of an operation, such as "Runs") with a status; HANG_UP, HANG.
+
+        body: instead of the usual JSON.
+        """
+        self._faults += [(operation, Fault(status, dict(headers or {}), body))] * times
 
     def project(self, entity: str, name: str, create: bool = False) -> Project | None:
         """A project, made on the first write to it as the real server does."""
@@ -213,13 +242,13 @@ class Server:
             self.projects.setdefault((entity, name), Project(entity, name))
         return self.projects.get((entity, name))
 
-    def fault(self, operation: str) -> int | None:
-        """The status to fail this request with, if it was ordered."""
+    def fault(self, operation: str) -> Fault | None:
+        """What to fail this request with, if it was ordered."""
         with self._lock:
-            for index, (status, wanted) in enumerate(self._faults):
+            for index, (wanted, fault) in enumerate(self._faults):
                 if wanted in ("", operation):
                     del self._faults[index]
-                    return status
+                    return fault
         return None
 
     def file_stream(self, entity: str, project: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -382,13 +411,8 @@ class ProjectNode:
             for index, run in enumerate(page)
         ]
         more = start + len(page) < len(runs)
-        return {
-            "edges": edges,
-            "pageInfo": {
-                "endCursor": edges[-1]["cursor"] if edges else None,
-                "hasNextPage": more,
-            },
-        }
+        info = {"endCursor": edges[-1]["cursor"] if edges else None, "hasNextPage": more}
+        return self._server.bend_runs({"edges": edges, "pageInfo": info})
 
     def run(self, _info: Any, name: str) -> Any:
         found = self._project.runs.get(name)
@@ -480,14 +504,14 @@ class RunNode:
         minStep: int = 0,
         maxStep: int | None = None,
         samples: int = 500,
-    ) -> list[str]:
+    ) -> list[str] | None:
         pairs = zip(self._run.rows, self._run.history, strict=True)
         lines = [
             line
             for row, line in pairs
             if minStep <= row["_step"] and (maxStep is None or row["_step"] < maxStep)
         ]
-        return lines[:samples]
+        return self._server.bend_history(lines[:samples])
 
     def events(self, _info: Any, samples: int = 500) -> list[str]:
         return self._run.files.get("wandb-events.jsonl", [])[:samples]
@@ -547,10 +571,14 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
-    def _answer(self, status: int, body: Any) -> None:
-        data = json.dumps(body).encode()
+    def _answer(
+        self, status: int, body: Any, headers: Mapping[str, str] | None = None, text: str = ""
+    ) -> None:
+        data = (text or json.dumps(body)).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/html" if text.startswith("<") else "application/json")
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         if "gzip" in self.headers.get("Accept-Encoding", "") and len(data) > 10_000:
             data = gzip.compress(data, 1)
             self.send_header("Content-Encoding", "gzip")
@@ -577,15 +605,19 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(server.latency)
         with server._lock:
             server.waiting -= 1
-        status = server.fault(operation)
-        if status == 0:
+        fault = server.fault(operation)
+        if fault is None and self._entities() is None:
+            fault = Fault(401, {}, "")
+        if fault is None:
+            return False
+        if fault.status in (HANG, HANG_UP):
+            if fault.status == HANG:
+                server._over.wait()
             self.close_connection = True
-            return True
-        if status is None and self._entities() is None:
-            status = 401
-        if status is not None:
-            self._answer(status, {"errors": [{"message": f"status {status}"}]})
-        return status is not None
+        else:
+            body = {"errors": [{"message": f"status {fault.status}"}]}
+            self._answer(fault.status, body, fault.headers, fault.body)
+        return True
 
     def do_POST(self) -> None:
         body = json.loads(self._body() or b"{}")

@@ -161,6 +161,9 @@ def test_a_metric_in_a_summary_that_is_a_mapping_is_a_difference() -> None:
     run = parsed(summary=SUMMARY | {"test/error": {"min": 1.0}})
     assert (run.damage, run.summary) == ("", {"test/error": None})
     assert run.rows.shape == (3, 8)
+    assert (
+        "its history or summary is nested too deeply" in parsed(summary=SUMMARY | {"x": {"y": DEEP}}).damage
+    )
 
 
 @pytest.mark.parametrize(
@@ -191,6 +194,17 @@ def test_values_that_are_no_numbers_are_left_out() -> None:
     run = parsed(rows=[*ROWS, odd])
     assert run.damage == ""
     assert not {"identity", "text", "image", "huge", "list"} & {*run.names}
+
+
+def test_nested_numbers_keep_their_path() -> None:
+    """As a server gives them; one of `val` is no second epoch."""
+    val = {"val": {"epoch": 7, "loss": {"mean": 0.5}}, "image": {"_type": "image-file", "width": 5}}
+    run = parsed(summary=SUMMARY | val, rows=[row | val for row in ROWS])
+    assert (run.damage, run.summary) == ("", {})
+    last = dict(zip(run.names, run.rows[-1].tolist(), strict=True))
+    assert (last["epoch"], last["val.epoch"], last["val.loss.mean"]) == (3, 7, 0.5)
+    assert not any(name == "image" or name.startswith("image.") for name in run.names)
+    assert "nested too deeply" in parsed(rows=[*ROWS, {"epoch": 4, "x": {"y": DEEP}}]).damage
 
 
 def test_a_configuration_value_that_is_bare_is_damage_and_the_packages_own_is_not() -> None:

@@ -14,8 +14,8 @@ from wandb_server import Server
 
 from lightning_module.cell.config import LoggerConfig
 from lightning_module.support.errors import ConfigError
-from lightning_module.tracking import wandb_environment
-from lightning_module.tracking.wandb_environment import Wanted, wanted
+from lightning_module.tracking import wandb_wanted
+from lightning_module.tracking.wandb_wanted import Wanted, wanted
 
 USUAL = Wanted("offline", "residual-ablations", None, "depth")
 
@@ -24,7 +24,7 @@ USUAL = Wanted("offline", "residual-ablations", None, "depth")
 def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in [key for key in os.environ if key.startswith("WANDB_")]:
         monkeypatch.delenv(key)
-    wandb_environment._say.cache_clear()
+    wandb_wanted._say.cache_clear()
 
 
 OFFLINE, ONLINE = LoggerConfig("offline"), LoggerConfig("online")
