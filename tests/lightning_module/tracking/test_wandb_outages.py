@@ -94,13 +94,14 @@ def test_a_server_that_stops_answering_in_the_middle_of_a_start_takes_bounded_ti
 
     monkeypatch.setattr(server, "fault", hang)
     limits = {"REACH_TIMEOUT": 3, "SHORT_TIMEOUT": 1}
-    attempts = [{"seed": 0, "last": 2}, {"seed": 1, "last": 2}]
-    done = work(tmp_path / "runs", attempts, "online", limits, **server.environment(tmp_path))
-    first, second = warned(done)
-    assert "does not answer within 1 s" in first and "does not answer within 1 s" in second
-    opened = [float(line.split()[0]) for line in done.stdout.splitlines()]
-    assert opened[0] < 15 and opened[1] < 2, "the server is left alone for a while"
-    assert epochs(tmp_path / "runs", 0) == epochs(tmp_path / "runs", 1) == [1, 2]
+    for seed, most in ((0, 15), (1, 5)):  # the second process leaves the server alone, too
+        attempts = [{"seed": seed, "last": 2}]
+        done = work(tmp_path / "runs", attempts, "online", limits, **server.environment(tmp_path))
+        (warning,) = warned(done)
+        assert "does not answer within 1 s" in warning
+        assert float(done.stdout.split()[0]) < most
+        assert epochs(tmp_path / "runs", seed) == [1, 2]
+    assert server.requests.count("Viewer") == 1
 
 
 @pytest.mark.parametrize(
