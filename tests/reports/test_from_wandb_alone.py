@@ -167,7 +167,9 @@ def test_audit_and_sync_bring_up_to_date_what_a_sweep_declared(
     assert door.main(["audit", "lab/p"]) == 0, capsys.readouterr().out
     path = next(Path("runs", "sweeps").glob("depth_8_14*"))
     asked = json.loads(path.read_text())
-    path.with_name("again.json").write_text(json.dumps(asked | {"name": "again", "cells": asked["cells"][:2]}))
+    path.with_name("again.json").write_text(
+        json.dumps(asked | {"name": "again", "cells": asked["cells"][:2]})
+    )
     changed = next(Path("runs", "sweeps").glob("degradation*"))
     changed.write_text(json.dumps(json.loads(changed.read_text()) | {"expected_from": "a measurement"}))
     assert door.main(["audit", "lab/p"]) == 1
