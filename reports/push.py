@@ -96,7 +96,7 @@ def _call(part: Sequence[Upload], server: Server, entity: str, project: str) -> 
     program += [str(upload.file.parent.resolve()) for upload in part]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         (Path(scratch) / "wandb").mkdir()
-        variables = environment(server.address, server.key)
+        variables = environment(server.address, server.account.key)
         variables = {key: value for key, value in variables.items() if key not in QUIET}
         with said(f"wandb sync of {len(part)} run{'s' * (len(part) > 1)}", limit):
             text, ended = run(program, limit, cwd=scratch, env=variables | {"WANDB_DIR": scratch})

@@ -93,7 +93,7 @@ def _online(place: Place, arguments: Mapping[str, Any]) -> Opened:
 
 def _note(server: Server) -> Path:
     """Where the cells of this user on this machine, each in its process perhaps, tell each other that it failed."""
-    about = f"{socket.gethostname()} {server.address} {server.key}"
+    about = f"{socket.gethostname()} {server.address} {server.account.key}"
     return cache_folder() / f"wandb-{hashlib.sha256(about.encode()).hexdigest()[:16]}.txt"
 
 
@@ -114,7 +114,7 @@ def _on(server: Server, place: Place, arguments: Mapping[str, Any]) -> Opened:
     patience = max(1.0, until - time.monotonic())
     there = server.runs(place.entity, place.project, *ids, patience=patience)
     first = max((index for index, name in enumerate(ids) if name in there), default=0)
-    ours = environment(server.address, server.key)
+    ours = environment(server.address, server.account.key)
     for run_id in ids[first:]:
         try:
             return _open("online", place, {**arguments, "id": run_id}, server, ours)

@@ -5,7 +5,6 @@ It needs no wandb package: the query language of the server is older and steadie
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
@@ -16,7 +15,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from lightning_module.support.errors import ConfigError, log, one_line
-from reports.sources._wandb_server import Server, server
+from lightning_module.tracking.wandb_account import Account, account
+from lightning_module.tracking.wandb_server import cause
 
 if TYPE_CHECKING:
     import requests
@@ -71,7 +71,7 @@ def _session() -> requests.Session:
 class Client:
     """A project on a server. Calling it makes one GraphQL request; several threads may."""
 
-    server: Server
+    account: Account
     entity: str
     project: str
     _session: requests.Session = field(default_factory=_session, repr=False, compare=False)
@@ -94,7 +94,7 @@ class Client:
                 if not left or wait >= seconds:
                     asked = f", and asks to be left alone for {error.wait:.0f} s" if error.wait else ""
                     raise Unreachable(
-                        f"{self.server.url} does not answer ({error}{asked})", error.answered
+                        f"{self.account.url} does not answer ({error}{asked})", error.answered
                     ) from error
                 if wait > SILENCE:
                     self._say(f"does not answer ({error}); trying again in {wait:.0f} s", seconds)
@@ -106,26 +106,26 @@ class Client:
         """The JSON of one answer; _Passing if another attempt may succeed."""
         import requests
 
-        url, longest = self.server.url, max(1.0, min(ANSWER, deadline - time.monotonic()))
+        url, longest = self.account.url, max(1.0, min(ANSWER, deadline - time.monotonic()))
         try:
             with self._waiting(longest):
                 answer = self._session.post(
                     f"{url}/graphql",
                     json=body,
-                    auth=("api", self.server.key),
+                    auth=("api", self.account.key),
                     timeout=longest,
                     allow_redirects=False,
-                    verify=False if os.environ.get("WANDB_INSECURE_DISABLE_SSL") in ("true", "1") else None,
+                    verify=self.account.verify,
                 )
         except requests.exceptions.SSLError as error:
             raise Unreachable(
-                f"{url} cannot be reached over TLS ({_cause(error)}); a certificate authority of your own goes "
+                f"{url} cannot be reached over TLS ({cause(error)}); a certificate authority of your own goes "
                 "into REQUESTS_CA_BUNDLE"
             ) from error
         except requests.exceptions.Timeout as error:
             raise _Passing(f"no answer within {longest:.0f} s") from error
         except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            raise _Passing(_cause(error)) from error
+            raise _Passing(cause(error)) from error
         except requests.exceptions.RequestException as error:
             raise Unreachable(f"{url} cannot be asked ({one_line(error)[:300]})") from error
         self._check(answer)
@@ -138,7 +138,7 @@ class Client:
 
     def _check(self, answer: requests.Response) -> None:
         """Raise what the status of an answer means, unless it is 200."""
-        status, url = answer.status_code, self.server.url
+        status, url = answer.status_code, self.account.url
         if status in PASSING:
             raise _Passing(f"HTTP {status}: {_shown(answer)}", _retry_after(answer), answered=True)
         if 300 <= status < 400:
@@ -159,7 +159,7 @@ class Client:
 
     def _project(self, answer: Any) -> dict[str, Any]:
         """The project in the JSON of an answer."""
-        url = self.server.url
+        url = self.account.url
         if isinstance(answer, dict) and answer.get("errors"):
             raise Refused(f"{url} refuses the query for {self.source}: {_message(answer)}")
         data = answer.get("data") if isinstance(answer, dict) else None
@@ -186,19 +186,7 @@ class Client:
         now = time.monotonic()
         if now - self._said.get(text[:20], -ANSWER) >= ANSWER / 2:
             self._said[text[:20]] = now
-            log.warning("%s %s; waiting for at most %.0f s", self.server.url, text, seconds)
-
-
-def _cause(error: BaseException) -> str:
-    """What broke a connection, without the layers of the libraries around it."""
-    inner: Any = error
-    while cause := getattr(inner, "reason", None) or next(
-        (a for a in inner.args if isinstance(a, Exception)), None
-    ):
-        if not isinstance(cause, BaseException):
-            break
-        inner = cause
-    return re.sub(r"^<?\w*\(?[^:]*object at 0x\w+>?\)?: ", "", one_line(inner))[:300]
+            log.warning("%s %s; waiting for at most %.0f s", self.account.url, text, seconds)
 
 
 def _retry_after(answer: requests.Response) -> float:
@@ -238,7 +226,7 @@ def connect(entity: str, project: str) -> Client:
 
     Raises ConfigError without a usable address or a key.
     """
-    return Client(server(), entity, project)
+    return Client(account(), entity, project)
 
 
 def place(where: str, key: str = "source") -> tuple[str, str]:

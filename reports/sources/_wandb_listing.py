@@ -56,7 +56,7 @@ def nodes_of(client: Client, connection: Any) -> list[Mapping[str, Any]]:
     """The runs in the `runs` part of an answer, without those that have no name; Unreachable if it is none."""
     edges = connection.get("edges") if isinstance(connection, Mapping) else None
     if not isinstance(edges, list):
-        raise Unreachable(f"{client.server.url} does not answer as a W&B server does: it lists no runs")
+        raise Unreachable(f"{client.account.url} does not answer as a W&B server does: it lists no runs")
     nodes = [edge.get("node") for edge in edges if isinstance(edge, Mapping)]
     return [node for node in nodes if isinstance(node, Mapping) and isinstance(node.get("name"), str)]
 
@@ -81,7 +81,7 @@ def _pages(client: Client, filters: Mapping[str, Any], first: int) -> Iterator[P
         if not new or not cursor:
             what = "the same page again" if nodes else "an empty page"
             raise Unreachable(
-                f"{client.server.url} gives {what} and promises more runs of {client.source}: its list does not end"
+                f"{client.account.url} gives {what} and promises more runs of {client.source}: its list does not end"
             )
         after, first = cursor, PAGE
 
@@ -135,7 +135,7 @@ def named(client: Client, names: Iterable[str], cached: Runs) -> Runs:
 def _warn(client: Client, came: int, count: int) -> None:
     log.warning(
         "%s gave %d of the %d runs of %s, asked %d times; what is missing here may be there",
-        client.server.url,
+        client.account.url,
         came,
         count,
         client.source,
@@ -165,6 +165,6 @@ def _run(client: Client, node: Mapping[str, Any], known: ParsedRun | None) -> Pa
         [last],
         key=key,
         running=state == "running",
-        url=f"{client.server.app_url}/{client.entity}/{client.project}/runs/{node['name']}",
+        url=f"{client.account.app_url}/{client.entity}/{client.project}/runs/{node['name']}",
         checksum=checksum,
     )

@@ -18,14 +18,13 @@ from lightning_module.cell.identity import RESULT_KEYS, flatten
 from lightning_module.cell.record import SCHEMA, State
 from lightning_module.cell.record_lines import DEEPEST
 from lightning_module.cell.record_values import shown, wrong, wrong_setting
+from lightning_module.tracking.wandb_server import run_ids
 from reports.sources import is_config
 from reports.sources._frames import ParsedRun
 
 OURS = ("cell", "attempt", "sweeps", "_wandb", "wandb_version")
 """Configuration keys on W&B that are not the configuration of the cell."""
 PARTS = {key.partition(".")[0] for key in RESULT_KEYS} - {"seed"}
-MOST_IDS = 4
-"""A run that was deleted on W&B is pushed again as IDENTITY-2, IDENTITY-3, IDENTITY-4: its id cannot be had again."""
 ENDS = ("finished", "diverged", "failed")
 LARGEST = 1 << 53
 """Beyond it floats have no room for every integer."""
@@ -39,18 +38,15 @@ class Damaged(ValueError):
     """What W&B holds of a run of ours was never written by us; the text says what is wrong with it."""
 
 
-def ids(identity: str) -> list[str]:
-    """The ids that runs of a cell may have on W&B, the one that counts last."""
-    return [identity, *(f"{identity}-{number}" for number in range(2, MOST_IDS + 1))]
-
-
 def identity_of(run_id: str, config: Any) -> str | None:
     """The identity of the cell whose run this is; None for somebody else's run."""
     cell = config.get("cell") if isinstance(config, Mapping) else None
     if not isinstance(cell, Mapping) or type(cell.get("schema")) is not int or cell["schema"] != SCHEMA:
         return None
     identity = cell.get("identity")
-    is_ours = isinstance(identity, str) and re.fullmatch("[0-9a-f]{12}", identity) and run_id in ids(identity)
+    is_ours = (
+        isinstance(identity, str) and re.fullmatch("[0-9a-f]{12}", identity) and run_id in run_ids(identity)
+    )
     return identity if is_ours else None
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.disk import cache_folder
 from lightning_module.support.errors import ConfigError, log
+from lightning_module.tracking.wandb_server import run_ids
 from reports.sources import Frames
 from reports.sources._cache import read_cache, write_cache
 from reports.sources._frames import ParsedRun, frames
@@ -26,7 +27,6 @@ from reports.sources._sweeps import Declared, declared
 from reports.sources._wandb_client import Client, Unreachable, connect, place
 from reports.sources._wandb_histories import histories
 from reports.sources._wandb_listing import NAMES, Runs, listed, named
-from reports.sources._wandb_rows import ids
 
 
 def collect(
@@ -41,13 +41,13 @@ def collect(
     """
     from tqdm import tqdm
 
-    host = re.sub(r"[^A-Za-z0-9.]+", "_", client.server.url.partition("://")[2])
+    host = re.sub(r"[^A-Za-z0-9.]+", "_", client.account.url.partition("://")[2])
     path = cache_folder() / host / client.entity / f"{client.project}.npz"
     cached, mark = read_cache(path)
     known, since = ({}, "") if fresh else (cached, mark)
     kept, newest = cached, mark
     fetched: Runs = {}
-    names = None if wanted is None else frozenset(name for identity in wanted for name in ids(identity))
+    names = None if wanted is None else frozenset(name for identity in wanted for name in run_ids(identity))
 
     def chosen(runs: Runs) -> Runs:
         return {name: run for name, run in runs.items() if names is None or name in names}

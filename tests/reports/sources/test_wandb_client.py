@@ -18,8 +18,8 @@ from wandb_lab import same
 from wandb_server import HANG, Server
 
 from lightning_module.support.errors import ConfigError
+from lightning_module.tracking.wandb_account import account
 from reports.sources import _wandb_client, records, wandb_api
-from reports.sources._wandb_server import server as found_server
 
 PAGE = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please do</body></html>"
 
@@ -170,7 +170,7 @@ def test_an_address_that_is_none_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", address)
     with pytest.raises(ConfigError, match=sentence):
-        found_server()
+        account()
 
 
 KEY, OTHER = "a" * 40, "b" * 40
@@ -185,7 +185,7 @@ def test_address_and_key_are_where_wandb_login_puts_them(
     monkeypatch.setenv("HOME", str(tmp_path))
     login = [sys.executable, "-m", "wandb", "login", "--host", server.url, KEY]
     subprocess.run(login, cwd=tmp_path, check=True, capture_output=True, timeout=60)
-    found = found_server()
+    found = account()
     assert (found.url, found.app_url, found.key) == (server.url, server.url, KEY)
     assert KEY not in repr(found)
     assert repr(wandb_api.connect("lab", "p")).count(KEY) == 0
@@ -200,25 +200,25 @@ def test_what_is_nearer_counts_more(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     hosts = ("api.wandb.ai", "mine.example.org:8443", "api.far.example.org")
     lines = [f"machine {host}\n login user\n password {host.replace(':', '-')}\n" for host in hosts]
     (tmp_path / "netrc").write_text("".join(lines))
-    assert (found_server().url, found_server().app_url) == ("https://api.wandb.ai", "https://wandb.ai")
-    assert found_server().key == "api.wandb.ai"
+    assert (account().url, account().app_url) == ("https://api.wandb.ai", "https://wandb.ai")
+    assert account().key == "api.wandb.ai"
     for folder, host in ((".config/wandb", hosts[2]), ("wandb", hosts[1])):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "settings").write_text(f"[default]\nbase_url = https://{host}/\nroot = 100%\n")
-        assert (found_server().url, found_server().key) == (f"https://{host}", host.replace(":", "-"))
+        assert (account().url, account().key) == (f"https://{host}", host.replace(":", "-"))
     monkeypatch.setenv("WANDB_BASE_URL", "https://api.forge.coreweave.com/")
-    assert (found_server().app_url, found_server().key) == (
+    assert (account().app_url, account().key) == (
         "https://forge.coreweave.com/wandb",
         "api.wandb.ai",
     )
     monkeypatch.setenv("WANDB_BASE_URL", "https://api.far.example.org")
-    assert found_server().app_url == "https://app.far.example.org"
+    assert account().app_url == "https://app.far.example.org"
     monkeypatch.setenv("WANDB_APP_URL", "https://see.example.org/")
     monkeypatch.setenv("WANDB_API_KEY", OTHER)
-    assert (found_server().app_url, found_server().key) == ("https://see.example.org", OTHER)
+    assert (account().app_url, account().key) == ("https://see.example.org", OTHER)
     monkeypatch.setenv("WANDB_API_KEY", "two words")
     with pytest.raises(ConfigError, match="it may hold neither spaces nor accents"):
-        found_server()
+        account()
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text("nonsense\x00 [")
     with pytest.raises(ConfigError, match=rf"{file} cannot be read .* or set {variable}"):
-        found_server()
+        account()
 
 
 def test_collecting_needs_no_wandb_package(synced: Server) -> None:

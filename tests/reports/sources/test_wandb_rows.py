@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from wandb_worker import make_cell, metrics
 
 from lightning_module.tracking.wandb_run import run_config
+from lightning_module.tracking.wandb_server import run_ids
 from reports.sources._frames import ParsedRun, frames
-from reports.sources._wandb_rows import config_values, decoded, ids, parsed_run
+from reports.sources._wandb_rows import config_values, decoded, parsed_run
 
 CELL = make_cell(1)
 ATTEMPT = {"attempt": 1, "step": 0, "time": 5.0, "commit": "0" * 40, "versions": {"torch": "2.13.0"}}
-CONFIG = json.loads(json.dumps(run_config(CELL, ATTEMPT)))
+CONFIG = json.loads(json.dumps(run_config(CELL, ATTEMPT, {})))
 ROWS = [
     {"epoch": epoch, "step": 10 * epoch, "_timestamp": 9.0, **metrics(1, epoch, 1)} for epoch in (1, 2, 3)
 ]
@@ -59,7 +60,7 @@ def test_a_run_of_ours_is_parsed() -> None:
 @pytest.mark.parametrize("run_id", [f"{CELL.identity}-2", f"{CELL.identity}-4"])
 def test_a_run_that_was_pushed_again_under_another_id_is_ours(run_id: str) -> None:
     assert parsed(run_id=run_id).cell["identity"] == CELL.identity
-    assert run_id in ids(CELL.identity)
+    assert run_id in run_ids(CELL.identity)
 
 
 FOREIGN: dict[str, tuple[tuple[str, ...], Any]] = {

@@ -18,24 +18,32 @@ CLOUD_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
 
 @dataclass(frozen=True)
-class Server:
-    """A W&B server. url: of its API, app_url: of its pages; neither ends with a slash."""
+class Account:
+    """Where a user is known, and by which key.
+
+    url, app_url: of the server's API and pages, without a slash at the end. verify: whether its certificate is checked.
+    """
 
     url: str
     app_url: str
     key: str = field(repr=False)
+    verify: bool = True
 
 
-def server() -> Server:
-    """The server and key of this user; ConfigError in one sentence without a usable address or a key."""
-    url = _address()
+def account(base_url: str | None = None) -> Account:
+    """The user's account at this address, None for the one that wandb takes.
+
+    ConfigError in one sentence without a usable address or a key.
+    """
+    url = _checked("logger.base_url", base_url) if base_url else _address()
     app_url = (os.environ.get("WANDB_APP_URL") or _pages(url)).rstrip("/")
     key = os.environ.get("WANDB_API_KEY", "").strip() or _key_of(urlsplit(url).netloc)
     if not key:
         raise ConfigError(f"there is no API key for {url}; run `wandb login` or set WANDB_API_KEY")
     if not re.fullmatch(r"[!-~]+", key):
         raise ConfigError(f"the API key for {url} is not valid: it may hold neither spaces nor accents")
-    return Server(url, app_url, key)
+    verify = os.environ.get("WANDB_INSECURE_DISABLE_SSL", "").lower() not in ("true", "1")
+    return Account(url, app_url, key, verify)
 
 
 def _address() -> str:
@@ -53,7 +61,11 @@ def _address() -> str:
             if url := parser.get("default", "base_url", fallback="").strip():
                 source = f"base_url in {path}"
                 break
-    url = url or CLOUD
+    return _checked(source, url or CLOUD)
+
+
+def _checked(source: str, url: str) -> str:
+    """The address without a slash at its end; source: where it was given."""
     try:
         parts = urlsplit(url)
         is_address = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
