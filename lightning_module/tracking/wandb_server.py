@@ -62,7 +62,7 @@ def _settings() -> dict[str, str]:
 class Server:
     """The server at an address: that one, else $WANDB_BASE_URL, else what wandb was told, else the cloud.
 
-    ServerError if the address is none, or nothing says with which key one logs in.
+    ServerError if the address is none. key: with which one logs in, "" if there is none.
     """
 
     def __init__(self, base_url: str | None = None) -> None:
@@ -76,16 +76,17 @@ class Server:
         from requests.utils import get_netrc_auth
 
         login = get_netrc_auth(self.address)
-        key = os.environ.get("WANDB_API_KEY") or (login[1] if login else "") or _settings().get("api_key", "")
-        if not key:
-            raise ServerError(f"no API key: run `wandb login`, for {self.address}")
-        return key
+        return (
+            os.environ.get("WANDB_API_KEY") or (login[1] if login else "") or _settings().get("api_key", "")
+        )
 
     def ask(self, query: str, *, patience: float | None = None, **variables: Any) -> dict[str, Any]:
         """The data of an answer; ServerError if there is none within so many seconds (None: REACH_TIMEOUT).
 
         A server that is too busy, or ill for the moment, is asked again until then.
         """
+        if not self.key:
+            raise ServerError(f"no API key: run `wandb login`, for {self.address}")
         patience = REACH_TIMEOUT if patience is None else patience
         deadline, pause = time.monotonic() + patience, 0.5
         with said(self.address, patience):

@@ -79,6 +79,8 @@ def _online(place: Place, arguments: Mapping[str, Any]) -> Opened:
     if why := _why_it_failed(server):
         raise ServerError(why)
     try:
+        if not server.key and os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):  # wandb alone can log in with that
+            return _open("online", place, arguments, None, environment(server.address))
         opened = _on(server, place, arguments)
     except Exception as error:
         if getattr(error, "status", 0) != DELETED:  # that is the run's matter
