@@ -156,7 +156,7 @@ def _open(
     given = {"project": place.project, "entity": place.entity, **arguments}
     timeout = (wandb_server.REACH_TIMEOUT if server else OFFLINE_TIMEOUT) + GRACE
     try:
-        with said(server.address if server else "the files of wandb", timeout):
+        with said(server.address if server else "wandb", timeout):
             answer = wandb.ask(timeout, "open", settings=settings, arguments=given)
     except BaseException:
         wandb.stop()
