@@ -29,18 +29,21 @@ class Account:
     key: str = field(repr=False)
     verify: bool = True
 
+    def check_key(self) -> None:
+        """ConfigError if no key is known."""
+        if not self.key:
+            raise ConfigError(f"there is no API key for {self.url}; run `wandb login` or set WANDB_API_KEY")
+
 
 def account(base_url: str | None = None) -> Account:
-    """The user's account at this address, None for the one that wandb takes.
+    """The user's account at this address, None for the one that wandb takes; ConfigError for what is no address or key.
 
-    ConfigError in one sentence without a usable address or a key.
+    The key is "" where none is known, see `Account.check_key`.
     """
     url = _checked("logger.base_url", base_url) if base_url else _address()
     app_url = (os.environ.get("WANDB_APP_URL") or _pages(url)).rstrip("/")
     key = os.environ.get("WANDB_API_KEY", "").strip() or _key_of(urlsplit(url).netloc)
-    if not key:
-        raise ConfigError(f"there is no API key for {url}; run `wandb login` or set WANDB_API_KEY")
-    if not re.fullmatch(r"[!-~]+", key):
+    if not re.fullmatch(r"[!-~]*", key):
         raise ConfigError(f"the API key for {url} is not valid: it may hold neither spaces nor accents")
     verify = os.environ.get("WANDB_INSECURE_DISABLE_SSL", "").lower() not in ("true", "1")
     return Account(url, app_url, key, verify)

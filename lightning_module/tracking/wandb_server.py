@@ -57,6 +57,7 @@ class Server:
 
         A server that is too busy, or ill for the moment, is asked again until then.
         """
+        self.account.check_key()
         patience = REACH_TIMEOUT if patience is None else patience
         deadline, pause = time.monotonic() + patience, 0.5
         with said(self.address, patience):

@@ -79,6 +79,10 @@ def _online(place: Place, arguments: Mapping[str, Any]) -> Opened:
     if why := _why_it_failed(server):
         raise ServerError(why)
     try:
+        if not server.account.key and os.environ.get(
+            "WANDB_IDENTITY_TOKEN_FILE"
+        ):  # wandb alone can log in with that
+            return _open("online", place, arguments, None, environment(server.address))
         opened = _on(server, place, arguments)
     except Exception as error:
         if getattr(error, "status", 0) != DELETED:  # that is the run's matter
@@ -154,7 +158,7 @@ def _open(
     given = {"project": place.project, "entity": place.entity, **arguments}
     timeout = (wandb_server.REACH_TIMEOUT if server else OFFLINE_TIMEOUT) + GRACE
     try:
-        with said(server.address if server else "the files of wandb", timeout):
+        with said(server.address if server else "wandb", timeout):
             answer = wandb.ask(timeout, "open", settings=settings, arguments=given)
     except BaseException:
         wandb.stop()

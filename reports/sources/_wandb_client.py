@@ -226,7 +226,9 @@ def connect(entity: str, project: str) -> Client:
 
     Raises ConfigError without a usable address or a key.
     """
-    return Client(account(), entity, project)
+    known = account()
+    known.check_key()
+    return Client(known, entity, project)
 
 
 def place(where: str, key: str = "source") -> tuple[str, str]:

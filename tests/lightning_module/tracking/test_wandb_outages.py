@@ -108,8 +108,12 @@ def test_a_server_that_stops_answering_in_the_middle_of_a_start_takes_bounded_ti
     ("address", "said"),
     [
         ("http://127.0.0.1:9", "http://127.0.0.1:9: Connection refused"),
-        ("wandb.example.org", "wandb.example.org is no address of a server; it has to begin with https://"),
+        (
+            "wandb.example.org",
+            "WANDB_BASE_URL=wandb.example.org is no address of the form https://HOST; write",
+        ),
         ("http://nowhere.invalid", "http://nowhere.invalid: "),
+        ("ftp://x", "WANDB_BASE_URL=ftp://x is no address of the form https://HOST)"),
         ("https://127.0.0.1:9", "https://127.0.0.1:9: Connection refused"),
     ],
 )
@@ -118,6 +122,20 @@ def test_an_address_where_nothing_is(tmp_path: Path, address: str, said: str) ->
     (warning,) = warned(done)
     assert warning.startswith(f"W&B is not reachable ({said}")
     assert epochs(tmp_path / "runs", 0) == [1, 2, 3]
+
+
+def test_the_key_that_wandb_login_wrote_for_a_server_with_a_port(server: Server, tmp_path: Path) -> None:
+    variables = server.environment(tmp_path)
+    key = variables.pop("WANDB_API_KEY")
+    host = variables["WANDB_BASE_URL"].removeprefix("http://")
+    (tmp_path / "netrc").write_text(f"machine {host}\n  login user\n  password {key}\n")
+    (tmp_path / "wandb-config").mkdir()
+    (tmp_path / "wandb-config" / "settings").write_text(
+        f"[default]\nbase_url = {variables.pop('WANDB_BASE_URL')}\n"
+    )
+    variables["WANDB_CONFIG_DIR"] = str(tmp_path / "wandb-config")
+    assert warned(work(tmp_path / "runs", ONE, "online", **variables)) == []
+    assert len(server.projects["lab", "p"].runs[make_cell(0).identity].rows) == 3
 
 
 @pytest.mark.parametrize(
