@@ -154,7 +154,7 @@ def _descendants(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            parent = path.read_text(errors="replace").rpartition(")")[2].split()[1]
+            parent = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
             children.setdefault(int(parent), []).append(int(path.parent.name))
     family = [pid]
     for one in family:
@@ -182,7 +182,7 @@ def _retried(scratch: Path) -> dict[str, str]:
     """Path of a file -> the failure for which wandb tried again last; of versions that keep such a log."""
     told: dict[str, str] = {}
     for path in scratch.glob("wandb/logs/debug-sync*.log"):
-        for line in path.read_text(errors="replace").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             if "retrying" in line:
                 with contextlib.suppress(ValueError, AttributeError):
                     entry = json.loads(line)
