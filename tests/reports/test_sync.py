@@ -164,8 +164,10 @@ def test_what_was_deleted_on_wandb_stays_so_unless_it_is_asked_for(
     assert deleted.identity not in project.runs
     assert other.identity in project.runs
 
+    del project.runs[other.identity]
+    project.delete(make_cell(0).identity)
     assert sync.main(["lab/p", "--runs", str(runs), "--restore-deleted"]) == 0
-    assert "1 of 1 runs pushed" in capsys.readouterr().out
+    assert "3 of 3 runs pushed" in capsys.readouterr().out
     again = project.runs[f"{deleted.identity}-2"]
     assert json.loads(again.config)["cell"]["value"]["identity"] == deleted.identity
     assert audit.main(["lab/p", "--runs", str(runs)]) == 0
