@@ -32,7 +32,8 @@ def environment(address: str = "", key: str = "") -> dict[str, str]:
 
     address and key: of the server; "" offline, where none is needed and a wrong one would do harm.
     """
-    ours = {key: value for key, value in os.environ.items() if key not in (*OVERRIDDEN, *UNSEEN)}
-    server = {"WANDB_BASE_URL": address, "WANDB_API_KEY": key} if address else {}
+    ours = {name: value for name, value in os.environ.items() if name not in (*OVERRIDDEN, *UNSEEN)}
+    server = {"WANDB_BASE_URL": address} if address else {}
+    server |= {"WANDB_API_KEY": key} if key else {}
     # It telephones home even offline otherwise, and waits for an answer at the end.
     return {"WANDB_ERROR_REPORTING": "false", **ours, **server}

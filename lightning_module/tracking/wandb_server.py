@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import configparser
 import json
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
+from lightning_module.tracking import wandb_account
 from lightning_module.tracking.patience import said, within
 
 if TYPE_CHECKING:
     import requests
 
-CLOUD = "https://api.wandb.ai"
 REACH_TIMEOUT = 10.0
 """Seconds to wait for an answer before the run goes offline."""
 SHORT_TIMEOUT = 3.0
@@ -48,44 +46,20 @@ def run_ids(identity: str) -> list[str]:
     return [identity, *(f"{identity}-{number}" for number in range(2, LAST_ID + 1))]
 
 
-def _settings() -> dict[str, str]:
-    """What `wandb login --host` and the like wrote."""
-    folder = os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb"
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read(Path(folder).expanduser() / "settings", encoding="utf-8")
-        return dict(parser["default"]) if "default" in parser else {}
-    except (configparser.Error, OSError, UnicodeDecodeError):
-        return {}
-
-
 class Server:
-    """The server at an address: that one, else $WANDB_BASE_URL, else what wandb was told, else the cloud.
-
-    ServerError if the address is none, or nothing says with which key one logs in.
-    """
+    """The server of `wandb_account.address`; key: with which one logs in, "" if there is none."""
 
     def __init__(self, base_url: str | None = None) -> None:
-        found = base_url or os.environ.get("WANDB_BASE_URL") or _settings().get("base_url") or CLOUD
-        if not found.startswith(("http://", "https://")):
-            raise ServerError(f"{found} is no address of a server; it has to begin with https:// or http://")
-        self.address = found.rstrip("/")
-        self.key = self._find_key()
-
-    def _find_key(self) -> str:
-        from requests.utils import get_netrc_auth
-
-        login = get_netrc_auth(self.address)
-        key = os.environ.get("WANDB_API_KEY") or (login[1] if login else "") or _settings().get("api_key", "")
-        if not key:
-            raise ServerError(f"no API key: run `wandb login`, for {self.address}")
-        return key
+        self.address = wandb_account.address(base_url)
+        self.key = wandb_account.key(self.address)
 
     def ask(self, query: str, *, patience: float | None = None, **variables: Any) -> dict[str, Any]:
         """The data of an answer; ServerError if there is none within so many seconds (None: REACH_TIMEOUT).
 
         A server that is too busy, or ill for the moment, is asked again until then.
         """
+        if not self.key:
+            raise ServerError(f"no API key: run `wandb login`, for {self.address}")
         patience = REACH_TIMEOUT if patience is None else patience
         deadline, pause = time.monotonic() + patience, 0.5
         with said(self.address, patience):

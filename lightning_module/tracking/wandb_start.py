@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning_module.support.command_line import command
+from lightning_module.support.disk import cache_folder
 from lightning_module.support.errors import log, one_line
 from lightning_module.tracking import wandb_server
 from lightning_module.tracking.patience import said
@@ -26,9 +30,6 @@ GRACE = 5.0
 """Seconds for wandb to keep its own limits, before it is killed."""
 FORGET = 60.0
 """Seconds for which a server that did not answer is left alone: the cells in between do not wait for it."""
-
-_failed: dict[str, tuple[float, str]] = {}
-"""Address -> when it failed, and why."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,36 @@ def start(mode: Literal["offline", "online"], place: Place, arguments: Mapping[s
 
 def _online(place: Place, arguments: Mapping[str, Any]) -> Opened:
     server = Server(place.base_url)
-    when, why = _failed.get(server.address, (-FORGET, ""))
-    if time.monotonic() - when < FORGET:
+    if why := _why_it_failed(server):
         raise ServerError(why)
     try:
-        return _on(server, place, arguments)
+        if not server.key and os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):  # wandb alone can log in with that
+            return _open("online", place, arguments, None, environment(server.address))
+        opened = _on(server, place, arguments)
     except Exception as error:
         if getattr(error, "status", 0) != DELETED:  # that is the run's matter
-            _failed[server.address] = time.monotonic(), one_line(error)
+            with contextlib.suppress(OSError):
+                _note(server).parent.mkdir(parents=True, exist_ok=True)
+                _note(server).write_text(one_line(error), encoding="utf-8")
         raise
+    with contextlib.suppress(OSError):
+        _note(server).unlink()
+    return opened
+
+
+def _note(server: Server) -> Path:
+    """Where the cells of this user on this machine, each in its process perhaps, tell each other that it failed."""
+    about = f"{socket.gethostname()} {server.address} {server.key}"
+    return cache_folder() / f"wandb-{hashlib.sha256(about.encode()).hexdigest()[:16]}.txt"
+
+
+def _why_it_failed(server: Server) -> str:
+    """Why it failed less than FORGET seconds ago; "" if it did not."""
+    try:
+        age = time.time() - _note(server).stat().st_mtime
+        return _note(server).read_text(encoding="utf-8") if abs(age) < FORGET else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _on(server: Server, place: Place, arguments: Mapping[str, Any]) -> Opened:
@@ -134,7 +156,7 @@ def _open(
     given = {"project": place.project, "entity": place.entity, **arguments}
     timeout = (wandb_server.REACH_TIMEOUT if server else OFFLINE_TIMEOUT) + GRACE
     try:
-        with said(server.address if server else "the files of wandb", timeout):
+        with said(server.address if server else "wandb", timeout):
             answer = wandb.ask(timeout, "open", settings=settings, arguments=given)
     except BaseException:
         wandb.stop()
