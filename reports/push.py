@@ -67,7 +67,7 @@ def push(uploads: Iterable[Upload], server: Server, entity: str, project: str) -
     waiting = sorted(uploads, key=lambda upload: upload.renamed)
     trouble: dict[str, str] = {}
     with tqdm(total=len(waiting), unit="run", disable=None) as bar:
-        for part in _parts(waiting):
+        for part in list(_parts(waiting)):
             told, whole = _call(part, server, entity, project)
             trouble |= told
             bar.update(len(part))

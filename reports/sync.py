@@ -64,24 +64,24 @@ def main(arguments: Sequence[str]) -> int:
         )
         return 0 if options.dry_run or not damaged else 1
     version = installed()
-    server = Server()
-    ids, deleted = _ids(to_push, server, where, restore)
+    try:
+        server = Server()
+        ids, deleted = _ids(to_push, server, where, restore)
+    except ServerError as error:
+        print(f"nothing was pushed: {one_line(error)}")
+        return 1
     for finding in deleted:
         print(finding)
     if deleted and not restore:
         again = command("sync", where, "--restore-deleted", runs=runs)
-        print(
-            f"{len(deleted)} deleted on W&B, and left so; if that was a mistake, push again under a new id:  {again}"
-        )
+        print(f"{len(deleted)} deleted on W&B, and left so; if that was a mistake:  {again}")
     uploads, trouble = _uploads(local, runs, ids, version)
     trouble |= push(uploads, server, *place(where))
     left = _not_arrived(local, where, runs, set(ids))
     for finding in left:
         why = trouble.get(ids[finding.identity])
-        text = (
-            f"{finding.text}; wandb sync: {why}" if why else finding.text + _replaceable(finding, where, runs)
-        )
-        print(visible(f"did not arrive: {finding.identity}  {finding.name}: {text}"))
+        more = f"; wandb sync: {why}" if why else _replaceable(finding, where, runs)
+        print(visible(f"did not arrive: {finding.identity}  {finding.name}: {finding.text}{more}"))
     print(f"{len(ids) - len(left)} of {len(to_push)} runs pushed to wandb:{where} and checked there")
     return 1 if left or damaged or deleted else 0
 
@@ -105,7 +105,7 @@ def _ids(
     """identity -> id of the run that it is pushed to, and those that were deleted on W&B and have none.
 
     A run that is there keeps its id. For the others the server is asked to make one: nothing else tells what was
-    deleted, and wandb would try for ever.
+    deleted, and wandb would try for ever. ServerError if it makes none for another reason.
     """
     entity, project = place(where)
 
