@@ -23,6 +23,7 @@ from lightning_module.support.command_line import RUNS, Parser, command, folder
 from lightning_module.support.errors import ConfigError, one_line
 from lightning_module.support.text import visible
 from lightning_module.tracking.patience import said
+from lightning_module.tracking.wandb_environment import PROJECT
 from lightning_module.tracking.wandb_run import Tracker
 from lightning_module.tracking.wandb_server import Server, ServerError, run_ids
 from reports.choose import sweeps_in
@@ -202,7 +203,7 @@ def rebuild(folder: Path) -> Path:
         raise ConfigError(f"the record in {folder} does not belong to its cell; run the cell again")
     before = wandb_offline.files(folder)
     shown = wandb_offline.read_files(before[-1:]).about
-    project, study = shown.get("project") or "residual-ablations", shown.get("run_group") or None
+    project, study = shown.get("project") or PROJECT, shown.get("run_group") or None
     tracker = Tracker.open("offline", cell, folder, project=project, study=study)
     status = {key: told.status[key] for key in ("reason", "error") if key in told.status}
     tracker.finish(told.state, status)

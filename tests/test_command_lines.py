@@ -33,7 +33,7 @@ ROWS: list[Row] = [
     ("run.py model.depth=20,56", 2, ["model.depth=20,56 lists several values", "-m"], []),
     # Showing
     ("run.py --cfg job model.depth=56", 0, ["depth: 56"], []),
-    ("run.py --help", 0, ["plain_cifar", "residual-ablations"], []),
+    ("run.py --help", 0, ["plain_cifar", "project: null"], []),
     ("ablations --help", 0, ["plan", "why"], []),
     ("ablations plan depth seed=0", 0, ["6 cells"], []),
     ("ablations units", 0, ["16.94 times", "1,179,648", "69,632"], []),

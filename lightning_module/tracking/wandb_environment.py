@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+PROJECT = "residual-ablations"
+"""Where runs go if nobody says where."""
 IDENTITY = "the id of a run is the identity of its cell"
 CONFIGURATION = "the configuration of a run is that of its cell"
 OVERRIDDEN: Mapping[str, str] = {

@@ -13,10 +13,8 @@ from typing import Literal
 
 from lightning_module.cell.config import LoggerConfig, check_place
 from lightning_module.support.errors import log
-from lightning_module.tracking.wandb_environment import OVERRIDDEN
+from lightning_module.tracking.wandb_environment import OVERRIDDEN, PROJECT
 
-PROJECT = "residual-ablations"
-"""Where runs go if nobody says where."""
 MODES: Mapping[str, str] = {"dryrun": "offline", "run": "online", "offline": "offline", "online": "online"}
 """WANDB_MODE -> what it means here; "disabled" is logger=none."""
 
