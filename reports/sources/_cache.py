@@ -53,6 +53,8 @@ def write_cache(path: Path, runs: Mapping[str, ParsedRun], mark: str = "") -> No
     numbers = np.concatenate([np.empty(0), *(run.rows.ravel() for run in runs.values())])
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():  # an empty one; what somebody keeps there stays
+            path.rmdir()
         with whole_file(path) as file:
             np.savez(file, index=index, seal=seal, numbers=numbers)
 

@@ -6,7 +6,7 @@ or damaged is read up to that point, and the run's reason says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -63,22 +63,18 @@ def read_files(paths: Iterable[Path]) -> Fragment:
 def _apply(fragment: Fragment, item: Any) -> None:
     """Add what one record says."""
     if item.HasField("history"):
-        row = {".".join(_key(entry)): _value(entry) for entry in item.history.item}
+        row = {entry.key or ".".join(entry.nested_key): _value(entry) for entry in item.history.item}
         fragment.rows.append(row)
         fragment.summary.update(row)
     elif item.HasField("summary"):
         _update(fragment.summary, item.summary)
     elif item.HasField("config"):
-        _update(fragment.config, item.config)
+        _update(fragment.config, item.config, merge=True)
     elif item.HasField("run"):
         run = item.run
         names = ("run_id", "entity", "project", "display_name", "run_group", "job_type")
         fragment.about = {name: getattr(run, name) for name in names} | {"tags": list(run.tags)}
         _update(fragment.config, run.config)
-
-
-def _key(item: Any) -> Sequence[str]:
-    return tuple(item.nested_key) or (item.key,)
 
 
 def _value(item: Any) -> Any:
@@ -91,11 +87,14 @@ def _value(item: Any) -> Any:
     return decoded(item.json) if item.HasField("json") else None
 
 
-def _update(tree: dict[str, Any], change: Any) -> None:
-    """Apply a configuration or summary record: updates and removals of (nested) keys."""
+def _update(tree: dict[str, Any], change: Any, merge: bool = False) -> None:
+    """Apply a configuration or summary record: updates and removals of (nested) keys.
+
+    merge: a mapping is added to the one that is there, as wandb does within an attempt.
+    """
 
     def place(item: Any) -> tuple[dict[str, Any], str]:
-        *parents, leaf = _key(item)
+        *parents, leaf = tuple(item.nested_key) or (item.key,)
         branch = tree
         for parent in parents:
             if not isinstance(branch.get(parent), dict):
@@ -105,7 +104,9 @@ def _update(tree: dict[str, Any], change: Any) -> None:
 
     for item in change.update:
         branch, leaf = place(item)
-        branch[leaf] = _value(item)
+        value, before = _value(item), branch.get(leaf)
+        both = merge and isinstance(value, dict) and isinstance(before, dict)
+        branch[leaf] = before | value if both else value
     for item in change.remove:
         branch, leaf = place(item)
         branch.pop(leaf, None)

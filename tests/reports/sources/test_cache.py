@@ -126,6 +126,13 @@ def test_a_folder_in_its_place_or_one_that_cannot_be_written_to_is_done_without(
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+def test_an_empty_folder_in_its_place_is_made_a_file_again(tmp_path: Path) -> None:
+    sweep(tmp_path, depths=[20], shortcuts="A", seeds=range(2))
+    (tmp_path / records.CACHE).mkdir()
+    assert len(sources.load("records", tmp_path, None).runs) == 2
+    assert len(_cache.read_cache(tmp_path / records.CACHE)[0]) == 2
+
+
 def test_runs_whose_folders_are_gone_are_forgotten_and_those_of_other_sweeps_are_not(tmp_path: Path) -> None:
     first = sweep(tmp_path, depths=[20], shortcuts="A", seeds=range(2), name="first")
     second = sweep(tmp_path, depths=[56], shortcuts="A", seeds=range(2), name="second")

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import wandb
 from frames_schema import checked
@@ -21,6 +22,8 @@ from lightning_module.support.errors import ConfigError
 from reports import __main__ as door
 from reports.pages.folder import LIST
 from reports.sources import Frames, _wandb_client, _wandb_histories, _wandb_listing, load, records, wandb_api
+from reports.sources._cache import write_cache
+from reports.sources._wandb_rows import parsed_run
 
 
 def shared(text: str, frames: Frames) -> str:
@@ -314,6 +317,25 @@ def test_latency_is_paid_side_by_side(synced: Server, monkeypatch: pytest.Monkey
     synced.latency = 0.1
     assert len(wandb_api.load("lab/p", None).runs) == 47
     assert synced.most_waiting == _wandb_histories.REQUESTS
+
+
+@pytest.mark.parametrize("kind", ["a folder", "another archive", "another project", "text"])
+def test_a_cache_with_another_content_is_made_again(synced: Server, tmp_path: Path, kind: str) -> None:
+    first = wandb_api.load("lab/p", None)
+    (path,) = (tmp_path / "cache").rglob("*.npz")
+    path.unlink()
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "another archive":
+        np.savez(path, index=np.zeros(3), numbers=np.zeros(3))
+    elif kind == "another project":
+        write_cache(path, {"x": parsed_run("x", {"lr": 1}, {}, [], key="9|running|0")}, "9")
+    else:
+        path.write_text("nonsense")
+    same(wandb_api.load("lab/p", None), first)
+    synced.requests.clear()
+    same(wandb_api.load("lab/p", None), first)
+    assert synced.requests == ["Runs"], "it was made again"
 
 
 def test_a_damaged_cache_is_done_without(synced: Server, tmp_path: Path) -> None:
