@@ -24,7 +24,7 @@ from lightning_module.support.errors import ConfigError, one_line
 from lightning_module.support.text import visible
 from lightning_module.tracking.patience import said
 from lightning_module.tracking.wandb_run import Tracker
-from lightning_module.tracking.wandb_server import Server, run_ids
+from lightning_module.tracking.wandb_server import Server, ServerError, run_ids
 from reports.choose import sweeps_in
 from reports.compare import MENDED_BY_SYNC, Finding, by_run, compare, undeclared
 from reports.push import Upload, installed, push

@@ -47,24 +47,24 @@ def test_a_report_is_the_same_with_and_without_others_in_the_project(
 
 
 def test_audit_and_sync_mend_ours_and_leave_theirs_as_they_are(
-    synced: Server, asked: Path, capsys: pytest.CaptureFixture[str]
+    synced: Server, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    count = share(asked.parent, synced)
-    runs = synced.projects["lab", "p"].runs
-    edit(runs[EDITED.identity], config={"attempt": {"value": 3}})
-    ours = {path.name for path in asked.iterdir()}
-    before = {name: (run.config, run.summary, run.history) for name, run in runs.items() if name not in ours}
+    count = share(runs.parent, synced)
+    there = synced.projects["lab", "p"].runs
+    edit(there[EDITED.identity], config={"attempt": {"value": 3}})
+    ours = {path.name for path in runs.iterdir()}
+    before = {name: (run.config, run.summary, run.history) for name, run in there.items() if name not in ours}
     assert len(before) == count
-    where = ["lab/p", "--runs", str(asked)]
+    where = ["lab/p", "--runs", str(runs)]
     assert door.main(["audit", *where]) == 1
     assert capsys.readouterr().out.splitlines() == [
         f"unreadable {EDITED.identity}  {EDITED.name}: {WHY}",
-        f"mend: python -m reports sync lab/p --runs {asked}",
+        f"mend: python -m reports sync lab/p --runs {runs}",
         f"{count} other runs in the project: left alone",
         "6 of 7 records agree with wandb:lab/p, 1 findings",
     ]
     assert door.main(["sync", *where]) == 0
     assert "1 of 1 runs pushed to wandb:lab/p and checked there" in capsys.readouterr().out
     assert door.main(["audit", *where]) == 0
-    after = {name: (run.config, run.summary, run.history) for name, run in runs.items() if name not in ours}
+    after = {name: (run.config, run.summary, run.history) for name, run in there.items() if name not in ours}
     assert after == before

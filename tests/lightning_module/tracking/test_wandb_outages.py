@@ -235,30 +235,16 @@ def test_a_wandb_that_is_never_imported_does_not_hold_up_the_cell(tmp_path: Path
 def test_a_run_that_was_deleted_goes_on_under_the_next_id(server: Server, tmp_path: Path) -> None:
     """The server refuses its id for ever, with 409, and wandb asks for ever."""
     runs, identity = tmp_path / "runs", make_cell(0).identity
-    limits = {"REACH_TIMEOUT": 3}
-
-    def refuse(operation: str) -> int | None:
-        gone = operation == "UpsertBucket" and f"{identity}-2" not in str(asked[-1])
-        return 409 if gone else None
-
-    asked: list[Any] = [""]
-    graphql = server._http.RequestHandlerClass._graphql  # type: ignore[attr-defined]
-
-    def noting(handler: Any, body: Any) -> None:
-        asked.append(body.get("variables"))
-        graphql(handler, body)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server._http.RequestHandlerClass, "_graphql", noting)
-        patch.setattr(server, "fault", refuse)
-        first = work(runs, [{**ONE[0], "end": "failed"}], "online", limits, **server.environment(tmp_path))
-        (warning,) = warned(first)
-        assert warning.startswith(f"ResNet-20 A seed 0 was deleted on W&B as {identity}, an id that cannot")
-        again = work(
-            runs, [{"seed": 0, "first": 4, "last": 5}], "online", limits, **server.environment(tmp_path)
-        )
-        assert warned(again) == [], "it is there under the next id, and goes on at once"
-        assert float(again.stdout.split()[0]) < 6
+    limits, environment = {"REACH_TIMEOUT": 3}, server.environment(tmp_path)
+    project = server.project("lab", "p", create=True)
+    assert project
+    project.deleted.add(identity)
+    first = work(runs, [{**ONE[0], "end": "failed"}], "online", limits, **environment)
+    (warning,) = warned(first)
+    assert warning.startswith(f"ResNet-20 A seed 0 was deleted on W&B as {identity}, an id that cannot")
+    again = work(runs, [{"seed": 0, "first": 4, "last": 5}], "online", limits, **environment)
+    assert warned(again) == [], "it is there under the next id, and goes on at once"
+    assert float(again.stdout.split()[0]) < 6
     (run,) = server.projects["lab", "p"].runs.values()
     assert run.name == f"{identity}-2" and len(run.rows) == 5 and run.state == "finished"
     assert json.loads(run.config)["cell"]["value"]["identity"] == identity
