@@ -16,6 +16,7 @@ from lightning_module.support.text import visible
 from reports.choose import sweeps_in
 from reports.compare import MENDED_BY_SYNC, Finding, compare, undeclared, without_record
 from reports.sources import Frames, records, wandb_api, wandb_offline
+from reports.sources._wandb_client import place
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str]) -> int:
     p.add_argument("--runs", type=folder, default=RUNS, metavar="FOLDER", help="default: runs")
     options = p.parse_args(arguments)
     where, runs = options.where, options.runs
+    if where:
+        place(where, "")
     local = records.load(str(runs), None)
     if where:
         with_files = frozenset(path.parents[2].name for path in runs.glob("*/wandb/*run-*/run-*.wandb"))
@@ -39,11 +42,11 @@ def main(arguments: Sequence[str]) -> int:
         print(f"mend: {line}")
     for line in left_alone(local, other, where, runs):
         print(line)
-    place = f"wandb:{where}" if where else "the W&B files"
+    source = f"wandb:{where}" if where else "the W&B files"
     going_on = int((local.runs["state"] == "running").sum())
     agree = len(local.runs) - len(disagree) - going_on
     rest = f", {going_on} still running and not compared" if going_on else ""
-    print(f"{agree} of {len(local.runs)} records agree with {place}, {len(findings)} findings{rest}")
+    print(f"{agree} of {len(local.runs)} records agree with {source}, {len(findings)} findings{rest}")
     return 1 if findings else 0
 
 

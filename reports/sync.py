@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = p.parse_args(arguments)
     where, runs, restore = options.where, options.runs, options.restore_deleted
-    place(where)
+    place(where, "")
     local = records.load(str(runs), None)
     findings = _findings(local, where, runs)
     for finding in findings:

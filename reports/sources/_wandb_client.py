@@ -30,6 +30,8 @@ ANSWER = 60.0
 """Seconds until an attempt that gets no answer is given up."""
 SILENCE = 2.0
 """Seconds that one waits without a word."""
+NAME = r"[^/\\#?%:]+"
+"""A name of a user, team or project: W&B allows spaces."""
 PASSING = (408, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed."""
 
@@ -231,9 +233,11 @@ def connect(entity: str, project: str) -> Client:
     return Client(known, entity, project)
 
 
-def place(where: str, key: str = "source") -> tuple[str, str]:
-    """(entity, project) of a text ENTITY/PROJECT; ConfigError if it is none."""
-    match = re.fullmatch(r"([^/\s]+)/([^/\s]+)", where)
-    if not match:
-        raise ConfigError(f"{key}=wandb:{where} does not say where; allowed is wandb:ENTITY/PROJECT")
-    return match[1], match[2]
+def place(where: str, key: str = "source=wandb:") -> tuple[str, str]:
+    """(entity, project) of a text ENTITY/PROJECT, key: what stands before it; ConfigError if it is none."""
+    if match := re.fullmatch(rf"({NAME})/({NAME})", where):
+        return match[1], match[2]
+    before = key.partition("=")[2]
+    meant = re.match(rf"(?:wandb:|https?://[^/]+/)({NAME}/{NAME})(?:/|$)", where)
+    nearest = f"; did you mean {before}{meant[1]}?" if meant else ""
+    raise ConfigError(f"{key}{where} does not say where; allowed is {before}ENTITY/PROJECT{nearest}")

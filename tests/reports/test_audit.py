@@ -15,6 +15,7 @@ from wandb_worker import make_cell
 
 from lightning_module.cell import record
 from lightning_module.support.disk import Lock
+from reports import __main__ as door
 from reports import audit, sync
 from reports.sources import wandb_api
 
@@ -186,3 +187,12 @@ def test_what_is_damaged_or_still_running_does_not_count_as_agreeing(
         out = capsys.readouterr().out
         assert "1 still running: left for later" in out
         assert "1 damaged: cannot be pushed" in out
+
+
+@pytest.mark.parametrize("name", ["audit", "sync"])
+def test_a_place_as_a_source_names_it_is_put_right(
+    name: str, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door.main([name, "wandb:lab/p", "--runs", str(runs)]) == 2
+    said = "error: wandb:lab/p does not say where; allowed is ENTITY/PROJECT; did you mean lab/p?\n"
+    assert capsys.readouterr().err.strip() == said.strip()
