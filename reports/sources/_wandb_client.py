@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from lightning_module.support.errors import ConfigError, log, one_line
+from lightning_module.tracking.patience import within
 from lightning_module.tracking.wandb_account import Account, account
 from lightning_module.tracking.wandb_server import cause
 
@@ -111,20 +112,23 @@ class Client:
         url, longest = self.account.url, max(1.0, min(ANSWER, deadline - time.monotonic()))
         try:
             with self._waiting(longest):
-                answer = self._session.post(
-                    f"{url}/graphql",
-                    json=body,
-                    auth=("api", self.account.key),
-                    timeout=longest,
-                    allow_redirects=False,
-                    verify=self.account.verify,
+                answer = within(  # the limit of requests is for each piece of an answer
+                    longest,
+                    lambda: self._session.post(
+                        f"{url}/graphql",
+                        json=body,
+                        auth=("api", self.account.key),
+                        timeout=longest,
+                        allow_redirects=False,
+                        verify=self.account.verify,
+                    ),
                 )
         except requests.exceptions.SSLError as error:
             raise Unreachable(
                 f"{url} cannot be reached over TLS ({cause(error)}); a certificate authority of your own goes "
                 "into REQUESTS_CA_BUNDLE"
             ) from error
-        except requests.exceptions.Timeout as error:
+        except (requests.exceptions.Timeout, TimeoutError) as error:
             raise _Passing(f"no answer within {longest:.0f} s") from error
         except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
             raise _Passing(cause(error)) from error
