@@ -61,8 +61,7 @@ def declared(carried: Iterable[Mapping[str, Any]]) -> tuple[Declared, ...]:
         for name, about in sweeps.items():
             if isinstance(about, Mapping):
                 time, cells, packed = (about.get(key) for key in ("declared", "cells", "manifest"))
-                known_time = isinstance(time, int | float) and abs(time) < LATEST
-                if known_time and isinstance(cells, int):
+                if isinstance(time, int | float) and abs(time) < LATEST and isinstance(cells, int):
                     text = packed if isinstance(packed, str) else ""
                     found.setdefault(name, []).append((float(time), cells, text))
     known = []
