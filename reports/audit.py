@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         other, offline = wandb_api.load_fresh(where), with_files
     else:
         other, offline = wandb_offline.load(str(runs), None), frozenset[str]()
-    disagree = compare(local, other, offline)
+    disagree = compare(local, other, offline, "on W&B" if where else "in the W&B files")
     findings = disagree + (undeclared(local, other, sweeps_in(runs)) if where else [])
     for finding in findings:
         print(finding)
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str]) -> int:
     going_on = int((local.runs["state"] == "running").sum())
     agree = len(local.runs) - len(disagree) - going_on
     rest = f", {going_on} still running and not compared" if going_on else ""
-    print(f"{agree} of {len(local.runs)} records agree with {source}, {len(findings)} findings{rest}")
+    count = f"{len(findings)} finding{'s' * (len(findings) != 1)}"
+    print(f"{agree} of {len(local.runs)} records agree with {source}, {count}{rest}")
     return 1 if findings else 0
 
 
