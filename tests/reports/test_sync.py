@@ -20,6 +20,7 @@ from wandb_server import HANG, ProjectNode, Run, Server
 from wandb_worker import make_cell
 
 from lightning_module.cell import record
+from lightning_module.tracking import wandb_server
 from reports import __main__ as door
 from reports import audit, push, sync
 from reports.sources import _wandb_client, wandb_offline
@@ -231,6 +232,15 @@ def test_a_child_is_killed_with_its_own_children_in_whichever_session(tmp_path: 
     ):
         time.sleep(0.1)
     assert time.monotonic() - begun < 10, "it is gone, or waits for somebody to ask how it ended"
+
+
+def test_a_server_that_an_audit_waits_for_is_waited_for(
+    server: Server, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A start of a cell does not, to whom offline will do."""
+    monkeypatch.setattr(wandb_server, "SHORT_TIMEOUT", 0.2)
+    server.latency = 0.5
+    assert sync.main(["lab/p", "--runs", str(runs)]) == 0, capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
