@@ -16,6 +16,7 @@ from lightning_module.support.text import visible
 from reports.choose import sweeps_in
 from reports.compare import MENDED_BY_SYNC, Finding, compare, undeclared, without_record
 from reports.sources import Frames, records, wandb_api, wandb_offline
+from reports.sources._wandb_client import place
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,13 +26,15 @@ def main(arguments: Sequence[str]) -> int:
     p.add_argument("--runs", type=folder, default=RUNS, metavar="FOLDER", help="default: runs")
     options = p.parse_args(arguments)
     where, runs = options.where, options.runs
+    if where:
+        place(where, "")
     local = records.load(str(runs), None)
     if where:
         with_files = frozenset(path.parents[2].name for path in runs.glob("*/wandb/*run-*/run-*.wandb"))
         other, offline = wandb_api.load_fresh(where), with_files
     else:
         other, offline = wandb_offline.load(str(runs), None), frozenset[str]()
-    disagree = compare(local, other, offline)
+    disagree = compare(local, other, offline, "on W&B" if where else "in the W&B files")
     findings = disagree + (undeclared(local, other, sweeps_in(runs)) if where else [])
     for finding in findings:
         print(finding)
@@ -39,11 +42,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"mend: {line}")
     for line in left_alone(local, other, where, runs):
         print(line)
-    place = f"wandb:{where}" if where else "the W&B files"
+    source = f"wandb:{where}" if where else "the W&B files"
     going_on = int((local.runs["state"] == "running").sum())
     agree = len(local.runs) - len(disagree) - going_on
     rest = f", {going_on} still running and not compared" if going_on else ""
-    print(f"{agree} of {len(local.runs)} records agree with {place}, {len(findings)} findings{rest}")
+    count = f"{len(findings)} finding{'s' * (len(findings) != 1)}"
+    print(f"{agree} of {len(local.runs)} records agree with {source}, {count}{rest}")
     return 1 if findings else 0
 
 

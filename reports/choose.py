@@ -78,7 +78,11 @@ def no_sweep(runs: Path, source: str) -> str:
     """What to say where nobody asked for anything."""
     where = [] if runs == RUNS else [_override(runs)]
     place = f"{runs} holds no" if source == "records" else f"neither {runs} nor {source} holds a"
-    return f"{place} sweep; start one, such as:  {command('run', '-m', 'model.depth=20,56,110', *where)}"
+    other = source.removeprefix("wandb:")
+    pushed = f"; or bring there what was trained elsewhere:  {command('sync', other)}" * (other != source)
+    return (
+        f"{place} sweep; start one, such as:  {command('run', '-m', 'model.depth=20,56,110', *where)}{pushed}"
+    )
 
 
 def _override(runs: Path) -> str:

@@ -41,33 +41,36 @@ class Finding:
         return visible(f"{self.kind:<11}{self.identity}  {self.name}: {self.text}")
 
 
-def compare(local: Frames, other: Frames, offline: frozenset[str] = frozenset()) -> list[Finding]:
+def compare(
+    local: Frames, other: Frames, offline: frozenset[str] = frozenset(), there: str = "on W&B"
+) -> list[Finding]:
     """What `other` (W&B) lacks or has otherwise than `local` (the records), one finding for a record.
 
     offline: runs with W&B files in the runs folder, whose absence on the server means "not yet synced".
+    there: where `other` was found.
     """
     theirs = by_run(other)
-    differences, added = _differences(local, other), _added(local, other)
+    differences, added = _differences(local, other, there), _added(local, other)
 
     def disagreement(identity: str, run: Mapping[str, Any]) -> tuple[Kind, str] | None:
-        there = theirs.get(identity)
+        found = theirs.get(identity)
         if run["state"] == "damaged":
             return "damaged", run["reason"]
-        if there is None and identity in offline:
+        if found is None and identity in offline:
             return "not synced", "its W&B file is not on the server yet"
-        if there is None:
-            return "missing", "a record, but no run of its cell on W&B"
-        if there["state"] == "damaged":
-            return "unreadable", there["reason"]
-        if keys := [key for key in ("state", "epoch", "attempts") if run[key] != there[key]]:
-            return "stale", "; ".join(f"{k} {run[k]} in the record, {there[k]} on W&B" for k in keys)
+        if found is None:
+            return "missing", f"a record, but no run of its cell {there}"
+        if found["state"] == "damaged":
+            return "unreadable", found["reason"]
+        if keys := [key for key in ("state", "epoch", "attempts") if run[key] != found[key]]:
+            return "stale", "; ".join(f"{k} {run[k]} in the record, {found[k]} {there}" for k in keys)
         if identity in differences:
             first, *more = differences[identity]
             return "different", first + (f" and {len(more)} more" if more else "")
         if identity in added:
-            return "added", f"configuration on W&B that no record has: {', '.join(added[identity])}"
+            return "added", f"configuration {there} that no record has: {', '.join(added[identity])}"
         if others := other.duplicates.get(identity):
-            return "duplicate", f"several runs of one cell; {there['url']} counts, not {', '.join(others)}"
+            return "duplicate", f"several runs of one cell; {found['url']} counts, not {', '.join(others)}"
         return None
 
     return [
@@ -109,7 +112,7 @@ def by_run(frames: Frames) -> dict[str, dict[str, Any]]:
     return {row["identity"]: row for row in rows}
 
 
-def _differences(local: Frames, other: Frames) -> dict[str, list[str]]:
+def _differences(local: Frames, other: Frames, there: str) -> dict[str, list[str]]:
     """identity of a run that both have -> each value in which they differ, in words."""
     shared = {*local.runs["identity"]} & {*other.runs["identity"]}
     texts: dict[str, list[str]] = {identity: [] for identity in shared}
@@ -118,13 +121,13 @@ def _differences(local: Frames, other: Frames) -> dict[str, list[str]]:
     for keys, pair in ((["identity"], runs), (["identity", "epoch"], [local.history, other.history])):
         # As plain texts, on which two tables can be merged.
         both = [table[table["identity"].isin(shared)].astype({"identity": object}) for table in pair]
-        for line, values in _unequal(both[0], both[1], keys):
+        for line, values in _unequal(both[0], both[1], keys, there):
             texts[line["identity"]].append(f"at epoch {line['epoch']:.0f}, {values}" if keys[1:] else values)
     for identity in shared:
         for key, value in other.summaries.get(identity, {}).items():
-            texts[identity].append(f"{key} in the summary on W&B is {value!r}, unlike the last epoch")
+            texts[identity].append(f"{key} in the summary {there} is {value!r}, unlike the last epoch")
         if _plain(local.events.get(identity, [])) != _plain(other.events.get(identity, [])):
-            texts[identity].append("events on W&B are not those of the record")
+            texts[identity].append(f"events {there} are not those of the record")
     return {identity: differences for identity, differences in texts.items() if differences}
 
 
@@ -139,7 +142,7 @@ def _added(local: Frames, other: Frames) -> dict[str, list[str]]:
 
 
 def _unequal(
-    mine: pd.DataFrame, theirs: pd.DataFrame, keys: list[str]
+    mine: pd.DataFrame, theirs: pd.DataFrame, keys: list[str], there: str
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Where two tables differ: the row of both, and the two values in words."""
     columns = sorted({*mine.columns, *theirs.columns} - {*keys})
@@ -149,7 +152,7 @@ def _unequal(
         a, b = both[column], both[f"{column} on W&B"]
         for row in both[(a != b) & ~(a.isna() & b.isna())].itertuples(index=False, name=None):
             line = dict(zip(both.columns, row, strict=True))
-            yield line, f"{column}: {line[column]!r} in the record, {line[f'{column} on W&B']!r} on W&B"
+            yield line, f"{column}: {line[column]!r} in the record, {line[f'{column} on W&B']!r} {there}"
 
 
 def _plain(value: Any) -> Any:

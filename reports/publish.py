@@ -43,7 +43,7 @@ def entity_and_project(where: str) -> tuple[str, str]:
     kind, _, rest = where.partition(":")
     if kind != "wandb":
         raise ConfigError(f"publish={where} is not known; allowed is wandb:ENTITY/PROJECT")
-    return place(rest, "publish")
+    return place(rest, "publish=wandb:")
 
 
 def publish(markdown: str, where: str, manifest: Manifest) -> str:

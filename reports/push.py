@@ -14,11 +14,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
+from types import FrameType
 
 from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import visible
@@ -116,9 +118,9 @@ def _call(part: Sequence[Upload], server: Server, entity: str, project: str) -> 
 def run(program: Sequence[str], limit: float, cwd: str, env: Mapping[str, str]) -> tuple[str, bool]:
     """What a child process says, and whether it came to its end in so many seconds; else it is killed.
 
-    So are its children, and theirs, also when we are interrupted.
+    So are its children, and theirs, also when we are interrupted or ended.
     """
-    with tempfile.TemporaryFile() as output:  # a pipe is held open by whichever of them is left
+    with _ended_by_exceptions(), tempfile.TemporaryFile() as output:  # a pipe is held open by whoever is left
         child = subprocess.Popen(
             program,
             cwd=cwd,
@@ -138,6 +140,24 @@ def run(program: Sequence[str], limit: float, cwd: str, env: Mapping[str, str]) 
                 kill(child)
         output.seek(0)
         return output.read().decode(errors="replace"), ended
+
+
+@contextlib.contextmanager
+def _ended_by_exceptions() -> Iterator[None]:
+    """SIGTERM and SIGHUP as Ctrl-C: a child that leads a group of its own would outlive us, and try for ever."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    ours = threading.current_thread() is threading.main_thread()
+    usual = [n for n in (signal.SIGTERM, signal.SIGHUP) if ours and signal.getsignal(n) == signal.SIG_DFL]
+    for number in usual:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in usual:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def kill(child: subprocess.Popen[bytes]) -> None:

@@ -30,7 +30,7 @@ from reports.choose import sweeps_in
 from reports.compare import MENDED_BY_SYNC, Finding, by_run, compare, undeclared
 from reports.push import Upload, installed, push
 from reports.sources import Frames, records, wandb_api, wandb_offline
-from reports.sources._wandb_client import NotThere, place
+from reports.sources._wandb_client import ANSWER, NotThere, place
 
 PATIENCE = 30.0
 """Seconds until what was pushed and is not shown counts as not arrived."""
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = p.parse_args(arguments)
     where, runs, restore = options.where, options.runs, options.restore_deleted
-    place(where)
+    place(where, "")
     local = records.load(str(runs), None)
     findings = _findings(local, where, runs)
     for finding in findings:
@@ -115,7 +115,8 @@ def _ids(
             return finding.url.rsplit("/", 1)[1]
         ids = run_ids(finding.identity)
         may_be = ids if restore else ids[:1]
-        return next((one for one in may_be if not server.was_deleted(entity, project, one)), None)
+        free = (one for one in may_be if not server.was_deleted(entity, project, one, patience=ANSWER))
+        return next(free, None)
 
     with ThreadPoolExecutor(REQUESTS) as pool:
         found = dict(zip((finding.identity for finding in to_push), pool.map(run_id, to_push), strict=True))

@@ -130,13 +130,16 @@ class Server:
         there = data.get("project") or {}
         return {name: there[f"r{index}"] for index, name in enumerate(ids) if there.get(f"r{index}")}
 
-    def was_deleted(self, entity: str | None, project: str, run_id: str) -> bool:
+    def was_deleted(
+        self, entity: str | None, project: str, run_id: str, *, patience: float | None = None
+    ) -> bool:
         """Whether a run of this id was deleted there, and can never be made again; it is made if not.
 
-        ServerError if the server makes none for another reason.
+        ServerError if the server makes none for another reason, or not within so many seconds (None: SHORT_TIMEOUT).
         """
+        patience = SHORT_TIMEOUT if patience is None else patience
         try:
-            self.ask(CREATE, patience=SHORT_TIMEOUT, entity=entity, project=project, name=run_id)
+            self.ask(CREATE, patience=patience, entity=entity, project=project, name=run_id)
         except ServerError as error:
             if error.status != DELETED:
                 raise

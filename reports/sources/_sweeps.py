@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,9 @@ from ablations.sweep.manifest import Manifest
 from lightning_module.support.command_line import command
 from lightning_module.support.errors import ConfigError
 from lightning_module.tracking.sweeps import unpack
+
+LATEST = 1e11
+"""Seconds since 1970 that are no time of a file: the year 5138."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def declared(carried: Iterable[Mapping[str, Any]]) -> tuple[Declared, ...]:
         for name, about in sweeps.items():
             if isinstance(about, Mapping):
                 time, cells, packed = (about.get(key) for key in ("declared", "cells", "manifest"))
-                if isinstance(time, int | float) and math.isfinite(time) and isinstance(cells, int):
+                if isinstance(time, int | float) and abs(time) < LATEST and isinstance(cells, int):
                     text = packed if isinstance(packed, str) else ""
                     found.setdefault(name, []).append((float(time), cells, text))
     known = []

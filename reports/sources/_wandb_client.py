@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from lightning_module.support.errors import ConfigError, log, one_line
+from lightning_module.tracking.patience import within
 from lightning_module.tracking.wandb_account import Account, account
 from lightning_module.tracking.wandb_server import cause
 
@@ -30,6 +31,8 @@ ANSWER = 60.0
 """Seconds until an attempt that gets no answer is given up."""
 SILENCE = 2.0
 """Seconds that one waits without a word."""
+NAME = r"[^/\\#?%:]+"
+"""A name of a user, team or project: W&B allows spaces."""
 PASSING = (408, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed."""
 
@@ -109,20 +112,23 @@ class Client:
         url, longest = self.account.url, max(1.0, min(ANSWER, deadline - time.monotonic()))
         try:
             with self._waiting(longest):
-                answer = self._session.post(
-                    f"{url}/graphql",
-                    json=body,
-                    auth=("api", self.account.key),
-                    timeout=longest,
-                    allow_redirects=False,
-                    verify=self.account.verify,
+                answer = within(  # the limit of requests is for each piece of an answer
+                    longest,
+                    lambda: self._session.post(
+                        f"{url}/graphql",
+                        json=body,
+                        auth=("api", self.account.key),
+                        timeout=longest,
+                        allow_redirects=False,
+                        verify=self.account.verify,
+                    ),
                 )
         except requests.exceptions.SSLError as error:
             raise Unreachable(
                 f"{url} cannot be reached over TLS ({cause(error)}); a certificate authority of your own goes "
                 "into REQUESTS_CA_BUNDLE"
             ) from error
-        except requests.exceptions.Timeout as error:
+        except (requests.exceptions.Timeout, TimeoutError) as error:
             raise _Passing(f"no answer within {longest:.0f} s") from error
         except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
             raise _Passing(cause(error)) from error
@@ -231,9 +237,11 @@ def connect(entity: str, project: str) -> Client:
     return Client(known, entity, project)
 
 
-def place(where: str, key: str = "source") -> tuple[str, str]:
-    """(entity, project) of a text ENTITY/PROJECT; ConfigError if it is none."""
-    match = re.fullmatch(r"([^/\s]+)/([^/\s]+)", where)
-    if not match:
-        raise ConfigError(f"{key}=wandb:{where} does not say where; allowed is wandb:ENTITY/PROJECT")
-    return match[1], match[2]
+def place(where: str, key: str = "source=wandb:") -> tuple[str, str]:
+    """(entity, project) of a text ENTITY/PROJECT, key: what stands before it; ConfigError if it is none."""
+    if match := re.fullmatch(rf"({NAME})/({NAME})", where):
+        return match[1], match[2]
+    before = key.partition("=")[2]
+    meant = re.match(rf"(?:wandb:|https?://[^/]+/)({NAME}/{NAME})(?:/|$)", where)
+    nearest = f"; did you mean {before}{meant[1]}?" if meant else ""
+    raise ConfigError(f"{key}{where} does not say where; allowed is {before}ENTITY/PROJECT{nearest}")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from lightning_module.support.errors import log
 from lightning_module.tracking.wandb_run import JOB_TYPE
@@ -158,6 +159,7 @@ def _run(client: Client, node: Mapping[str, Any], known: ParsedRun | None) -> Pa
     if known is not None and known.checksum == checksum:  # edits made by hand move no heartbeat
         return known
     last = decoded(summary)
+    path = f"{client.entity}/{client.project}/runs/{node['name']}"
     return parsed_run(
         node["name"],
         config_values(decoded(config)),
@@ -165,6 +167,6 @@ def _run(client: Client, node: Mapping[str, Any], known: ParsedRun | None) -> Pa
         [last],
         key=key,
         running=state == "running",
-        url=f"{client.account.app_url}/{client.entity}/{client.project}/runs/{node['name']}",
+        url=f"{client.account.app_url}/{quote(path)}",
         checksum=checksum,
     )

@@ -138,7 +138,9 @@ def load(where: str, manifest: Manifest | None) -> Frames:
     """Runs, histories and events of the `.wandb` files below a runs folder; ConfigError if it is none."""
     runs = runs_in_folder(where, manifest, CACHE, files, _parse)
     if not runs and manifest is None:
-        raise ConfigError(f"runs={where} holds no W&B files (RUN/wandb/*/run-*.wandb); use --source records")
+        raise ConfigError(
+            f"runs={where} holds no W&B files (RUN/wandb/*/run-*.wandb); with logger=none a cell has none"
+        )
     return _frames(where, runs)
 
 

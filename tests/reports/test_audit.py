@@ -15,6 +15,7 @@ from wandb_worker import make_cell
 
 from lightning_module.cell import record
 from lightning_module.support.disk import Lock
+from reports import __main__ as door
 from reports import audit, sync
 from reports.sources import wandb_api
 
@@ -181,8 +182,26 @@ def test_what_is_damaged_or_still_running_does_not_count_as_agreeing(
         out = capsys.readouterr().out
         assert "is damaged in line 3" in line(out, "damaged")
         assert f"mend: restore the record, or move {path.parent} away and run the cell again" in out
-        assert "5 of 7 records agree with wandb:lab/p, 1 findings, 1 still running and not compared" in out
+        assert "5 of 7 records agree with wandb:lab/p, 1 finding, 1 still running and not compared" in out
         assert sync.main(["lab/p", "--runs", str(runs)]) == 1
         out = capsys.readouterr().out
         assert "1 still running: left for later" in out
         assert "1 damaged: cannot be pushed" in out
+
+
+@pytest.mark.parametrize("name", ["audit", "sync"])
+def test_a_place_as_a_source_names_it_is_put_right(
+    name: str, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door.main([name, "wandb:lab/p", "--runs", str(runs)]) == 2
+    said = "error: wandb:lab/p does not say where; allowed is ENTITY/PROJECT; did you mean lab/p?\n"
+    assert capsys.readouterr().err.strip() == said.strip()
+
+
+def test_what_the_files_lack_is_not_said_of_the_server(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(runs / make_cell(1).identity / "wandb")
+    assert door.main(["audit", "--runs", str(runs)]) == 1
+    out = capsys.readouterr().out
+    assert "a record, but no run of its cell in the W&B files" in out and "on W&B" not in out

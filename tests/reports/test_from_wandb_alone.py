@@ -112,6 +112,17 @@ def test_so_do_the_files_of_w_and_b_alone(
     assert report("degradation", "--source", "wandb-offline") == ours
 
 
+def test_a_project_whose_runs_carry_no_sweep_says_how_they_get_one(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.project("lab", "p", create=True)
+    monkeypatch.chdir(tmp_path)
+    assert door.main(["--source", "wandb:lab/p"]) == 2
+    said = capsys.readouterr().err
+    assert "neither runs nor wandb:lab/p holds a sweep" in said
+    assert "or bring there what was trained elsewhere:" in said and "python -m reports sync lab/p" in said
+
+
 def test_what_was_edited_by_hand_is_passed_over_or_named(
     server: Server,
     trained: Path,

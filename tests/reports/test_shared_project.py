@@ -61,7 +61,7 @@ def test_audit_and_sync_mend_ours_and_leave_theirs_as_they_are(
         f"unreadable {EDITED.identity}  {EDITED.name}: {WHY}",
         f"mend: python -m reports sync lab/p --runs {runs}",
         f"{count} other runs in the project: left alone",
-        "6 of 7 records agree with wandb:lab/p, 1 findings",
+        "6 of 7 records agree with wandb:lab/p, 1 finding",
     ]
     assert door.main(["sync", *where]) == 0
     assert "1 of 1 runs pushed to wandb:lab/p and checked there" in capsys.readouterr().out

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import subprocess
 import sys
 import time
 from importlib import metadata
@@ -12,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small import ROOT
 from wandb_lab import work
-from wandb_server import ProjectNode, Run, Server
+from wandb_server import HANG, ProjectNode, Run, Server
 from wandb_worker import make_cell
 
 from lightning_module.cell import record
+from lightning_module.tracking import wandb_server
 from reports import __main__ as door
 from reports import audit, push, sync
 from reports.sources import _wandb_client, wandb_offline
@@ -228,6 +232,32 @@ def test_a_child_is_killed_with_its_own_children_in_whichever_session(tmp_path: 
     ):
         time.sleep(0.1)
     assert time.monotonic() - begun < 10, "it is gone, or waits for somebody to ask how it ended"
+
+
+def test_a_server_that_an_audit_waits_for_is_waited_for(
+    server: Server, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A start of a cell does not, to whom offline will do."""
+    monkeypatch.setattr(wandb_server, "SHORT_TIMEOUT", 0.2)
+    server.latency = 0.5
+    assert sync.main(["lab/p", "--runs", str(runs)]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_sync_that_is_ended_leaves_no_child(server: Server, runs: Path, number: signal.Signals) -> None:
+    """A scheduler and a closed terminal end it by other signals than Ctrl-C does."""
+    server.fail(HANG, times=100, operation="file_stream")
+    words = [sys.executable, "-m", "reports", "sync", "lab/p", "--runs", str(runs)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": ROOT}
+    with subprocess.Popen(words, start_new_session=True, **quiet) as ours:
+        deadline = time.monotonic() + 60
+        while "file_stream" not in server.requests and time.monotonic() < deadline:
+            time.sleep(0.1)
+        children = push._descendants(ours.pid)
+        ours.send_signal(number)
+        assert ours.wait(20) == 128 + number
+    states = [path.read_text() for pid in children if (path := Path(f"/proc/{pid}/stat")).exists()]
+    assert children and all(state.rpartition(")")[2].split()[0] == "Z" for state in states)
 
 
 def test_a_sync_without_wandb_is_one_sentence(

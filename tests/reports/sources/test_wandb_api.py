@@ -271,11 +271,22 @@ def test_histories_that_are_too_much_for_one_answer_are_asked_for_in_parts(
         ("other/p", "wandb:other/p is not open to your API key"),
         ("runs", "source=wandb:runs does not say where; allowed is wandb:ENTITY/PROJECT"),
         ("a/b/c", "does not say where"),
+        ("a/b?c", "does not say where"),
+        ("https://wandb.ai/lab/p/runs/x", r"did you mean wandb:lab/p\?"),
     ],
 )
 def test_a_wrong_place_is_one_sentence(synced: Server, where: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         wandb_api.load(where, None)
+
+
+def test_a_project_may_have_spaces_in_its_name(synced: Server, runs: Path) -> None:
+    project = synced.projects.pop(("lab", "p"))
+    project.name = "our first"
+    synced.projects["lab", project.name] = project
+    frames = wandb_api.load("lab/our first", None)
+    same(frames, records.load(str(runs), None))
+    assert all("/lab/our%20first/runs/" in url for url in frames.runs["url"])
 
 
 def test_no_key_is_one_sentence_and_no_question(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

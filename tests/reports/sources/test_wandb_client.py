@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -107,6 +108,36 @@ def test_a_server_that_hangs_costs_what_is_said(
     assert f"{synced.url} does not answer (no answer within" in failure()
     assert time.monotonic() - start < 10
     assert f"{synced.url} has not answered yet; waiting for at most 1 s" in caplog.text
+
+
+class Trickle(BaseHTTPRequestHandler):
+    """An answer that never ends, with never a long pause in it."""
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(60):
+                self.wfile.write(b" ")
+                time.sleep(0.1)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_an_answer_that_trickles_is_no_longer_waited_for_than_none(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_wandb_client, "ANSWER", 1.0)
+    monkeypatch.setattr(_wandb_client, "RETRIES", 0)
+    with HTTPServer(("127.0.0.1", 0), Trickle) as slow:
+        Thread(target=slow.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{slow.server_port}")
+        begun = time.monotonic()
+        assert "does not answer (no answer within 1 s)" in failure()
+        assert time.monotonic() - begun < 4
+        slow.shutdown()
 
 
 def test_a_server_that_is_only_slow_is_waited_for(synced: Server, caplog: pytest.LogCaptureFixture) -> None:
