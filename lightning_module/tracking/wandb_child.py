@@ -17,6 +17,9 @@ import threading
 import time
 from typing import Any
 
+TOLD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""What a scheduler sends to every process of a job; when this one ends, the parent says."""
+
 
 def _open(wandb: Any, settings: dict[str, Any], arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """A new run, and what the other side wants to know of it."""
@@ -39,9 +42,8 @@ def _end_with(parent: int) -> None:
 
 def main() -> None:
     """Answer each line with one, but for `log` and `summary`, which answer only what went wrong."""
-    signal.signal(
-        signal.SIGTERM, signal.SIG_IGN
-    )  # a scheduler tells every process; when to end says the parent
+    for number in TOLD:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     connection = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(connection.fileno(), False)  # or wandb's own process would keep it open

@@ -205,6 +205,13 @@ def test_a_wandb_that_does_nothing_any_more_does_not_hold_up_the_cell(
     assert record.read(tmp_path / "runs" / make_cell(0).identity).state == "finished"
 
 
+def test_signals_that_a_scheduler_sends_to_every_process(tmp_path: Path) -> None:
+    """`scancel --signal`, `#SBATCH --signal=USR1@60`: when the run ends, the trainer says."""
+    told = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"]
+    assert warned(work(tmp_path / "runs", [{**ONE[0], "stop": 2, "by": told}])) == []
+    assert epochs(tmp_path / "runs", 0) == [1, 2, 3]
+
+
 def test_a_wandb_that_is_never_imported_does_not_hold_up_the_cell(tmp_path: Path) -> None:
     """As on a file system that has gone away."""
     (tmp_path / "wandb.py").write_text("import time\ntime.sleep(60)")
