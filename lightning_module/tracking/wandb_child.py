@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 TOLD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """What a scheduler sends to every process of a job; when this one ends, the parent says."""
@@ -52,11 +52,14 @@ def main() -> None:
     def say(answer: dict[str, Any]) -> None:
         connection.sendall(json.dumps(answer).encode() + b"\n")
 
+    def fail(kind: str, error: Exception) -> NoReturn:
+        say({"error": str(error) or type(error).__name__, "kind": kind})
+        os._exit(1)
+
     try:
         import wandb
     except Exception as error:
-        say({"error": str(error) or type(error).__name__})
-        os._exit(1)
+        fail("import", error)
     say({"version": wandb.__version__})
     for line in connection.makefile("rb"):
         told = json.loads(line)
@@ -73,8 +76,7 @@ def main() -> None:
                     run.finish(exit_code=told["exit_code"])
                     say({})
         except Exception as error:  # the first is the last: the other side would not trust what comes after
-            say({"error": str(error) or type(error).__name__})
-            os._exit(1)
+            fail("value" if isinstance(error, ValueError) else "", error)
     os._exit(0)  # wandb's own end would wait for the network
 
 

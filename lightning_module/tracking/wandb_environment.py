@@ -28,11 +28,13 @@ UNSEEN = (
 
 
 def environment(address: str = "", key: str = "") -> dict[str, str]:
-    """The environment for wandb: without what is overridden, and without its telemetry.
+    """The environment for wandb: without what is overridden or empty (of which it makes errors), and its telemetry.
 
     address and key: of the server; "" offline, where none is needed and a wrong one would do harm.
     """
-    ours = {key: value for key, value in os.environ.items() if key not in (*OVERRIDDEN, *UNSEEN)}
+    hidden = {*OVERRIDDEN, *UNSEEN}
+    hidden |= {key for key, value in os.environ.items() if key.startswith("WANDB_") and not value}
+    ours = {key: value for key, value in os.environ.items() if key not in hidden}
     server = {"WANDB_BASE_URL": address, "WANDB_API_KEY": key} if address else {}
     # It telephones home even offline otherwise, and waits for an answer at the end.
     return {"WANDB_ERROR_REPORTING": "false", **ours, **server}

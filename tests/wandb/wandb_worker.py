@@ -68,6 +68,7 @@ def attempt(mode: Any, runs: Path, spec: dict[str, Any], project: str) -> None:
             cell,
             runs / cell.identity,
             project=project,
+            entity=spec.get("entity"),
             study=spec.get("study", "depth"),
         )
         logged = time.perf_counter()

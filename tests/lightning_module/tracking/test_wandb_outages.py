@@ -38,6 +38,28 @@ def warned(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stderr.splitlines() if not line.startswith("waiting for ")]
 
 
+def test_a_fault_that_is_not_the_servers_is_no_reason_to_leave_it_alone(
+    server: Server, tmp_path: Path
+) -> None:
+    """What was mended is tried at once, and no empty run is left there by what never began."""
+    (tmp_path / "absent").mkdir()
+    (tmp_path / "absent" / "wandb.py").write_text("raise ModuleNotFoundError('No module named wandb')")
+    good = server.environment(tmp_path) | {"WANDB_SILENT": "", "WANDB_NOTES": ""}
+    off = "W&B is off for ResNet-20 A seed 0 ("
+    for wrong, entity, said in (
+        ({}, "nobody", "W&B is not reachable"),
+        ({"WANDB_SILENT": "maybe"}, None, off + "1 validation error"),
+        ({"PYTHONPATH": f"{tmp_path / 'absent'}:{ROOT}"}, None, off + "No module named wandb)"),
+    ):
+        done = work(
+            tmp_path / "runs", [{**ONE[0], "end": "failed", "entity": entity}], "online", **(good | wrong)
+        )
+        (warning,) = warned(done)
+        assert warning.startswith(said)
+        assert not server.projects
+    assert warned(work(tmp_path / "runs", ONE, "online", **good)) == []
+
+
 @contextmanager
 def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[str]:
     """The address of something that gives one answer to everything."""
@@ -226,28 +248,15 @@ def test_a_run_that_was_deleted_goes_on_under_the_next_id(server: Server, tmp_pa
     runs, identity = tmp_path / "runs", make_cell(0).identity
     limits = {"REACH_TIMEOUT": 3}
 
-    def refuse(operation: str) -> int | None:
-        gone = operation == "UpsertBucket" and f"{identity}-2" not in str(asked[-1])
-        return 409 if gone else None
-
-    asked: list[Any] = [""]
-    graphql = server._http.RequestHandlerClass._graphql  # type: ignore[attr-defined]
-
-    def noting(handler: Any, body: Any) -> None:
-        asked.append(body.get("variables"))
-        graphql(handler, body)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server._http.RequestHandlerClass, "_graphql", noting)
-        patch.setattr(server, "fault", refuse)
-        first = work(runs, [{**ONE[0], "end": "failed"}], "online", limits, **server.environment(tmp_path))
-        (warning,) = warned(first)
-        assert warning.startswith(f"ResNet-20 A seed 0 was deleted on W&B as {identity}, an id that cannot")
-        again = work(
-            runs, [{"seed": 0, "first": 4, "last": 5}], "online", limits, **server.environment(tmp_path)
-        )
-        assert warned(again) == [], "it is there under the next id, and goes on at once"
-        assert float(again.stdout.split()[0]) < 6
+    project = server.project("lab", "p", create=True)
+    assert project
+    project.deleted.add(identity)
+    first = work(runs, [{**ONE[0], "end": "failed"}], "online", limits, **server.environment(tmp_path))
+    (warning,) = warned(first)
+    assert warning.startswith(f"ResNet-20 A seed 0 was deleted on W&B as {identity}, an id that cannot")
+    again = work(runs, [{"seed": 0, "first": 4, "last": 5}], "online", limits, **server.environment(tmp_path))
+    assert warned(again) == [], "it is there under the next id, and goes on at once"
+    assert float(again.stdout.split()[0]) < 6
     (run,) = server.projects["lab", "p"].runs.values()
     assert run.name == f"{identity}-2" and len(run.rows) == 5 and run.state == "finished"
     assert json.loads(run.config)["cell"]["value"]["identity"] == identity
