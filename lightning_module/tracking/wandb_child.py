@@ -28,9 +28,9 @@ def _open(wandb: Any, settings: dict[str, Any], arguments: dict[str, Any]) -> tu
     run = wandb.init(**arguments, settings=chosen)
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
-    known_epoch = dict(run.summary).get("epoch", 0)  # what a server already has of it; offline nothing
+    known = dict(run.summary).get("epoch")  # what a server already has of it; offline nothing
     run.summary["status"] = "running"
-    return run, {"url": "" if run.offline else run.url or "", "known": known_epoch}
+    return run, {"url": "" if run.offline else run.url or "", "known": known if isinstance(known, int) else 0}
 
 
 def _end_with(parent: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from small import ROOT
-from wandb_lab import work
+from wandb_lab import edit, work
 from wandb_server import Server
 from wandb_worker import make_cell
 
@@ -241,6 +241,19 @@ def test_a_wandb_that_is_never_imported_does_not_hold_up_the_cell(tmp_path: Path
     assert warned(done) == [
         "W&B is off for ResNet-20 A seed 0 (wandb did not answer within 1 s); training goes on"
     ]
+
+
+@pytest.mark.parametrize("epoch", ["ten", {"max": 4}, None])
+def test_a_summary_that_was_edited_on_the_server_is_no_harm_to_the_cell(
+    server: Server, tmp_path: Path, epoch: object
+) -> None:
+    """An attempt that resumes asks it how far the run is there, and logs all of it again if that says nothing."""
+    runs, environment = tmp_path / "runs", server.environment(tmp_path)
+    assert warned(work(runs, [{"seed": 0, "last": 2, "end": "failed"}], "online", **environment)) == []
+    (run,) = server.projects["lab", "p"].runs.values()
+    edit(run, summary={"epoch": epoch})
+    assert warned(work(runs, [{"seed": 0, "first": 3, "last": 3}], "online", **environment)) == []
+    assert [row["epoch"] for row in run.rows] == [1, 2, 1, 2, 3]
 
 
 def test_a_run_that_was_deleted_goes_on_under_the_next_id(server: Server, tmp_path: Path) -> None:
