@@ -18,8 +18,8 @@ from lightning_module.support.disk import read_file
 
 SHARE = 2048
 """Bytes that what a sweep declared may take, on average over its runs."""
-LARGEST = 1 << 28
-"""Bytes of a manifest beyond which nothing is unpacked: 100,000 cells."""
+LARGEST = 1 << 26
+"""Bytes of a manifest beyond which nothing is unpacked: 30,000 cells."""
 
 
 def carried(folder: Path) -> dict[str, dict[str, Any]]:

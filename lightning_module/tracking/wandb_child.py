@@ -15,7 +15,10 @@ import socket
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
+
+TOLD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""What a scheduler sends to every process of a job; when this one ends, the parent says."""
 
 
 def _open(wandb: Any, settings: dict[str, Any], arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -25,9 +28,9 @@ def _open(wandb: Any, settings: dict[str, Any], arguments: dict[str, Any]) -> tu
     run = wandb.init(**arguments, settings=chosen)
     run.define_metric("epoch")
     run.define_metric("*", step_metric="epoch")
-    known_epoch = dict(run.summary).get("epoch", 0)  # what a server already has of it; offline nothing
+    known = dict(run.summary).get("epoch")  # what a server already has of it; offline nothing
     run.summary["status"] = "running"
-    return run, {"url": "" if run.offline else run.url or "", "known": known_epoch}
+    return run, {"url": "" if run.offline else run.url or "", "known": known if isinstance(known, int) else 0}
 
 
 def _end_with(parent: int) -> None:
@@ -39,9 +42,8 @@ def _end_with(parent: int) -> None:
 
 def main() -> None:
     """Answer each line with one, but for `log` and `summary`, which answer only what went wrong."""
-    signal.signal(
-        signal.SIGTERM, signal.SIG_IGN
-    )  # a scheduler tells every process; when to end says the parent
+    for number in TOLD:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     connection = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(connection.fileno(), False)  # or wandb's own process would keep it open
@@ -50,11 +52,14 @@ def main() -> None:
     def say(answer: dict[str, Any]) -> None:
         connection.sendall(json.dumps(answer).encode() + b"\n")
 
+    def fail(kind: str, error: Exception) -> NoReturn:
+        say({"error": str(error) or type(error).__name__, "kind": kind})
+        os._exit(1)
+
     try:
         import wandb
     except Exception as error:
-        say({"error": str(error) or type(error).__name__})
-        os._exit(1)
+        fail("import", error)
     say({"version": wandb.__version__})
     for line in connection.makefile("rb"):
         told = json.loads(line)
@@ -71,8 +76,7 @@ def main() -> None:
                     run.finish(exit_code=told["exit_code"])
                     say({})
         except Exception as error:  # the first is the last: the other side would not trust what comes after
-            say({"error": str(error) or type(error).__name__})
-            os._exit(1)
+            fail("value" if isinstance(error, ValueError) else "", error)
     os._exit(0)  # wandb's own end would wait for the network
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 PROJECT = "residual-ablations"
 """Where runs go if nobody says where."""
+TAG = 64
+"""Characters of a tag, the most that W&B takes."""
 IDENTITY = "the id of a run is the identity of its cell"
 CONFIGURATION = "the configuration of a run is that of its cell"
 OVERRIDDEN: Mapping[str, str] = {
@@ -30,11 +32,13 @@ UNSEEN = (
 
 
 def environment(address: str = "", key: str = "") -> dict[str, str]:
-    """The environment for wandb: without what is overridden, and without its telemetry.
+    """The environment for wandb: without what is overridden or empty (of which it makes errors), and its telemetry.
 
     address and key: of the server; "" offline, where none is needed and a wrong one would do harm.
     """
-    ours = {name: value for name, value in os.environ.items() if name not in (*OVERRIDDEN, *UNSEEN)}
+    hidden = {*OVERRIDDEN, *UNSEEN}
+    hidden |= {name for name, value in os.environ.items() if name.startswith("WANDB_") and not value}
+    ours = {name: value for name, value in os.environ.items() if name not in hidden}
     server = {"WANDB_BASE_URL": address} if address else {}
     server |= {"WANDB_API_KEY": key} if key else {}
     # It telephones home even offline otherwise, and waits for an answer at the end.

@@ -20,11 +20,15 @@ IMPORT_TIMEOUT = 60.0
 SEND_TIMEOUT = 5.0
 """Seconds until it takes what is sent to it; usually it does so at once."""
 
+KINDS: Mapping[str, type[Exception]] = {"value": ValueError, "import": ImportError}
+"""Faults that are neither the server's nor wandb's."""
+
 
 class Process:
     """A process that runs wandb, with these environment variables. Every method takes bounded time.
 
-    What it cannot do raises RuntimeError with wandb's words, what takes too long TimeoutError.
+    What it cannot do raises RuntimeError with wandb's words (ValueError for a setting or variable that it does not
+    take, ImportError without wandb), what takes too long TimeoutError.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -87,7 +91,7 @@ class Process:
         line, _, self._rest = self._rest.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise RuntimeError(answer["error"])
+            raise KINDS.get(answer["kind"], RuntimeError)(answer["error"])
         return answer
 
     def stop(self) -> None:

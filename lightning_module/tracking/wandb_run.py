@@ -27,11 +27,10 @@ from lightning_module.tracking import wandb_server, wandb_start
 from lightning_module.tracking.patience import said
 from lightning_module.tracking.sweeps import carried
 from lightning_module.tracking.sweeps import group as sweep_group
+from lightning_module.tracking.wandb_environment import TAG
 from lightning_module.tracking.wandb_start import Opened, Place
 
 JOB_TYPE = "train"
-TAG = 64
-"""Characters of a tag, the most that W&B takes."""
 ROOM = 1 << 19
 """Bytes that must be free for the files of a run: one of 164 epochs on CIFAR-10 takes 160 kB, ImageNet's 370 kB."""
 ARRIVAL_TIMEOUT = 10.0

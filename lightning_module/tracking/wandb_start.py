@@ -62,50 +62,55 @@ class Opened:
 
 def start(mode: Literal["offline", "online"], place: Place, arguments: Mapping[str, Any]) -> Opened:
     """Open a run with these arguments of wandb.init; its id is the identity of its cell."""
+    why = ""
     if mode == "online":
         try:
             return _online(place, arguments)
-        except Exception as error:  # whatever it is, the run can be logged offline
-            name = arguments["name"]
-            log.warning(
-                "W&B is not reachable (%s); %s is logged offline: push it later with  %s",
-                one_line(error), name, place.push,
-            )  # fmt: skip
-    return _open("offline", place, arguments, None, environment())
+        except Exception as error:  # whatever it is, the run may be logged offline
+            why = one_line(error)
+    opened = _open("offline", place, arguments, None, environment())
+    if why:  # not before: what keeps a run from being logged at all is not the server
+        log.warning(
+            "W&B is not reachable (%s); %s is logged offline: push it later with  %s",
+            why, arguments["name"], place.push,
+        )  # fmt: skip
+    return opened
 
 
 def _online(place: Place, arguments: Mapping[str, Any]) -> Opened:
     server = Server(place.base_url)
-    if why := _why_it_failed(server):
+    note = _note(server, place)
+    if why := _why_it_failed(note):
         raise ServerError(why)
     try:
-        if not server.account.key and os.environ.get(
-            "WANDB_IDENTITY_TOKEN_FILE"
-        ):  # wandb alone can log in with that
+        if not server.account.key and os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):  # for wandb alone
             return _open("online", place, arguments, None, environment(server.address))
         opened = _on(server, place, arguments)
-    except Exception as error:
+    except (RuntimeError, TimeoutError) as error:
         if getattr(error, "status", 0) != DELETED:  # that is the run's matter
             with contextlib.suppress(OSError):
-                _note(server).parent.mkdir(parents=True, exist_ok=True)
-                _note(server).write_text(one_line(error), encoding="utf-8")
+                note.parent.mkdir(parents=True, exist_ok=True)
+                note.write_text(one_line(error), encoding="utf-8")
         raise
     with contextlib.suppress(OSError):
-        _note(server).unlink()
+        note.unlink()
     return opened
 
 
-def _note(server: Server) -> Path:
-    """Where the cells of this user on this machine, each in its process perhaps, tell each other that it failed."""
-    about = f"{socket.gethostname()} {server.address} {server.account.key}"
+def _note(server: Server, place: Place) -> Path:
+    """Where the cells of this user on this machine, each in its process perhaps, tell each other that it failed.
+
+    For another entity or project, which the user may have mended, it is another.
+    """
+    about = f"{socket.gethostname()} {server.address} {server.account.key} {place.entity} {place.project}"
     return cache_folder() / f"wandb-{hashlib.sha256(about.encode()).hexdigest()[:16]}.txt"
 
 
-def _why_it_failed(server: Server) -> str:
+def _why_it_failed(note: Path) -> str:
     """Why it failed less than FORGET seconds ago; "" if it did not."""
     try:
-        age = time.time() - _note(server).stat().st_mtime
-        return _note(server).read_text(encoding="utf-8") if abs(age) < FORGET else ""
+        age = time.time() - note.stat().st_mtime
+        return note.read_text(encoding="utf-8") if abs(age) < FORGET else ""
     except (OSError, UnicodeDecodeError):
         return ""
 

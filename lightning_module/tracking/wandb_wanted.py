@@ -13,7 +13,7 @@ from typing import Literal
 
 from lightning_module.cell.config import LoggerConfig, check_place
 from lightning_module.support.errors import log
-from lightning_module.tracking.wandb_environment import OVERRIDDEN, PROJECT
+from lightning_module.tracking.wandb_environment import OVERRIDDEN, PROJECT, TAG
 
 MODES: Mapping[str, str] = {"dryrun": "offline", "run": "online", "offline": "offline", "online": "online"}
 """WANDB_MODE -> what it means here; "disabled" is logger=none."""
@@ -38,20 +38,23 @@ def wanted(logger: LoggerConfig, study: str | None) -> Wanted:
     get = os.environ.get
     if logger.mode == "none":
         return Wanted("none", PROJECT, None, None)
-    mode = _mode(logger)
-    project, entity = get("WANDB_PROJECT") or None, get("WANDB_ENTITY") or None
-    check_place("WANDB_PROJECT", project, "WANDB_ENTITY", entity)
+    if (mode := _mode(logger)) == "none":
+        return Wanted("none", PROJECT, None, None)
+    project = logger.project or get("WANDB_PROJECT") or PROJECT
+    entity = logger.entity or get("WANDB_ENTITY") or None
+    check_place("WANDB_PROJECT", project, "WANDB_ENTITY", entity)  # those of the configuration were checked
     for name, why in OVERRIDDEN.items():
-        if get(name) and mode != "none":
+        if get(name):
             _say(f"{name}={get(name)} has no effect: {why}")
-    tags = tuple(tag.strip() for tag in get("WANDB_TAGS", "").split(",") if tag.strip())
-    return Wanted(
-        mode,
-        logger.project or project or PROJECT,
-        logger.entity or entity,
-        get("WANDB_RUN_GROUP") or study,
-        tags,
-    )
+    return Wanted(mode, project, entity, get("WANDB_RUN_GROUP") or study, _tags(get("WANDB_TAGS", "")))
+
+
+def _tags(text: str) -> tuple[str, ...]:
+    tags = [tag.strip() for tag in text.split(",") if tag.strip()]
+    for tag in tags:
+        if len(tag) > TAG:
+            _say(f"WANDB_TAGS: {tag} is cut to {TAG} characters, the most that W&B takes")
+    return tuple(tag[:TAG] for tag in tags)
 
 
 def _mode(logger: LoggerConfig) -> Literal["offline", "online", "none"]:

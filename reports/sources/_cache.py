@@ -27,6 +27,8 @@ VERSION = 6
 
 def read_cache(path: Path) -> tuple[dict[str, ParsedRun], str]:
     """What `write_cache` kept there; {} and "" if nothing is usable."""
+    if not path.is_file():  # to read a pipe would be to wait for ever
+        return {}, ""
     try:
         with np.load(path, allow_pickle=False) as file:
             text, seal, numbers = file["index"].tobytes(), file["seal"].tobytes(), file["numbers"]

@@ -92,7 +92,8 @@ def _with_history(run: ParsedRun, rows: Sequence[Any]) -> ParsedRun:
     try:
         names, values = numbers(surviving_rows(rows, run.attempt))
     except Damaged as error:
-        about = {"key": key, "note": lacks, "checksum": run.checksum}
+        # With a note it is asked for again: the answer may have been wrong once, and not the history.
+        about = {"key": run.key, "note": lacks or "its history cannot be read", "checksum": run.checksum}
         return damaged_run(run.cell["identity"], error, run.attempt["url"], **about)
     summary = dict(zip(run.names, run.rows[-1].tolist(), strict=True)) if len(run.rows) else {}
     return replace(
@@ -116,9 +117,12 @@ def _rows(client: Client, names: Sequence[str], runs: Runs) -> Rows:
             page = client(
                 HISTORIES, filters=filters, first=len(names), low=low, high=low + WINDOW, rows=WINDOW
             )
+            before = sum(map(len, rows.values()))
             for node in nodes_of(client, page.get("runs")):
                 if node["name"] in rows:
                     rows[node["name"]] += _parsed(node.get("history"))
+            if sum(map(len, rows.values())) == before:  # whatever it counts, it has no more
+                break
     except (Unreachable, Refused) as error:
         if len(names) == 1 or not getattr(error, "answered", True):
             raise

@@ -4,7 +4,8 @@
 
 Each attempt starts a cell, or goes on with it from epoch `first`, and logs epochs up to `last`; `end` is a
 status, "kill" (SIGKILL after `wait` seconds) or "leave" (without a word). `stop`: after that epoch wandb's
-process is stopped (SIGSTOP) and does nothing any more. `limits` of the task: seconds, such as FINISH_TIMEOUT.
+process is sent SIGSTOP, and does nothing any more, or the signals named in `by`. `limits` of the task: seconds,
+such as FINISH_TIMEOUT.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def attempt(mode: Any, runs: Path, spec: dict[str, Any], project: str) -> None:
             cell,
             runs / cell.identity,
             project=project,
+            entity=spec.get("entity"),
             study=spec.get("study", "depth"),
         )
         logged = time.perf_counter()
@@ -75,7 +77,8 @@ def attempt(mode: Any, runs: Path, spec: dict[str, Any], project: str) -> None:
             writer.epoch(epoch, epoch * 10, numbers)
             tracker.log(epoch, epoch * 10, numbers)
             if epoch == spec.get("stop") and tracker._run:
-                os.kill(tracker._run.process._process.pid, signal.SIGSTOP)
+                for name in spec.get("by", ["SIGSTOP"]):
+                    os.kill(tracker._run.process._process.pid, signal.Signals[name])
         if end == "kill":
             time.sleep(spec.get("wait", 1.5))
             os.kill(os.getpid(), signal.SIGKILL)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from small import ROOT
-from wandb_lab import work
+from wandb_lab import edit, work
 from wandb_server import Server
 from wandb_worker import make_cell
 
@@ -36,6 +36,28 @@ def warned(done: subprocess.CompletedProcess[str]) -> list[str]:
     """What a worker said, without the waits."""
     assert done.returncode == 0, done.stderr
     return [line for line in done.stderr.splitlines() if not line.startswith("waiting for ")]
+
+
+def test_a_fault_that_is_not_the_servers_is_no_reason_to_leave_it_alone(
+    server: Server, tmp_path: Path
+) -> None:
+    """What was mended is tried at once, and no empty run is left there by what never began."""
+    (tmp_path / "absent").mkdir()
+    (tmp_path / "absent" / "wandb.py").write_text("raise ModuleNotFoundError('No module named wandb')")
+    good = server.environment(tmp_path) | {"WANDB_SILENT": "", "WANDB_NOTES": ""}
+    off = "W&B is off for ResNet-20 A seed 0 ("
+    for wrong, entity, said in (
+        ({}, "nobody", "W&B is not reachable"),
+        ({"WANDB_SILENT": "maybe"}, None, off + "1 validation error"),
+        ({"PYTHONPATH": f"{tmp_path / 'absent'}:{ROOT}"}, None, off + "No module named wandb)"),
+    ):
+        done = work(
+            tmp_path / "runs", [{**ONE[0], "end": "failed", "entity": entity}], "online", **(good | wrong)
+        )
+        (warning,) = warned(done)
+        assert warning.startswith(said)
+        assert not server.projects
+    assert warned(work(tmp_path / "runs", ONE, "online", **good)) == []
 
 
 @contextmanager
@@ -223,6 +245,13 @@ def test_a_wandb_that_does_nothing_any_more_does_not_hold_up_the_cell(
     assert record.read(tmp_path / "runs" / make_cell(0).identity).state == "finished"
 
 
+def test_signals_that_a_scheduler_sends_to_every_process(tmp_path: Path) -> None:
+    """`scancel --signal`, `#SBATCH --signal=USR1@60`: when the run ends, the trainer says."""
+    told = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"]
+    assert warned(work(tmp_path / "runs", [{**ONE[0], "stop": 2, "by": told}])) == []
+    assert epochs(tmp_path / "runs", 0) == [1, 2, 3]
+
+
 def test_a_wandb_that_is_never_imported_does_not_hold_up_the_cell(tmp_path: Path) -> None:
     """As on a file system that has gone away."""
     (tmp_path / "wandb.py").write_text("import time\ntime.sleep(60)")
@@ -230,6 +259,19 @@ def test_a_wandb_that_is_never_imported_does_not_hold_up_the_cell(tmp_path: Path
     assert warned(done) == [
         "W&B is off for ResNet-20 A seed 0 (wandb did not answer within 1 s); training goes on"
     ]
+
+
+@pytest.mark.parametrize("epoch", ["ten", {"max": 4}, None])
+def test_a_summary_that_was_edited_on_the_server_is_no_harm_to_the_cell(
+    server: Server, tmp_path: Path, epoch: object
+) -> None:
+    """An attempt that resumes asks it how far the run is there, and logs all of it again if that says nothing."""
+    runs, environment = tmp_path / "runs", server.environment(tmp_path)
+    assert warned(work(runs, [{"seed": 0, "last": 2, "end": "failed"}], "online", **environment)) == []
+    (run,) = server.projects["lab", "p"].runs.values()
+    edit(run, summary={"epoch": epoch})
+    assert warned(work(runs, [{"seed": 0, "first": 3, "last": 3}], "online", **environment)) == []
+    assert [row["epoch"] for row in run.rows] == [1, 2, 1, 2, 3]
 
 
 def test_a_run_that_was_deleted_goes_on_under_the_next_id(server: Server, tmp_path: Path) -> None:

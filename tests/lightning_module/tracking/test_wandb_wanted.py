@@ -62,6 +62,19 @@ OURS = LoggerConfig("offline", "ours", "we")
         (ONLINE, {"WANDB_MODE": "disabled", "WANDB_NAME": "x"}, None, ["W&B is off: WANDB_MODE=disabled"]),
         (ONLINE, {"WANDB_DISABLED": "true"}, None, ["W&B is off: WANDB_DISABLED=true"]),
         (OFFLINE, {"WANDB_DISABLED": "false"}, USUAL, []),
+        (OURS, {"WANDB_PROJECT": "a/b", "WANDB_ENTITY": "c:d"}, Wanted("offline", "ours", "we", "depth"), []),
+        (
+            OFFLINE,
+            {"WANDB_PROJECT": "a/b", "WANDB_MODE": "disabled"},
+            None,
+            ["W&B is off: WANDB_MODE=disabled"],
+        ),
+        (
+            OFFLINE,
+            {"WANDB_TAGS": "x" * 70 + ",b"},
+            Wanted("offline", "residual-ablations", None, "depth", ("x" * 64, "b")),
+            ["WANDB_TAGS: " + "x" * 70 + " is cut to 64 characters"],
+        ),
     ],
 )
 def test_what_is_wanted(
