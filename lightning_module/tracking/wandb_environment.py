@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 
 IDENTITY = "the id of a run is the identity of its cell"
+TAG = 64
+"""Characters of a tag, the most that W&B takes."""
 CONFIGURATION = "the configuration of a run is that of its cell"
 OVERRIDDEN: Mapping[str, str] = {
     "WANDB_RUN_ID": IDENTITY,

@@ -27,8 +27,8 @@ from lightning_module.tracking import wandb_server, wandb_start
 from lightning_module.tracking.patience import said
 from lightning_module.tracking.sweeps import carried
 from lightning_module.tracking.sweeps import group as sweep_group
+from lightning_module.tracking.wandb_environment import TAG
 from lightning_module.tracking.wandb_start import Opened, Place
-from lightning_module.tracking.wandb_wanted import TAG
 
 JOB_TYPE = "train"
 ROOM = 1 << 19

@@ -13,12 +13,10 @@ from typing import Literal
 
 from lightning_module.cell.config import LoggerConfig, check_place
 from lightning_module.support.errors import log
-from lightning_module.tracking.wandb_environment import OVERRIDDEN
+from lightning_module.tracking.wandb_environment import OVERRIDDEN, TAG
 
 PROJECT = "residual-ablations"
 """Where runs go if nobody says where."""
-TAG = 64
-"""Characters of a tag, the most that W&B takes."""
 MODES: Mapping[str, str] = {"dryrun": "offline", "run": "online", "offline": "offline", "online": "online"}
 """WANDB_MODE -> what it means here; "disabled" is logger=none."""
 
