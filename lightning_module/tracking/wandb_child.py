@@ -1,6 +1,6 @@
 """The process in which wandb runs: it does what wandb_process.py asks on a socket, and ends when that is closed.
 
-    python -P wandb_child.py FILE_DESCRIPTOR
+    python -P wandb_child.py FILE_DESCRIPTOR PARENT
 
 Nothing but wandb and the standard library is imported here, so that it works with whatever wandb there is:
 settings that a version does not know are left out. One run at a time, as many as wanted.
@@ -44,7 +44,7 @@ def main() -> None:
     """Answer each line with one, but for `log` and `summary`, which answer only what went wrong."""
     for number in TOLD:
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
     connection = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(connection.fileno(), False)  # or wandb's own process would keep it open
     run: Any = None

@@ -97,8 +97,12 @@ class Server:
         if answer.is_redirect:
             there = urljoin(answer.url, answer.headers["Location"]).removesuffix("/graphql")
             raise ServerError(f"{address} redirects to {there}; give that as the address", status)
-        if status in (401, 403):
+        if status == 401:
             raise ServerError(f"{address} refuses the API key (HTTP {status})", status)
+        if status == 403:
+            raise ServerError(
+                f"{address} does not let this API key in there (HTTP {status}); check the entity", status
+            )
         try:
             content = json.loads(answer.content)
         except ValueError:

@@ -125,7 +125,7 @@ def test_a_key_that_may_not_write_is_one_sentence(
     server.fail(403, times=1000, operation="UpsertBucket")
     assert sync.main(["lab/p", "--runs", str(runs)]) == 1
     assert capsys.readouterr().out.endswith(
-        f"nothing was pushed: {server.url} refuses the API key (HTTP 403)\n"
+        f"nothing was pushed: {server.url} does not let this API key in there (HTTP 403); check the entity\n"
     )
     assert "RunResumeStatus" not in server.requests
 
