@@ -30,6 +30,7 @@ On 2 cores shared with other work, client and server on the same two:
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import subprocess
@@ -44,6 +45,8 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "wandb")]
 
 TEMPLATES = 10
+CELLS = 24
+"""Of the sweep that each run carries."""
 EPOCHS = 200
 METRICS = 30
 KEYS = 40
@@ -57,13 +60,15 @@ def make(folder: Path) -> None:
     from lightning_module.cell.record import Writer
     from lightning_module.tracking.wandb_run import Tracker
 
-    for seed in range(TEMPLATES):
-        config = {
-            "model": {f"key_{i}": i / 7 for i in range(KEYS - 3)} | {"depth": 20},
-            "data": {"name": "digits"},
-            "seed": seed,
-        }
-        cell = Cell(config, (), f"ResNet-20 A seed {seed}", 1, 1)
+    model = {f"key_{i}": i / 7 for i in range(KEYS - 3)} | {"depth": 20}
+    cells = [
+        Cell({"model": model, "data": {"name": "digits"}, "seed": seed}, (), f"ResNet-20 A seed {seed}", 1, 1)
+        for seed in range(CELLS)
+    ]
+    (folder / "sweeps").mkdir(parents=True)
+    asked = {"name": "s", "command": "run", "cells": [cell.to_json() for cell in cells]}
+    (folder / "sweeps" / "s.json").write_text(json.dumps(asked))
+    for seed, cell in enumerate(cells[:TEMPLATES]):
         (folder / cell.identity).mkdir(parents=True)
         writer = Writer(folder / cell.identity, cell)
         writer.start(0, {"commit": "0"})
