@@ -69,7 +69,7 @@ def _address() -> str:
 
 def _checked(source: str, url: str) -> str:
     """The address without a slash at its end; source: where it was given."""
-    url = url.strip().rstrip("/")
+    url = url.strip()
     try:
         parts = urlsplit(url)
         is_address = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
@@ -80,7 +80,7 @@ def _checked(source: str, url: str) -> str:
         raise ConfigError(f"{source}={url} is no address of the form https://HOST{hint}")
     if parts.hostname == "wandb.ai" or parts.hostname == "app.wandb.ai":
         raise ConfigError(f"{source}={url} is where people look at runs; programs ask {CLOUD}")
-    return url
+    return url.rstrip("/")
 
 
 def _settings_files() -> list[Path]:

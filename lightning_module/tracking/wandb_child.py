@@ -74,6 +74,7 @@ def main() -> None:
                     run.summary.update(told["values"])
                 case "finish":
                     run.finish(exit_code=told["exit_code"])
+                    wandb.teardown()  # before it, the last lines may not be in the file yet
                     say({})
         except Exception as error:  # the first is the last: the other side would not trust what comes after
             fail("value" if isinstance(error, ValueError) else "", error)

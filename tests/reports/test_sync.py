@@ -249,13 +249,20 @@ def test_a_sync_that_is_ended_leaves_no_child(server: Server, runs: Path, number
     server.fail(HANG, times=100, operation="file_stream")
     words = [sys.executable, "-m", "reports", "sync", "lab/p", "--runs", str(runs)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": ROOT}
-    with subprocess.Popen(words, start_new_session=True, **quiet) as ours:
+
+    def heed() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # in the background it is ignored
+
+    with subprocess.Popen(words, start_new_session=True, preexec_fn=heed, **quiet) as ours:
         deadline = time.monotonic() + 60
         while "file_stream" not in server.requests and time.monotonic() < deadline:
             time.sleep(0.1)
         children = push._descendants(ours.pid)
         ours.send_signal(number)
-        assert ours.wait(20) == 128 + number
+        try:
+            assert ours.wait(20) == 128 + number
+        finally:
+            ours.kill()
     states = [path.read_text() for pid in children if (path := Path(f"/proc/{pid}/stat")).exists()]
     assert children and all(state.rpartition(")")[2].split()[0] == "Z" for state in states)
 

@@ -17,6 +17,9 @@ from wandb_server import Server
 from wandb_worker import make_cell
 
 from lightning_module.cell import record
+from lightning_module.tracking import wandb_process
+from lightning_module.tracking.wandb_run import Tracker
+from reports import push
 from reports.sources import wandb_offline
 from reports.sources._wandb_rows import surviving_rows
 
@@ -180,3 +183,30 @@ def test_a_server_that_dies_in_the_middle_does_not_hold_up_the_end(tmp_path: Pat
         assert done.returncode == 0, done.stderr
         assert time.perf_counter() - start < 20
     assert record.read(tmp_path / "runs" / make_cell(0).identity).state == "finished"
+
+
+def test_when_a_cell_has_ended_its_file_is_whole(tmp_path: Path) -> None:
+    """Then nobody writes to it any more: after a cell may come a report, or the end of the process and of wandb's."""
+    for seed in range(3):
+        cell = make_cell(seed)
+        (tmp_path / cell.identity).mkdir()
+        record.Writer(tmp_path / cell.identity, cell).start(0, {})
+        tracker = Tracker.open("offline", cell, tmp_path / cell.identity, project="p")
+        assert wandb_process._idle
+        ours = wandb_process._idle._process.pid
+        assert living(ours), "wandb-core, which writes the file"
+        tracker.log(1, 10, {"test/error": 1.0})
+        tracker.finish("finished")
+        assert not living(ours)
+        run = wandb_offline.read_files(wandb_offline.files(tmp_path / cell.identity))
+        assert run.rows and run.config and run.summary["status"] == "finished"
+
+
+def living(pid: int) -> list[int]:
+    """The processes below this one that have not ended."""
+    stats = {child: Path(f"/proc/{child}/stat") for child in push._descendants(pid)}
+    return [
+        child
+        for child, path in stats.items()
+        if path.exists() and path.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    ]
