@@ -15,7 +15,7 @@ import pandas as pd
 
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.text import visible
-from lightning_module.tracking.sweeps import carries, pack
+from lightning_module.tracking.sweeps import carries
 from reports.sources import RUN_COLUMNS, Frames, is_config
 
 Kind = Literal[
@@ -90,8 +90,8 @@ def undeclared(local: Frames, other: Frames, asked: Iterable[Manifest]) -> list[
     for manifest in asked:
         if manifest.name in known and known[manifest.name].holds(manifest):
             continue
-        packed = pack(vars(manifest))
-        cells = [cell["identity"] for index, cell in enumerate(manifest.cells) if carries(packed, index)]
+        count = len(manifest.cells)
+        cells = [cell["identity"] for index, cell in enumerate(manifest.cells) if carries(count, index)]
         able = [one for one in cells if one in runs and runs[one]["state"] not in ("running", "damaged")]
         if able:
             text = f"what sweep {manifest.name} declared is not on W&B as it is here"

@@ -2,8 +2,8 @@
 
 A project on W&B has no other place for the cells that never ran. Each run holds, in its configuration under
 `sweeps`, by name of a sweep that asked for its cell: the command, how many cells there are, when that was declared,
-and its whole manifest, packed: about 2 kB for 24 cells. Of a sweep that takes more, every second, third, ... cell
-carries it, so that it costs each run no more than that.
+and its whole manifest, packed: about 2 kB for 24 cells. Of a larger sweep, every second, third, ... cell carries it,
+so that it costs each run about that.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 from lightning_module.support.disk import read_file
 
-SHARE = 2048
-"""Bytes that what a sweep declared may take, on average over its runs."""
+SHARE = 50
+"""Cells of a sweep for which one of its runs carries what it declared: 3 kB, and less for each cell of a larger one."""
 LARGEST = 1 << 26
 """Bytes of a manifest beyond which nothing is unpacked: 30,000 cells."""
 
@@ -46,15 +46,14 @@ def carried(folder: Path) -> dict[str, dict[str, Any]]:
             "cells": len(manifest["cells"]),
             "declared": declared,
         }
-        packed = pack(manifest)
-        if carries(packed, index):
-            sweeps[name]["manifest"] = packed
+        if carries(len(manifest["cells"]), index):
+            sweeps[name]["manifest"] = pack(manifest)
     return sweeps
 
 
-def carries(packed: str, index: int) -> bool:
-    """Whether the run of the sweep's cell of this index (0, 1, ...) carries what it declared."""
-    return index % (1 + len(packed) // SHARE) == 0
+def carries(cells: int, index: int) -> bool:
+    """Whether, in a sweep of so many cells, the run of the one of this index (0, 1, ...) carries what it declared."""
+    return index % (1 + cells // SHARE) == 0
 
 
 def pack(manifest: Any) -> str:
