@@ -86,7 +86,13 @@ AccountingStoragePort={ports[2]}
 # Connections to slurmdbd do not read AuthInfo.
 AccountingStoragePass={root}/run/munge.sock
 AccountingStorageTRES=gres/gpu
+# A strict site: who has no association, or names a wckey that is not theirs, is refused; so is a job beyond a limit.
+AccountingStorageEnforce=associations,limits,qos,wckeys
+TrackWCKey=yes
 """
+USERS = ("root", "nobody")
+"""Who has an association; the wckeys of each are "bench" (the default) and "other"."""
+
 SLURMDBD_CONF = """
 DbdHost=localhost
 DbdAddr=127.0.0.1
@@ -102,6 +108,7 @@ StorageHost=127.0.0.1
 StoragePort={ports[3]}
 StorageLoc=slurm_acct_db
 StorageUser=slurm
+TrackWCKey=yes
 StoragePass=slurm
 """
 DATABASE = """
@@ -262,6 +269,7 @@ class Cluster:
         until("munged", lambda: self.succeeds("munge", "-n", "-S", munge), 10)
         if self.accounting == "slurmdbd":
             self._start_accounting()
+            self._add_users()
         self._daemon("slurmctld", "slurmctld", "-D")
         for index in range(1, NODES + 1):
             self.start_node(f"node{index}")
@@ -307,6 +315,25 @@ class Cluster:
         self.run("mariadb", *client, "-e", DATABASE)
         self._daemon("slurmdbd", "slurmdbd", "-D")
         until("slurmdbd", lambda: self.succeeds("timeout", "5", "sacctmgr", "-n", "list", "cluster"), 30)
+
+    def _add_users(self) -> None:
+        self.run("sacctmgr", "-i", "add", "cluster", "test")
+        self.run("sacctmgr", "-i", "add", "account", "lab", "Description=lab", "Organization=lab")
+        for user in USERS:
+            self.run(
+                "sacctmgr",
+                "-i",
+                "add",
+                "user",
+                user,
+                "Account=lab",
+                "WCKeys=bench,other",
+                "DefaultWCKey=bench",
+            )
+
+    def limit(self, jobs: int, user: str = "root") -> None:
+        """Let a user have so many jobs waiting and running; -1 lifts the limit."""
+        self.run("sacctmgr", "-i", "modify", "user", user, "set", f"MaxSubmitJobs={jobs}")
 
     def await_nodes(self, seconds: float = 60) -> None:
         """Wait until every node can take jobs."""
