@@ -1,4 +1,4 @@
-"""Cells that wait for a place get it when one comes free: from the jobs of their sweep, or from a client that follows it.
+"""Cells that wait for a place get it when one comes free, from jobs of their sweep or from a client that follows it.
 
 A job that ends counts against SLURM's limit until it is gone, so what it finds free is the place of one that ended
 before it. Jobs that will end later are left to do the same; the last one waits for those before it to be gone.
@@ -55,7 +55,7 @@ def give(runs: Path, sweep: str, job: str = "") -> bool:
     with Lock(runs / store.FOLDER, patience=math.inf):
         lists = _lists(runs, sweep)
         ours = [array for array in store.arrays(runs) if array.sweep == sweep]
-        known = cluster.jobs([array.name for array in ours]) if lists else {}
+        known = listing.jobs([array.name for array in ours]) if lists else {}
         active = {found.id for found in known.values() if found.active} - {job}
         fed, given = {job, *(name for one in lists for name in one.fed)}, 0
         for one in lists:

@@ -1,4 +1,4 @@
-"""How many jobs SLURM takes: an array is offered whole, and in smaller parts while a limit of submitted jobs refuses it.
+"""How many jobs SLURM takes: an array is offered whole, and in smaller parts while a limit refuses it.
 
 Limits of accounts, partitions and users come together, so only SLURM knows what fits.
 """
@@ -6,7 +6,6 @@ Limits of accounts, partitions and users come together, so only SLURM knows what
 from __future__ import annotations
 
 import math
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +14,10 @@ from pathlib import Path
 
 from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import write_json
+from lightning_module.support.text import visible
 from slurm import cluster, script, store
 from slurm.options import Options
 from slurm.resources import Resources
-
-LIMIT = re.compile(r"\b(?:Assoc|QOS)\w*Submit\w*Limit\b")
-"""SLURM's names of the limits of jobs that wait and run, such as AssocMaxSubmitJobLimit."""
 
 Wanted = tuple[Cell, Resources]
 
@@ -52,10 +49,6 @@ class Placed:
     limit: str = ""
 
 
-class FullError(cluster.SlurmError):
-    """SLURM takes no more jobs now; the text is its name of the limit."""
-
-
 def executor(
     runs: Path, about: store.Array, offer: Offer, options: Options, throttle: int
 ) -> tuple[store.Array, script.Executor]:
@@ -64,13 +57,15 @@ def executor(
     number = next(number for number in count() if not (runs / store.FOLDER / f"{stem}{number}").exists())
     names = tuple({"identity": cell.identity, "name": cell.name} for cell in offer.cells)
     array = replace(about, name=f"{stem}{number}", cells=names, cells_per_job=offer.needs.cells)
-    size = math.ceil(len(offer.cells) / offer.needs.cells)
     folder = runs / store.FOLDER / array.name
-    titles = [[offer.cells[index].name for index in array.members(element)] for element in range(size)]
-    code = Path(about.code)
-    return array, script.executor(
-        folder, offer.needs, options, throttle, code, [", ".join(title) for title in titles]
-    )
+    return array, script.executor(folder, offer.needs, options, throttle, Path(about.code), titles(array))
+
+
+def titles(array: store.Array) -> list[str]:
+    """What each element trains."""
+    size = math.ceil(len(array.cells) / array.cells_per_job)
+    members = [[array.cells[index]["name"] for index in array.members(element)] for element in range(size)]
+    return [visible(", ".join(names)) for names in members]
 
 
 def place(
@@ -89,7 +84,7 @@ def place(
             try:
                 placed.arrays.append(_submit_one(runs, about, part, len(offer.cells), options))
                 left = left[size * each :]
-            except FullError as error:
+            except cluster.FullError as error:
                 refused, placed.limit = True, str(error)
             except cluster.SlurmError as error:
                 if not placed.arrays:
@@ -100,7 +95,7 @@ def place(
                     f"{error}; {total} of {all_cells} cells were submitted before that (job {jobs}): "
                     "run the same command again for the rest"
                 ) from error
-            size = size // 2 if refused else 2 * size
+            size = 2 * size if not refused else (size + 1) // 2 if size > 1 else 0
         if left:
             full.add(offer.needs.partition)
             placed.left += [(cell, offer.needs) for cell in left]
@@ -114,14 +109,14 @@ def _submit_one(runs: Path, about: store.Array, part: Offer, of: int, options: O
     folder = Path(made.folder)
     folder.mkdir()
     store.write_array(folder, array, part.cells)
+    (folder / script.ELEMENTS).write_text("".join(f"{title}\n" for title in titles(array)), encoding="utf-8")
     try:
         job = made.submit_array()
-    except Exception as error:
-        if limit := LIMIT.search(str(error)):
-            shutil.rmtree(folder)
-            raise FullError(limit[0]) from error
+    except cluster.FullError:
+        shutil.rmtree(folder)
+        raise
+    except cluster.SlurmError as error:
         # The folder stays: sbatch may have been cut off after SLURM took the job, which is then found by its name.
-        reason = str(error).strip().splitlines()[-1]
-        raise cluster.SlurmError(f"sbatch refused {array.name}: {reason}") from error
+        raise cluster.SlurmError(f"sbatch refused {array.name}: {error}") from error
     write_json(folder / "job.json", {"job": job})
     return Submitted(job, len(part.cells), part.needs)
