@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import shlex
 import signal
 import sys
 import time
@@ -86,7 +87,7 @@ def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
         raise ConfigError(f"--rank {rank} is not allowed; ranks are counted from 0")
     rows, _ = status.survey_or_records(runs, [wanted])
     if len(rows) > 1:
-        names = ", ".join(row.name for row in rows)
+        names = ", ".join(shlex.quote(row.name) for row in rows)
         raise ConfigError(f"{wanted} is {len(rows)} cells; name one of {names}")
     row, offset, looked = rows[0], 0, 0.0
     if row.array is None:

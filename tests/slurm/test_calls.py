@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,10 @@ from small import ROOT
 from ablations.sweep.compose import compose, make_cell
 from lightning_module.cell.identity import Cell
 from lightning_module.support.errors import ConfigError
-from slurm import cluster, listing, store, waiting
+from slurm import cluster, listing, status, store, waiting
+from slurm.__main__ import main
 from slurm.after import after
+from slurm.feed import give
 from slurm.options import Options
 from slurm.resources import Limits
 from slurm.site import Site
@@ -274,3 +276,72 @@ def test_an_array_shrinks_to_what_slurm_takes(
     queued = [cell.identity for one in waiting.read_all(runs) for cell in one.left]
     assert [*submitted, *queued] == [cell.identity for cell in cells if sizes]
     assert len(calls(tmp_path, "sbatch")) <= 1 + 6, "one check, and few tries"
+
+
+FED = Options(feed=True)
+
+
+@pytest.fixture
+def waits(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The runs folder of a sweep of five cells of which one is submitted and four wait."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("squeue", "sacct"):
+        program(name, "")
+    program("sbatch", LIMITED.replace("PLACES", "1"))
+    submit(seeds(5), tmp_path / "runs", FED, "sweep", SITE)
+    return tmp_path / "runs"
+
+
+def test_a_job_that_ends_gives_its_place_to_what_waits(program: Program, waits: Path) -> None:
+    program("sbatch", LIMITED.replace("PLACES", "3"))
+    assert give(waits, "sweep", "1_0")
+    assert [len(array.cells) for array in store.arrays(waits)] == [1, 1, 1], "one after the other"
+    assert len({array.submission for array in store.arrays(waits)}) == 1, "stop_after counts over all of them"
+    (one,) = waiting.read_all(waits)
+    assert [cell.name for cell in one.left] == [cell.name for cell in seeds(5)[3:]]
+
+
+def test_a_job_that_finds_no_place_waits_only_if_no_other_will_look(program: Program, waits: Path) -> None:
+    (array,) = store.arrays(waits)
+    assert not give(waits, "sweep", "1_0"), "the last one"
+    program("squeue", f"echo '1|1|{array.name}|RUNNING|n|None|{listing.user_name()}'")
+    assert give(waits, "sweep", "1_0"), "1_1 will look"
+    assert not give(waits, "sweep", "1_1"), "1_0 has looked"
+    program("squeue", f"echo '1|0|{array.name}|RUNNING|n|None|{listing.user_name()}'")
+    assert not give(waits, "sweep", "1_1"), "1_0 is on its way out"
+
+
+def test_what_waits_is_dropped_when_its_sweep_is_stopped(program: Program, waits: Path) -> None:
+    (array,) = store.arrays(waits)
+    (waits / store.FOLDER / array.name / "stopped.json").write_text(
+        '{"why": "3 cells failed in the same way"}'
+    )
+    program("sbatch", LIMITED.replace("PLACES", "9"))
+    assert give(waits, "sweep", "1_0")
+    rows = status.survey(waits)
+    assert [row.state for row in rows] == ["cancelled"] * 5
+    assert {row.reason for row in rows} == {"3 cells failed in the same way"}
+    assert submit(seeds(5), waits, FED, "sweep", SITE).waiting == 0, "the command begins anew"
+    assert not waiting.read_all(waits)
+
+
+def test_no_more_than_array_parallelism_run_at_once(program: Program, waits: Path) -> None:
+    (one,) = waiting.read_all(waits)
+    about = replace(one.about, options=asdict(replace(FED, array_parallelism=2)))
+    waiting.write(waits, replace(one, about=about))
+    program("sbatch", LIMITED.replace("PLACES", "9"))
+    give(waits, "sweep", "1_0")
+    assert sum(len(array.cells) for array in store.arrays(waits)) == 3
+
+
+def test_status_without_a_controller_says_what_the_records_say(
+    program: Program, waits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    main(["status", "--runs", str(waits)])
+    shown = capsys.readouterr()
+    assert shown.err == "squeue: slurm_load_jobs error: Unable to contact slurm controller; " + (
+        "this is what the records say\n"
+    )
+    assert "1 unknown" in shown.out and "4 waiting" in shown.out
+    assert "cancelled" not in shown.out
