@@ -186,7 +186,7 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
 def waiting_line(outcome: Outcome, options: Options) -> str:
     """How many cells SLURM did not take, why, and what submits them."""
     if not outcome.arrays and not outcome.there and not options.wait:
-        who = "run this again when some of your jobs have ended, or with hydra.launcher.wait=true"
+        who = "run the same again when some of your jobs have ended, or with hydra.launcher.wait=true"
     elif options.wait:
         who = "this command submits them as places come free"
     elif options.feed:
@@ -196,7 +196,8 @@ def waiting_line(outcome: Outcome, options: Options) -> str:
             "the same command submits them when some jobs have ended; with hydra.launcher.feed=true the jobs do, "
             "with hydra.launcher.wait=true the command, which then stays"
         )
-    return f"{counted(outcome.waiting, 'cell')} wait for a place ({outcome.limit}): {who}"
+    wait = "wait" if outcome.waiting > 1 else "waits"
+    return f"{counted(outcome.waiting, 'cell')} {wait} for a place ({outcome.limit}): {who}"
 
 
 def for_cluster(cell: Cell, gpus: bool) -> Cell:

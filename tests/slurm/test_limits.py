@@ -83,7 +83,7 @@ def test_what_waits_is_seen_asked_for_again_and_cancelled(limited: Cluster, tmp_
     full = Sweep(limited, tmp_path / "other").command("seed=9", *SHORT)
     refused = run(*full)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "1 cell wait for a place (AssocMaxSubmitJobLimit): run this again" in refused.stderr
+    assert "1 cell waits for a place (AssocMaxSubmitJobLimit): run the same again" in refused.stderr
     assert "3 queued, 2 waiting" in run("-m", "slurm", "status", *where).stdout
     said = run("-m", "slurm", "cancel", "--all", *where).stdout
     assert "2 cells that waited for a place will not be submitted\n3 jobs cancelled" in said
