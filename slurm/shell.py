@@ -48,7 +48,9 @@ def with_shell(options: Options, variables: Mapping[str, str]) -> tuple[Options,
         elif own is not None:
             said.append(f"{variable} does not count: hydra.launcher says {name}={own}")
         elif option in MANAGED:
-            said.append(f"{variable} does not count: {option} follows from {MANAGED[option]}")
+            key = MANAGED[option]
+            see = f"; see hydra.launcher.{key}" if hasattr(options, key) else ""
+            said.append(f"{variable} does not count: the launcher sets {option} itself{see}")
         else:
             said.append(f"{variable} does not count: hydra.launcher.sbatch has other options of sbatch")
     return replace(options, **counted, sbatch=(*options.sbatch, *more)), said  # type: ignore[arg-type]  # texts all

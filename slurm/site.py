@@ -117,8 +117,8 @@ def discover() -> Site:
 
 def hosts(partition: str) -> list[str]:
     """The nodes of a partition ("": of all), by the names that jobs use."""
-    where = ["-p", partition] if partition else []
-    return sorted(set(cluster.call("sinfo", "-a", "-h", "-N", "-o", "%N", *where).split()))
+    where = ["-p", partition] if partition else ["-a"]
+    return sorted(set(cluster.call("sinfo", "-h", "-N", "-o", "%N", *where).split()))
 
 
 def unresolvable(names: Sequence[str]) -> list[str]:
