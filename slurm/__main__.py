@@ -15,6 +15,7 @@ from pathlib import Path
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C within the imports: program() takes it from there
 
+from ablations.sweep.launcher_words import quoted
 from ablations.sweep.overrides import plain_value
 from ablations.sweep.rounds import counted
 from lightning_module.cell.identity import Cell
@@ -167,10 +168,12 @@ def _cancelled_for(job: str) -> bool:
 
 def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
     """Submit cells without a result again, as they were resolved, with today's program."""
+    from slurm.feed import give
     from slurm.submit import submit, waiting_line
 
-    own = {key.partition("=")[0]: plain_value(key) for key in changes}
-    parse_options(own)
+    words = [quoted(f"hydra.launcher.{change.removeprefix('hydra.launcher.')}") for change in changes]
+    own = {word.partition("=")[0].removeprefix("hydra.launcher."): plain_value(word) for word in words}
+    follow = parse_options(own).wait
     # Who names the cells of another user, whose jobs SLURM hides, knows that they are over.
     again = ("failed", "killed", "cancelled", *(["unknown"] if wanted else []))
     queue = waiting.by_identity(waiting.read_all(runs))
@@ -190,12 +193,17 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
         options = parse_options({**array.options, **own})
         outcome = submit(cells, runs, options, array.sweep, discover(), sure=bool(wanted))
         for submitted in outcome.arrays:
-            print(f"job {submitted.job}: {submitted.cells} of {', '.join(cell.name for cell in cells)}")
+            all_of_them = ", ".join(cell.name for cell in cells)
+            some = counted(submitted.cells, "cell")
+            print(f"job {submitted.job}: {all_of_them if submitted.cells == len(cells) else some}")
         if outcome.waiting:
             print(waiting_line(outcome, options))
     sweeps = {array.sweep for array, _ in groups.values()}
     for line in settled.lines(runs, settled.survey(runs, sorted(sweeps)) if sweeps else []):
         print(line)
+    if follow and groups:
+        named = [cell.identity for _, cells in groups.values() for cell in cells]
+        status.follow(runs, named, lambda: [give(runs, sweep) for sweep in sorted(sweeps)])
 
 
 if __name__ == "__main__":

@@ -119,6 +119,10 @@ def executor(
         *(["export SLURM_KILL_BAD_EXIT=0"] if shared else []),
         *([f"export RESIDUAL_COMMIT={known}"] if known else []),
         *([] if own_comment or len(elements) == 1 else [COMMENT.format(shlex.quote(str(folder / ELEMENTS)))]),
+        # What setup exports reaches the ranks, also where the site says SBATCH_EXPORT=NONE.
+        "export SLURM_EXPORT_ENV=ALL",
+        # Of the shell that submitted; one that was left there from something else would make the ranks wait in vain.
+        "unset MASTER_ADDR",
         *options.setup,
         *([f'{host} -c "" 2>/dev/null && eval "$({mps} start "$CUDA_VISIBLE_DEVICES")"'] if shared else []),
     ]
