@@ -13,6 +13,9 @@ from cluster import Cluster, until
 from sweeps import ROOT, Sweep, job_of, run
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+NOBODY = ("--reuid=nobody", "--regid=nogroup", "--clear-groups")
+MAY_READ = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+"""Python and this project may lie in root's home."""
 
 
 @pytest.fixture
@@ -31,15 +34,13 @@ def shared(slurm_cluster: Cluster, tmp_path: Path) -> Iterator[Sweep]:
 
 @pytest.fixture
 def as_nobody(tmp_path: Path) -> Command:
-    """A command of the program by nobody, who may read what root may but neither write nor cancel it."""
+    """A command of the program by nobody."""
     (tmp_path / "home").mkdir(mode=0o777)
     (tmp_path / "home").chmod(0o777)
-    caps = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
-    user = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *caps)
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*user, sys.executable, *arguments],
+            ["setpriv", *NOBODY, *MAY_READ, sys.executable, *arguments],
             cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
             env={**os.environ, "HOME": str(tmp_path / "home")},
         )  # fmt: skip
@@ -76,7 +77,11 @@ def test_what_one_has_queued_the_other_leaves_alone(
     try:
         configuration.write_text(text + "PrivateData=jobs\n")
         slurm_cluster.run("scontrol", "reconfigure")
-        until("hidden jobs", lambda: "by root" not in as_nobody("-m", "slurm", "status", *where).stdout, 30)
+        until(
+            "hidden jobs",
+            lambda: not slurm_cluster.run("setpriv", *NOBODY, "squeue", "-h", "--user=root"),
+            30,
+        )
         hidden = as_nobody("-m", "slurm", "status", *where).stdout
         assert "submitted by root; SLURM shows you no jobs of others" in hidden
         assert "cancelled" not in hidden
