@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightning_module.cell import record
-from lightning_module.support.disk import Lock
+from lightning_module.support.disk import Busy, Lock
 from lightning_module.support.errors import ConfigError, one_line
 from slurm import cluster, listing, places, store, waiting
 from slurm.options import parse_options
@@ -29,6 +29,10 @@ PAUSE = 5.0
 """Seconds between its looks."""
 
 
+LONGEST = 900.0
+"""Seconds for which it waits for another that submits; a client that was suspended must not keep jobs for ever."""
+
+
 def feed(folder: Path, job: str) -> None:
     """At the end of a job: submit what waits of its sweep, where that was asked for. folder: of its array."""
     array, runs = store.read_array(folder), folder.parent.parent
@@ -40,6 +44,8 @@ def feed(folder: Path, job: str) -> None:
             if time.monotonic() > end:
                 raise cluster.SlurmError("no place came free while the last job waited for one")
             time.sleep(PAUSE)
+    except Busy as error:
+        print(f"slurm: cells that wait are not submitted ({error})", flush=True)
     except (cluster.SlurmError, ConfigError) as error:
         print(f"slurm: cells that wait could not be submitted ({one_line(error)})", flush=True)
         with Lock(runs / store.FOLDER, patience=math.inf):
@@ -52,7 +58,7 @@ def give(runs: Path, sweep: str, job: str = "") -> bool:
 
     False if it found no place and nobody else will look for one later.
     """
-    with Lock(runs / store.FOLDER, patience=math.inf):
+    with Lock(runs / store.FOLDER, patience=LONGEST):
         lists = _lists(runs, sweep)
         ours = [array for array in store.arrays(runs) if array.sweep == sweep]
         known = listing.jobs([array.name for array in ours]) if lists else {}

@@ -173,7 +173,7 @@ def _go_on(sweep: Sweep, asked: Settled, look: _Look, retry: bool) -> None:
     # Its place first: without cells it looks again later, but cells without it would be the end of the sweep.
     job = _controller(sweep.runs, asked, made, options, cluster.sbatch)
     try:
-        outcome = submit(cells, sweep.runs, options, asked.name, discover())
+        outcome = submit(cells, sweep.runs, options, asked.name, discover(), keep=options.feed)
         if outcome.waiting and not (outcome.arrays or outcome.there or look.going):
             raise RefusedError(
                 f"SLURM takes no cell beside the job that decides the next round ({outcome.limit})"

@@ -109,9 +109,17 @@ def active(runs: Path, cells: Sequence[Cell], sure: bool) -> dict[str, Job]:
 
 
 def submit(
-    cells: Sequence[Cell], runs: Path, options: Options, sweep: str, site: Site, sure: bool = False
+    cells: Sequence[Cell],
+    runs: Path,
+    options: Options,
+    sweep: str,
+    site: Site,
+    sure: bool = False,
+    keep: bool = True,
 ) -> Outcome:
-    """Submit what is not queued or running yet, as far as SLURM takes it. sure: see `active`.
+    """Submit what is not queued or running yet, as far as SLURM takes it.
+
+    sure: see `active`. keep: whether what does not fit is kept for whoever submits what waits.
 
     Every cell and every array is checked first, so an error leaves nothing behind.
     """
@@ -137,7 +145,7 @@ def submit(
         for offer in offers:
             executor(runs, about, offer, options, offer.throttle)[1].test()
         placed = place(runs, about, offers, options)
-        waits = placed.left if placed.arrays or there or options.wait else []
+        waits = placed.left if keep and (placed.arrays or there or options.wait) else []
         fed = [job for one in waiting.read_all(runs) if one.about.sweep == sweep for job in one.fed]
         waiting.take(runs, {cell.identity for cell, _ in wanted if placed.arrays or waits})
         if waits:

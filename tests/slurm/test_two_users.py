@@ -60,10 +60,10 @@ def test_what_one_has_queued_the_other_leaves_alone(
     seen = as_nobody("-m", "slurm", "status", *where).stdout.splitlines()
     assert "queued" in seen[1] and "by root" in seen[1]
     assert "queued" in seen[2] and "by nobody" not in seen[2]
-    assert "by nobody" in run("-m", "slurm", "status", *where).stdout
-    for again in (as_nobody(*first), run(*second)):
+    assert [row.reason.partition(";")[0] for row in shared.rows().values()] == ["JobHeldUser", "by nobody"]
+    for again, owner in ((as_nobody(*first), "root"), (run(*second), "nobody")):
         assert "1 queued or running, 0 submitted" in again.stdout, again.stderr
-    assert ", by root\n" in as_nobody(*first).stdout
+        assert f", by {owner}\n" in again.stdout
 
     refused = as_nobody("-m", "slurm", "cancel", "ResNet-8 seed 0", *where)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
