@@ -43,8 +43,13 @@ def after(folder: Path, element: int, exit_code: int) -> int:
         if decision.action == "fail":
             _stop_the_rest(folder, array, decision.traceback)
     if actions & {"requeue", "elsewhere"}:
-        avoid = [decision.unfit for decision in decisions if decision.unfit]
+        # Also those of earlier starts: SLURM may not have been told, or have forgotten.
+        histories = (store.of_job(store.history(run), attempt.job) for run in run_folders)
+        avoid = [node for history in histories for node in store.unfit_nodes(history)]
         return requeue(run_folders, attempt, array.name, _excluded(job, avoid) if avoid else "")
+    for run, decision in zip(run_folders, decisions, strict=True):
+        if decision.action == "fail":
+            store.note(run, "over", attempt)  # who requeues the job now wants the cell tried again
     # A job that could not ask whether it may go on has no result, and SLURM must not call it completed.
     return 1 if "fail" in actions or ("leave" in actions and not job) else 0
 
@@ -53,21 +58,23 @@ def _settle_cell(
     cell: Cell, run_folder: Path, array: store.Array, index: int, job: Mapping[str, str], exit_code: int
 ) -> Decision:
     """Decide on one cell, and note it in its history and, if it failed, in its record."""
-    attempt, known, history = Attempt.here(), record.read(run_folder), store.history(run_folder)
-    if store.settled(history, attempt.job):
+    attempt, known = Attempt.here(), record.read(run_folder)
+    whole = store.history(run_folder)
+    history, saved = store.of_job(whole, attempt.job), store.saved(run_folder)
+    if store.settled(history):
         return Decision("fail", "it failed before the job was started again for another cell")
     errors = {
         int(path.stem.split("-")[1]): path.read_text(encoding="utf-8", errors="replace")
         for path in run_folder.glob("error-*.txt")
     }
-    lines = [line for line in history if (line["job"], line["restart"]) == (attempt.job, attempt.restart)]
+    lines = [line for line in history if line["restart"] == attempt.restart]
     # A failure from before this attempt says nothing of it.
     starts = [line["time"] for line in lines if line["event"] == "start"]
     ours = known.state != "failed" or (starts and known.status.get("time", 0) >= starts[-1])
     state = known.state if ours else "killed"
     if state == "failed":
         errors[0] = str(known.status.get("traceback") or known.status.get("error", ""))
-    cancelled = {"JobState": "CANCELLED"} if store.cancelled(history, array.name) else {}
+    cancelled = {"JobState": "CANCELLED"} if store.cancelled(whole, array.name) else {}
     log = store.log_file(run_folder.parent, array, index)
     decision = decide_job(
         Evidence(
@@ -78,15 +85,15 @@ def _settle_cell(
             job={**job, **cancelled},
             restart=attempt.restart,
             history=history,
-            unfit=store.unfit_nodes(history, attempt.job),
+            saved=saved,
+            unfit=store.unfit_nodes(history),
             exit_code=exit_code,
             oom=exit_code != 0 and OOM.search(store.end_of(log)) is not None,
             max_requeues=array.options["max_requeues"],
         )
     )
-    if decision.unfit and not fits_elsewhere(
-        run_folder.parent / store.FOLDER / array.name, job, decision.unfit
-    ):
+    unfit = [*store.unfit_nodes(history), decision.unfit]
+    if decision.unfit and not fits_elsewhere(run_folder.parent / store.FOLDER / array.name, job, unfit):
         decision = replace(
             decision, action="fail", why=f"{decision.why}; the job fits on no other node", unfit=""
         )
@@ -95,7 +102,7 @@ def _settle_cell(
     if log and array.element(index)[1]:  # what is printed here goes to the log of the first task alone
         with log.open("a", encoding="utf-8", errors="replace") as file:
             file.write(said + "\n")
-    told = {"unfit": decision.unfit} if decision.unfit else {}
+    told = {"saved": saved} | ({"unfit": decision.unfit} if decision.unfit else {})
     store.note(run_folder, "end", attempt, action=decision.action, why=decision.why, code=exit_code, **told)
     # Rank 0 wrote its own traceback, if it could; a hint, or another rank's, says more.
     text, why, rank = decision.traceback, decision.why, decision.rank
@@ -114,7 +121,7 @@ def _nodes_by_rank(cell: Cell) -> list[str]:
     return [host for host in hosts for _ in range(int(cell.config["trainer"]["devices"]))]
 
 
-def fits_elsewhere(array: Path, job: Mapping[str, str], unfit: str) -> bool:
+def fits_elsewhere(array: Path, job: Mapping[str, str], unfit: Sequence[str]) -> bool:
     """Whether SLURM would start this job without the nodes that it must avoid; it knows constraints and limits.
 
     A job that excludes every node that it could have would be queued for ever.
@@ -122,7 +129,7 @@ def fits_elsewhere(array: Path, job: Mapping[str, str], unfit: str) -> bool:
     script = next(array.glob("*submission*.sh"))
     try:
         with cluster.outside_of_jobs():
-            cluster.call("sbatch", "--test-only", f"--exclude={_excluded(job, [unfit])}", str(script))
+            cluster.call("sbatch", "--test-only", f"--exclude={_excluded(job, unfit)}", str(script))
     except cluster.SlurmError as error:
         return "node configuration is not available" not in str(error)
     return True
@@ -131,7 +138,7 @@ def fits_elsewhere(array: Path, job: Mapping[str, str], unfit: str) -> bool:
 def _excluded(job: Mapping[str, str], unfit: Sequence[str]) -> str:
     """The nodes that the job avoids already and these, as SLURM takes them."""
     before = job.get("ExcNodeList", "(null)")
-    return ",".join(dict.fromkeys([*([] if before == "(null)" else [before]), *unfit]))
+    return ",".join(dict.fromkeys([*([] if before == "(null)" else [before]), *filter(None, unfit)]))
 
 
 def requeue(run_folders: Sequence[Path], attempt: Attempt, array: str, excluded: str) -> int:

@@ -116,9 +116,8 @@ def take(run_folder: Path, attempt: Attempt) -> bool:
         time.sleep(0.5)
     for stale in run_folder.glob("error-*.txt"):
         stale.unlink()
-    store.note(
-        run_folder, "start", attempt, step=store.progress(run_folder), nodes=os.environ["SLURM_JOB_NODELIST"]
-    )
+    about = {"step": store.progress(run_folder), "saved": store.saved(run_folder)}
+    store.note(run_folder, "start", attempt, **about, nodes=os.environ["SLURM_JOB_NODELIST"])
     store.write_owner(run_folder, Attempt(attempt.job, attempt.restart, ready=True))
     return True
 
@@ -138,8 +137,9 @@ def run(cell: Cell, run_folder: Path, received: list[int], shared: bool) -> int:
     shared: the job's other tasks are not ranks of this cell but cells of their own.
     """
     attempt, rank = Attempt.here(), 0 if shared else int(os.environ["SLURM_PROCID"])
-    if store.settled(store.history(run_folder), attempt.job):
-        return 1  # started again for the sake of another cell
+    if store.settled(store.of_job(store.history(run_folder), attempt.job)):
+        print(f"{cell.name} failed; this job goes on for the other cells that share it", flush=True)
+        return 1
     try:
         environment(cell, shared)
         if rank == 0 and not take(run_folder, attempt):

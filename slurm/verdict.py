@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,8 +46,9 @@ class Evidence:
 
     state: of the record. errors: rank -> traceback. nodes: host name of each rank. mine: whether the run folder
     was free when this job came. job: what SLURM says of the job now. restart: how often the job had been requeued.
-    history: lines about the cell's jobs (store.history). unfit: for each earlier start of this job that a fault of
-    the node ended, that node. exit_code: of srun. oom: whether the log says that SLURM killed it for its memory.
+    history: lines about this job (store.of_job). saved: when the checkpoint was saved last, 0 if never. unfit: the node
+    of each earlier start that a fault of the node ended. exit_code: of srun. oom: whether the log says that SLURM killed
+    it for its memory.
     """
 
     state: str
@@ -57,6 +58,7 @@ class Evidence:
     job: Mapping[str, str]
     restart: int
     history: Sequence[Mapping[str, Any]]
+    saved: float
     unfit: Sequence[str]
     exit_code: int
     oom: bool
@@ -92,10 +94,20 @@ def cause(errors: Mapping[int, str]) -> tuple[int, str] | None:
     return None
 
 
-def stalled(history: Sequence[Mapping[str, Any]]) -> int:
-    """How many starts in a row, up to the last one, began at the same step: it made no progress between them."""
-    steps = [line["step"] for line in history if line["event"] == "start"]
-    return sum(1 for _ in itertools.takewhile(lambda step: step == steps[-1], reversed(steps)))
+def stalled(history: Sequence[Mapping[str, Any]], saved: float) -> int:
+    """How many starts of a job in a row, this one included, ended without a checkpoint that they saved.
+
+    One that SLURM ended, with its node or by a hard preemption, says nothing of the cell. saved: as in Evidence.
+    """
+    count, before = 0, math.inf
+    for line in (*history, {"event": "end", "action": "requeue", "saved": saved}):
+        now = line.get("saved", before)
+        if now > before:
+            count = 0
+        elif line.get("action") == "requeue":
+            count += 1
+        before = now
+    return count
 
 
 def signature(traceback: str) -> tuple[object, ...]:
@@ -117,14 +129,17 @@ def decide_job(seen: Evidence) -> Decision:
         rank, text = first
         why = last_line(text)
         if NODE_FAULT in why or HARDWARE.search(why):
-            faults = [*seen.unfit, seen.nodes[rank]]
-            nodes = len(set(faults))
-            if nodes > MAX_UNFIT_NODES:
-                why = f"the same on {nodes} nodes: {why}"
-            elif len(faults) > seen.max_requeues:
-                why = f"{len(faults)} times, and SLURM does not keep the job off {faults[-1]}: {why}"
+            node = seen.nodes[rank]
+            faults = [*seen.unfit, node]
+            nodes = dict.fromkeys(faults)
+            if len(nodes) > MAX_UNFIT_NODES:
+                why = f"the same on {len(nodes)} nodes ({', '.join(nodes)}): {why}"
+            elif faults.count(node) > seen.max_requeues:
+                why = f"{faults.count(node)} times, and SLURM does not keep the job off {node}: {why}"
             else:
-                return Decision("elsewhere", why, text, rank, faults[-1])
+                if faults.count(node) > 1:
+                    why = f"{why} (SLURM did not keep the job off {node})"
+                return Decision("elsewhere", why, text, rank, node)
         elif MEMORY.search(why):
             why = MEMORY_HINT
         return Decision("fail", why, text, rank)
@@ -132,8 +147,8 @@ def decide_job(seen: Evidence) -> Decision:
         return Decision("fail", "the record is damaged; nothing was changed")
     if seen.oom:
         return Decision("fail", MEMORY_HINT)
-    if stalled(seen.history) > seen.max_requeues:
-        why = f"no progress in {stalled(seen.history)} starts; the last one ended with code {seen.exit_code}"
+    if (starts := stalled(seen.history, seen.saved)) > seen.max_requeues:
+        why = f"no progress in {starts} start{'s' * (starts > 1)}; the last one ended with code {seen.exit_code}"
         return Decision("fail", why + (", often for want of memory" if seen.exit_code == 137 else ""))
     why = "a rank died" if seen.exit_code else "interrupted"
     return Decision("requeue", f"{why}; it goes on from its checkpoint")
