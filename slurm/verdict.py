@@ -47,7 +47,7 @@ class Evidence:
     state: of the record. errors: rank -> traceback. nodes: host name of each rank. mine: whether the run folder
     was free when this job came. job: what SLURM says of the job now. restart: how often the job had been requeued.
     history: lines about this job (store.of_job). saved: when the checkpoint was saved last, 0 if never. unfit: the node
-    of each earlier start that a fault of the node ended. exit_code: of srun. oom: whether the log says that SLURM killed
+    of each earlier start that a fault of the node ended. exit_code: of srun. oom: whether the log says SLURM killed
     it for its memory.
     """
 
