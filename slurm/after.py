@@ -7,8 +7,11 @@ around it.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +22,11 @@ from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import Lock, write_json
 from slurm import cluster, store
 from slurm.store import Attempt
+from slurm.undecided import NO_SPACE
 from slurm.verdict import MEMORY_HINT, Decision, Evidence, decide_job, signature
+
+PROBE = 1 << 20
+"""Bytes that are written to find out if a disk is full."""
 
 OOM = re.compile(rb"oom[-_ ]kill|exceeded .*memory limit", re.IGNORECASE)
 """What slurmstepd writes when it ends a job for its memory."""
@@ -49,7 +56,8 @@ def after(folder: Path, element: int, exit_code: int) -> int:
         return requeue(run_folders, attempt, array.name, _excluded(job, avoid) if avoid else "")
     for run, decision in zip(run_folders, decisions, strict=True):
         if decision.action == "fail":
-            store.note(run, "over", attempt)  # who requeues the job now wants the cell tried again
+            with contextlib.suppress(OSError):
+                store.note(run, "over", attempt)  # who requeues the job now wants the cell tried again
     # A job that could not ask whether it may go on has no result, and SLURM must not call it completed.
     return 1 if "fail" in actions or ("leave" in actions and not job) else 0
 
@@ -74,8 +82,11 @@ def _settle_cell(
     state = known.state if ours else "killed"
     if state == "failed":
         errors[0] = str(known.status.get("traceback") or known.status.get("error", ""))
+    full = exit_code != 0 and _is_full(run_folder)
     cancelled = {"JobState": "CANCELLED"} if store.cancelled(whole, array.name) else {}
+    element, task = array.element(index)
     log = store.log_file(run_folder.parent, array, index)
+    batch_log = store.log_file(run_folder.parent, array, array.members(element)[0])
     decision = decide_job(
         Evidence(
             state=state,
@@ -90,6 +101,10 @@ def _settle_cell(
             exit_code=exit_code,
             oom=exit_code != 0 and OOM.search(store.end_of(log)) is not None,
             max_requeues=array.options["max_requeues"],
+            started=any(line["event"] == "start" for line in lines),
+            log=store.end_of(batch_log),
+            log_file=batch_log,
+            full=str(run_folder.parent) if full else "",
         )
     )
     unfit = [*store.unfit_nodes(history), decision.unfit]
@@ -99,20 +114,41 @@ def _settle_cell(
         )
     said = f"slurm: {cell.name}: {decision.action}: {decision.why}"
     print(said, flush=True)
-    if log and array.element(index)[1]:  # what is printed here goes to the log of the first task alone
-        with log.open("a", encoding="utf-8", errors="replace") as file:
+    if log and task:  # what is printed here goes to the log of the first task alone
+        with contextlib.suppress(OSError), log.open("a", encoding="utf-8", errors="replace") as file:
             file.write(said + "\n")
     told = {"saved": saved} | ({"unfit": decision.unfit} if decision.unfit else {})
-    store.note(run_folder, "end", attempt, action=decision.action, why=decision.why, code=exit_code, **told)
     # Rank 0 wrote its own traceback, if it could; a hint, or another rank's, says more.
     text, why, rank = decision.traceback, decision.why, decision.rank
-    written = known.status.get("traceback") == text and why != MEMORY_HINT
-    if decision.action == "fail" and known.state != "damaged" and not written:
-        with Lock(run_folder):
-            writer = record.Writer(run_folder, cell)
-            writer.finish("failed", store.progress(run_folder), error=why, traceback=text, rank=rank)
-            writer.close()
+    written = ours and known.status.get("traceback") == text and why != MEMORY_HINT
+    try:
+        store.note(run_folder, "end", attempt, action=decision.action, why=why, code=exit_code, **told)
+        if decision.action == "fail" and known.state != "damaged" and not written:
+            with Lock(run_folder):
+                writer = record.Writer(run_folder, cell)
+                writer.finish("failed", store.progress(run_folder), error=why, traceback=text, rank=rank)
+                writer.close()
+        for error in run_folder.glob("error-*.txt"):  # the next attempt is not judged by them
+            error.unlink()
+    except (OSError, record.RecordError) as error:
+        if not full:
+            raise
+        print(f"slurm: {error}", flush=True)
+    if full:
+        (run_folder.parent / store.FOLDER / array.name / f"{NO_SPACE}{element}").touch()
     return decision
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether the disk takes nothing more; a checkpoint or a line of the record may have failed for it, unsaid."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return False
 
 
 def _nodes_by_rank(cell: Cell) -> list[str]:

@@ -21,6 +21,7 @@ from lightning_module.support import mps
 from lightning_module.training.interruption import Interruption
 from slurm import store
 from slurm.store import Attempt
+from slurm.verdict import FAILED
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 PATIENCE = 900.0
@@ -60,7 +61,7 @@ def main(arguments: list[str], received: list[int]) -> int:
     if arguments[0] == "after":
         from slurm.after import after
 
-        return after(folder, element, int(arguments[2]))
+        return FAILED if after(folder, element, int(arguments[2])) else 0
     array = store.read_array(folder)
     shared = array.cells_per_job > 1
     task = int(os.environ["SLURM_PROCID"]) if shared else 0

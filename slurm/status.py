@@ -14,7 +14,7 @@ from pathlib import Path
 from ablations.sweep import live, manifest
 from lightning_module.cell import record
 from lightning_module.support.errors import ConfigError, nearest
-from slurm import cluster, settled, store
+from slurm import cluster, settled, store, undecided
 from slurm.cluster import WAITING, Job
 from slurm.verdict import MEMORY_HINT
 
@@ -146,6 +146,10 @@ def _status(
             stopped = str(json.loads(note.read_bytes())["why"])
     submitted = (folder / "job.json").exists()
     word, reason = job_state(known, None if over else job, stopped, submitted, cancelled)
+    by_somebody = cancelled or (job and job.state == "CANCELLED")
+    lost = word in ("killed", "cancelled") and not by_somebody
+    if lost and (said := undecided.why(runs, array, index)):
+        word, reason = "failed", said
     return SubmittedCell(
         *(identity, name, word, reason, known),
         *((job.id, job.node) if job else ("", "")),

@@ -128,8 +128,11 @@ def write_owner(run: Path, attempt: Attempt) -> None:
 def note(run: Path, event: str, attempt: Attempt, **content: Any) -> None:
     """Append to the history of a cell's jobs."""
     line = {"event": event, "job": attempt.job, "restart": attempt.restart, "time": time.time(), **content}
-    with open(run / "jobs.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    with open(run / "jobs.jsonl", "ab+") as file:
+        # A full disk takes a part of a line; the next one must not be joined to it.
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        begin = b"" if file.read(1) in (b"", b"\n") else b"\n"
+        file.write(begin + json.dumps(line).encode() + b"\n")
 
 
 def cancelled(history: Iterable[Mapping[str, Any]], array: str) -> bool:
