@@ -104,6 +104,7 @@ def _settle_cell(
             started=any(line["event"] == "start" for line in lines),
             log=store.end_of(batch_log),
             log_file=batch_log,
+            late=any(line["event"] == "late" for line in lines),
             full=str(run_folder.parent) if full else "",
         )
     )

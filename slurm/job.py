@@ -22,6 +22,7 @@ from lightning_module.training.interruption import Interruption
 from slurm import store
 from slurm.store import Attempt
 from slurm.verdict import FAILED
+from slurm.watchdog import Watchdog
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 PATIENCE = 900.0
@@ -41,8 +42,10 @@ class Fenced(Interruption):
     def __init__(self, run: Path, attempt: Attempt) -> None:
         super().__init__(SIGNALS)
         self._run, self._attempt, self._looked = run, attempt, time.monotonic()
+        self.looks = 0
 
     def __bool__(self) -> bool:
+        self.looks += 1
         if self.received is None and time.monotonic() > self._looked + 2:
             self._looked = time.monotonic()
             if not self._attempt.same(store.owner(self._run)):
@@ -70,7 +73,7 @@ def main(arguments: list[str], received: list[int]) -> int:
     if shared:
         os.environ[mps.CELLS] = str(len(array.members(element)))
     cell = Cell.read(folder / "cells" / f"{array.members(element)[task]}.json")
-    return run(cell, folder.parent.parent / cell.identity, received, shared)
+    return run(cell, folder.parent.parent / cell.identity, received, shared, array.options["signal_seconds"])
 
 
 def environment(cell: Cell, shared: bool) -> None:
@@ -132,7 +135,7 @@ def await_rank_0(run_folder: Path, attempt: Attempt) -> None:
         time.sleep(0.2)
 
 
-def run(cell: Cell, run_folder: Path, received: list[int], shared: bool) -> int:
+def run(cell: Cell, run_folder: Path, received: list[int], shared: bool, signal_seconds: int) -> int:
     """Train as one rank. 0: finished, diverged or interrupted; 1: an error, which its file tells.
 
     shared: the job's other tasks are not ranks of this cell but cells of their own.
@@ -155,7 +158,11 @@ def run(cell: Cell, run_folder: Path, received: list[int], shared: bool) -> int:
         interruption.install()
         if received:
             interruption.received = signal.Signals(received[0])
-        _train(cell, interruption, shared)
+        warned, tells = signal.SIGUSR2 in received, rank == 0
+        with Watchdog(
+            lambda: interruption.looks, signal_seconds, run_folder, attempt, warned=warned, tells=tells
+        ):
+            _train(cell, interruption, shared)
     except Exception:
         run_folder.mkdir(parents=True, exist_ok=True)
         traceback.print_exc()

@@ -170,7 +170,7 @@ def history(run: Path) -> list[dict[str, Any]]:
                 texts = {"cancel": ("job", "array"), "end": ("job", "action")}.get(line["event"], ("job",))
                 whole = all(isinstance(line[key], str) for key in texts)
                 whole = whole and isinstance(line.get("unfit", ""), str)
-                times = [line["time"], line.get("saved", 0)]
+                times = [line["time"], line.get("saved", 0), line.get("seconds", 0)]
                 if whole and type(line["restart"]) is int and {*map(type, times)} <= {int, float}:
                     lines.append(line)
     return lines

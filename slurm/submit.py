@@ -27,6 +27,7 @@ from slurm.options import Options
 from slurm.resources import Resources, arrays, kind, resources, throttles
 from slurm.site import Site, discover, hosts, unresolvable
 from slurm.status import follow
+from slurm.watchdog import warnings
 
 ROOMS = ("ablations", "conf", "lightning_module", "slurm")
 """What a job needs of the program."""
@@ -98,6 +99,8 @@ def submit(
             limits = site.limits(options.of(cell.config).partition)
             wanted.append((cell, resources(cell, options, limits, speeds[kind(cell)])))
         _check_addresses(left, options)
+        for line in warnings(left, runs, options.signal_seconds):
+            print(line)
         groups = arrays(wanted, site.largest_array)
         sizes = [math.ceil(len(members) / needs.cells) for needs, members in groups]
         shares = throttles(sizes, options.array_parallelism)

@@ -60,7 +60,7 @@ class Evidence:
     history: lines about this job (store.of_job). saved: when the checkpoint was saved last, 0 if never. unfit: the node
     of each earlier start that a fault of the node ended. exit_code: of srun. oom: whether the log says SLURM killed
     it for its memory. started: whether a rank ran. log, log_file: the end of the log, and where it is. full: the folder
-    of the runs if its disk is full, else "".
+    of the runs if its disk is full, else "". late: whether a rank left within a call, before the time limit.
     """
 
     state: str
@@ -79,6 +79,7 @@ class Evidence:
     log: bytes = b""
     log_file: Path | None = None
     full: str = ""
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,4 +192,6 @@ def decide_job(seen: Evidence) -> Decision:
         why = f"no progress in {starts} start{'s' * (starts > 1)}; the last one ended with code {seen.exit_code}"
         return Decision("fail", why + (", often for want of memory" if seen.exit_code == 137 else ""))
     why = "a rank died" if seen.exit_code else "interrupted"
+    if seen.late:
+        why = "a call did not end before the time limit (raise hydra.launcher.signal_seconds)"
     return Decision("requeue", f"{why}; it goes on from its checkpoint")
