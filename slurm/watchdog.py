@@ -2,7 +2,7 @@
 
 Between two looks at the interruption lies a call: some optimizer steps, an evaluation, a checkpoint. SLURM warns
 `signal_seconds` before the time limit. A call that is longer misses the warning, and its job would end as TIMEOUT,
-which nobody requeues. If it saved a checkpoint before, the rank leaves shortly before the limit, and the job goes on from it.
+which nobody requeues. If it saved a checkpoint before, the rank leaves shortly before the limit, and the job goes on.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from slurm.watchdog import LATE, Calls, warnings
 
 RANK = """
 import hashlib, pathlib, signal, sys, time
-from slurm.store import Attempt
+from slurm.store import CHECKPOINT, Attempt
 from slurm.watchdog import Watchdog
 signal.signal(signal.SIGUSR2, lambda *_: None)
 run, saves = pathlib.Path(sys.argv[1]), sys.argv[2] == "saves"
@@ -74,10 +74,6 @@ def test_neither_a_slow_start_nor_a_suspended_job_is_a_long_call() -> None:
 
 
 def test_a_submission_says_which_cells_have_longer_calls(tmp_path: Path) -> None:
-    from small import compose
-
-    from lightning_module.cell.identity import make_cell
-
     cells = [make_cell(compose([text]), (text,)) for text in ("seed=0", "seed=1")]
     for cell, seconds in zip(cells, (140.0, 3.0), strict=True):
         (tmp_path / cell.identity).mkdir()
