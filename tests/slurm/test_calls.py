@@ -17,7 +17,7 @@ from small import ROOT
 from ablations.sweep.compose import compose, make_cell
 from lightning_module.cell.identity import Cell
 from lightning_module.support.errors import ConfigError
-from slurm import cluster, store
+from slurm import cluster, store, undecided
 from slurm.after import after
 from slurm.options import Options
 from slurm.resources import Limits
@@ -173,6 +173,31 @@ def test_a_request_that_came_after_the_cancellation_does_not_revive_the_job(
     program("scancel", "")
     assert ended() == (0, ["requeue"])
     assert calls(tmp_path, "scancel") == ["12_0"]
+
+
+def test_a_full_disk_is_named_although_nothing_can_be_written(
+    program: Program, ended: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record and a history that take nothing more, as on a full disk."""
+    program("scontrol", ASKED)
+    (history,) = tmp_path.glob("runs/*/jobs.jsonl")
+    folder = tmp_path / "runs" / "slurm" / "sweep.0"
+    monkeypatch.setattr("slurm.after._is_full", lambda _: True)
+    (history.parent / "record.jsonl").symlink_to("/dev/full")
+    assert after(folder, 0, 1) == 1
+    assert not any("requeue" in call for call in calls(tmp_path, "scontrol"))
+    assert undecided.why(tmp_path / "runs", store.read_array(folder), 0).startswith(
+        f"no space left on {tmp_path / 'runs'}; "
+    )
+
+
+def test_a_line_that_was_cut_short_does_not_swallow_the_next(tmp_path: Path) -> None:
+    attempt = store.Attempt("7_0", 0)
+    store.note(tmp_path, "start", attempt)
+    with (tmp_path / "jobs.jsonl").open("a") as file:
+        file.write('{"event": "e')
+    store.note(tmp_path, "end", attempt, action="done")
+    assert [line["event"] for line in store.history(tmp_path)] == ["start", "end"]
 
 
 NODE_FAULT = "Traceback:\nslurm.job.NodeFault: node1 has no GPU\n"

@@ -21,6 +21,14 @@ ECC = (
 )
 STALE = "Traceback (most recent call last):\nOSError: [Errno 116] Stale file handle: '/data/cifar.bin'\n"
 MEMORY = "Traceback (most recent call last):\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate\n"
+NO_SPACE = "Traceback (most recent call last):\nOSError: [Errno 28] No space left on device: '/tmp/x'\n"
+SHORT_WRITE = "Traceback (most recent call last):\nRuntimeError: unexpected pos 64 vs 0\n"
+NO_MODULE = (
+    b"bash: module: no such module: cuda/99\n"
+    b"srun: error: node1: task 0: Exited with exit code 127\n"
+    b"slurmstepd-node1: error: *** STEP 3.0 ON node1 CANCELLED AT 2026-11-29T07:00:13 ***\n"
+)
+SAID_BY_MODULE = r"the set-up failed \(code 127\): bash: module: no such module: cuda/99 \(log: .*\)"
 
 
 def start(saved: float = 0.0) -> dict[str, Any]:
@@ -78,6 +86,14 @@ def evidence(**changes: Any) -> Evidence:
             "no progress in 4 starts.*want of memory",
         ),
         ({"history": [start(), end()] * 2 + [start()]}, "requeue", "interrupted"),
+        ({"started": False, "exit_code": 127, "log": NO_MODULE}, "fail", SAID_BY_MODULE),
+        ({"started": False, "exit_code": 0}, "fail", "the set-up failed .code 0.: it said nothing"),
+        # A signal before Python had started: somebody wants the job to stop.
+        ({"started": False, "exit_code": 138}, "requeue", "a rank died"),
+        ({"full": "/runs", "exit_code": 1}, "fail", "no space left on /runs; what was saved is whole"),
+        ({"full": "/runs", "errors": {0: SHORT_WRITE}, "exit_code": 1}, "fail", "no space left on /runs"),
+        ({"errors": {0: NO_SPACE}, "exit_code": 1}, "fail", "^No space left on device: OSError.*/tmp/x"),
+        ({"late": True, "exit_code": 75}, "requeue", "raise hydra.launcher.signal_seconds"),
     ],
 )
 def test_policy(changes: dict[str, Any], action: str, words: str) -> None:
@@ -173,3 +189,12 @@ def test_what_an_error_says() -> None:
     other = CODE.replace("x.py", "/snapshot/x.py").replace("division by zero", "12 / 0 in cell 3c58c2")
     assert signature(CODE) == signature(other)
     assert signature(CODE) != signature(CODE.replace("line 3", "line 4"))
+
+
+def test_failed_set_ups_are_alike_whatever_their_logs_say() -> None:
+    one, other = (
+        decide_job(evidence(started=False, exit_code=1, log=log)).traceback
+        for log in (b"node1: no such module\n", b"node2: python: not found\n")
+    )
+    assert one != other
+    assert signature(one) == signature(other) != signature("")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from small import ROOT
 
+from ablations.sweep.compose import compose, make_cell
 from slurm import store
 from slurm.store import Attempt
 from slurm.watchdog import LATE, Calls, warnings
