@@ -66,7 +66,8 @@ UNDECIDED = r"""
 case "$code" in 0) exit 0 ;; {failed}) exit 1 ;; esac
 [ "$code" -lt 128 ] || exit 1
 # Python, or the program, is not there any more. Plain shell says so, and stops the sweep if that is the rule.
-cd {arrays} && echo "$ended" > "{array}/{file}$SLURM_ARRAY_TASK_ID"
+cd {arrays} || exit 1
+echo "$ended" > {array}/{file}"$SLURM_ARRAY_TASK_ID"
 set -- {submission}.*/{file}*
 if [ $# -ge {most} ]; then
   why="$# jobs ended before Python could start, so those that had not started were cancelled"
@@ -166,6 +167,10 @@ def executor(
         # Several cells on one device: if one of them fails the others go on.
         *(["export SLURM_KILL_BAD_EXIT=0"] if shared else []),
         *([f"export RESIDUAL_COMMIT={known}"] if known else []),
+        # What setup exports reaches the ranks, also where the site says SBATCH_EXPORT=NONE.
+        "export SLURM_EXPORT_ENV=ALL",
+        # Of the shell that submitted; one that was left there from something else would make the ranks wait in vain.
+        "unset MASTER_ADDR",
         *options.setup,
         *RANKS.splitlines(),
         *([f'{host} -c "" 2>/dev/null && eval "$({mps} start "$CUDA_VISIBLE_DEVICES")"'] if shared else []),
@@ -185,8 +190,8 @@ def executor(
         *UNDECIDED.format(
             failed=FAILED,
             arrays=shlex.quote(str(folder.parent)),
-            array=folder.name,
-            submission=folder.name.rpartition(".")[0],
+            array=shlex.quote(folder.name),
+            submission=shlex.quote(folder.name.rpartition(".")[0]),
             file=undecided.FILE,
             most=options.stop_after,
         )
