@@ -70,7 +70,7 @@ cd {arrays} || exit 1
 echo "$ended" > {array}/{file}"$SLURM_ARRAY_TASK_ID"
 set -- {submission}.*/{file}*
 if [ $# -ge {most} ]; then
-  why="$# jobs ended before Python could start, so those that had not started were cancelled"
+  why="Python could not start in {jobs}, so those that had not started were cancelled"
   names=
   for array in {submission}.*; do
     printf '{{"why": "%s"}}
@@ -194,6 +194,7 @@ def executor(
             submission=shlex.quote(folder.name.rpartition(".")[0]),
             file=undecided.FILE,
             most=options.stop_after,
+            jobs=f"{options.stop_after} job{'s' * (options.stop_after > 1)}",
         )
         .strip()
         .splitlines(),

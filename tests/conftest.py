@@ -41,7 +41,7 @@ TOGETHER = {
     **dict.fromkeys(
         (
             f"tests/slurm/test_{name}.py"
-            for name in ("cluster", "environment", "launcher", "rounds", "site", "sweep")
+            for name in ("cluster", "environment", "faults", "launcher", "rounds", "site", "sweep")
         ),
         "cluster",
     ),

@@ -127,7 +127,7 @@ def test_without_the_program_shell_alone_stops_the_sweep(array: Path) -> None:
     code, said = job(array, element=3, stop_after=2)
     assert (code, said[-1]) == (1, "scancel --state=PENDING --name=sweep.stamp.0,sweep.stamp.1")
     why = json.loads((other / "stopped.json").read_text())["why"]
-    assert why == "2 jobs ended before Python could start, so those that had not started were cancelled"
+    assert why == "Python could not start in 2 jobs, so those that had not started were cancelled"
 
 
 def test_a_start_that_can_decide_forgets_one_that_could_not(array: Path) -> None:
