@@ -162,7 +162,8 @@ def executor(
     start = shlex.quote(str(code / "slurm" / "start.py"))
     after = f"-u {start} after {shlex.quote(str(folder))}"
     setup = [
-        f"rm -f {shlex.quote(str(folder / undecided.FILE))}$SLURM_ARRAY_TASK_ID",  # of an earlier start
+        # Of an earlier start.
+        *(f"rm -f {shlex.quote(str(folder / file))}$SLURM_ARRAY_TASK_ID" for file in undecided.FILES),
         *BEFORE.strip().splitlines(),
         # Several cells on one device: if one of them fails the others go on.
         *(["export SLURM_KILL_BAD_EXIT=0"] if shared else []),
@@ -192,7 +193,7 @@ def executor(
             arrays=shlex.quote(str(folder.parent)),
             array=shlex.quote(folder.name),
             submission=shlex.quote(folder.name.rpartition(".")[0]),
-            file=undecided.FILE,
+            file=undecided.NO_START,
             most=options.stop_after,
             jobs=f"{options.stop_after} job{'s' * (options.stop_after > 1)}",
         )

@@ -12,8 +12,7 @@ from pathlib import Path
 from slurm import store
 from slurm.verdict import no_space, set_up_failed
 
-FILE = "no-start-"
-NO_SPACE = "no-space-"
+FILES = NO_START, NO_SPACE = "no-start-", "no-space-"
 
 
 def why(runs: Path, array: store.Array, index: int) -> str:
@@ -22,7 +21,7 @@ def why(runs: Path, array: store.Array, index: int) -> str:
     if (folder / f"{NO_SPACE}{element}").exists():
         return no_space(runs)
     with contextlib.suppress(OSError):
-        code = (folder / f"{FILE}{element}").read_text(encoding="utf-8", errors="replace").strip()
+        code = (folder / f"{NO_START}{element}").read_text(encoding="utf-8", errors="replace").strip()
         log = store.log_file(runs, array, array.members(element)[0])
         return set_up_failed(code, store.end_of(log), log)
     return ""

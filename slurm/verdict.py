@@ -136,7 +136,8 @@ def set_up_failed(code: object, log: bytes, log_file: Path | None) -> str:
     """What is said of a job that ended before Python had started: the last line of its log, and where that is."""
     lines = [line for line in log.decode(errors="replace").splitlines() if line.strip()]
     told = [line for line in lines if not NOISE.search(line)] or lines
-    return f"{SET_UP} (code {code}): {told[-1].strip() if told else 'it said nothing'} (log: {log_file})"
+    last = re.sub(r"^\S*slurm_script: line \d+: ", "", told[-1].strip()) if told else "it said nothing"
+    return f"{SET_UP} (code {code}): {last} (log: {log_file})"
 
 
 def signature(traceback: str) -> tuple[object, ...]:

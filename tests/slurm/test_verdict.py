@@ -24,11 +24,11 @@ MEMORY = "Traceback (most recent call last):\ntorch.OutOfMemoryError: CUDA out o
 NO_SPACE = "Traceback (most recent call last):\nOSError: [Errno 28] No space left on device: '/tmp/x'\n"
 SHORT_WRITE = "Traceback (most recent call last):\nRuntimeError: unexpected pos 64 vs 0\n"
 NO_MODULE = (
-    b"bash: module: no such module: cuda/99\n"
+    b"/var/spool/job00005/slurm_script: line 35: module: no such module: cuda/99\n"
     b"srun: error: node1: task 0: Exited with exit code 127\n"
     b"slurmstepd-node1: error: *** STEP 3.0 ON node1 CANCELLED AT 2026-11-29T07:00:13 ***\n"
 )
-SAID_BY_MODULE = r"the set-up failed \(code 127\): bash: module: no such module: cuda/99 \(log: .*\)"
+SAID_BY_MODULE = r"the set-up failed \(code 127\): module: no such module: cuda/99 \(log: .*\)"
 
 
 def start(saved: float = 0.0) -> dict[str, Any]:
