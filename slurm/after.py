@@ -7,8 +7,11 @@ around it.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +22,11 @@ from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import Lock, write_json
 from slurm import cluster, store
 from slurm.store import Attempt
+from slurm.undecided import NO_SPACE
 from slurm.verdict import MEMORY_HINT, Decision, Evidence, decide_job, signature
+
+PROBE = 1 << 20
+"""Bytes that are written to find out if a disk is full."""
 
 OOM = re.compile(rb"oom[-_ ]kill|exceeded .*memory limit", re.IGNORECASE)
 """What slurmstepd writes when it ends a job for its memory."""
@@ -43,8 +50,14 @@ def after(folder: Path, element: int, exit_code: int) -> int:
         if decision.action == "fail":
             _stop_the_rest(folder, array, decision.traceback)
     if actions & {"requeue", "elsewhere"}:
-        avoid = [decision.unfit for decision in decisions if decision.unfit]
+        # Also those of earlier starts: SLURM may not have been told, or have forgotten.
+        histories = (store.of_job(store.history(run), attempt.job) for run in run_folders)
+        avoid = [node for history in histories for node in store.unfit_nodes(history)]
         return requeue(run_folders, attempt, array.name, _excluded(job, avoid) if avoid else "")
+    for run, decision in zip(run_folders, decisions, strict=True):
+        if decision.action == "fail":
+            with contextlib.suppress(OSError):
+                store.note(run, "over", attempt)  # who requeues the job now wants the cell tried again
     if job.get("JobState") == "RUNNING" and array.options.get("feed"):
         from slurm.feed import feed  # with submitit, which the others do without
 
@@ -57,22 +70,27 @@ def _settle_cell(
     cell: Cell, run_folder: Path, array: store.Array, index: int, job: Mapping[str, str], exit_code: int
 ) -> Decision:
     """Decide on one cell, and note it in its history and, if it failed, in its record."""
-    attempt, known, history = Attempt.here(), record.read(run_folder), store.history(run_folder)
-    if store.settled(history, attempt.job):
+    attempt, known = Attempt.here(), record.read(run_folder)
+    whole = store.history(run_folder)
+    history, saved = store.of_job(whole, attempt.job), store.saved(run_folder)
+    if store.settled(history):
         return Decision("fail", "it failed before the job was started again for another cell")
     errors = {
         int(path.stem.split("-")[1]): path.read_text(encoding="utf-8", errors="replace")
         for path in run_folder.glob("error-*.txt")
     }
-    lines = [line for line in history if (line["job"], line["restart"]) == (attempt.job, attempt.restart)]
+    lines = [line for line in history if line["restart"] == attempt.restart]
     # A failure from before this attempt says nothing of it.
     starts = [line["time"] for line in lines if line["event"] == "start"]
     ours = known.state != "failed" or (starts and known.status.get("time", 0) >= starts[-1])
     state = known.state if ours else "killed"
     if state == "failed":
         errors[0] = str(known.status.get("traceback") or known.status.get("error", ""))
-    cancelled = {"JobState": "CANCELLED"} if store.cancelled(history, array.name) else {}
+    full = exit_code != 0 and _is_full(run_folder)
+    cancelled = {"JobState": "CANCELLED"} if store.cancelled(whole, array.name) else {}
+    element, task = array.element(index)
     log = store.log_file(run_folder.parent, array, index)
+    batch_log = store.log_file(run_folder.parent, array, array.members(element)[0])
     decision = decide_job(
         Evidence(
             state=state,
@@ -82,34 +100,60 @@ def _settle_cell(
             job={**job, **cancelled},
             restart=attempt.restart,
             history=history,
-            unfit=store.unfit_nodes(history, attempt.job),
+            saved=saved,
+            unfit=store.unfit_nodes(history),
             exit_code=exit_code,
             oom=exit_code != 0 and OOM.search(store.end_of(log)) is not None,
             max_requeues=array.options["max_requeues"],
+            started=any(line["event"] == "start" for line in lines),
+            log=store.end_of(batch_log),
+            log_file=batch_log,
+            late=any(line["event"] == "late" for line in lines),
+            full=str(run_folder.parent) if full else "",
         )
     )
-    if decision.unfit and not fits_elsewhere(
-        run_folder.parent / store.FOLDER / array.name, job, decision.unfit
-    ):
+    unfit = [*store.unfit_nodes(history), decision.unfit]
+    if decision.unfit and not fits_elsewhere(run_folder.parent / store.FOLDER / array.name, job, unfit):
         decision = replace(
             decision, action="fail", why=f"{decision.why}; the job fits on no other node", unfit=""
         )
     said = f"slurm: {cell.name}: {decision.action}: {decision.why}"
     print(said, flush=True)
-    if log and array.element(index)[1]:  # what is printed here goes to the log of the first task alone
-        with log.open("a", encoding="utf-8", errors="replace") as file:
+    if log and task:  # what is printed here goes to the log of the first task alone
+        with contextlib.suppress(OSError), log.open("a", encoding="utf-8", errors="replace") as file:
             file.write(said + "\n")
-    told = {"unfit": decision.unfit} if decision.unfit else {}
-    store.note(run_folder, "end", attempt, action=decision.action, why=decision.why, code=exit_code, **told)
+    told = {"saved": saved} | ({"unfit": decision.unfit} if decision.unfit else {})
     # Rank 0 wrote its own traceback, if it could; a hint, or another rank's, says more.
     text, why, rank = decision.traceback, decision.why, decision.rank
-    written = known.status.get("traceback") == text and why != MEMORY_HINT
-    if decision.action == "fail" and known.state != "damaged" and not written:
-        with Lock(run_folder):
-            writer = record.Writer(run_folder, cell)
-            writer.finish("failed", store.progress(run_folder), error=why, traceback=text, rank=rank)
-            writer.close()
+    written = ours and known.status.get("traceback") == text and why != MEMORY_HINT
+    try:
+        store.note(run_folder, "end", attempt, action=decision.action, why=why, code=exit_code, **told)
+        if decision.action == "fail" and known.state != "damaged" and not written:
+            with Lock(run_folder):
+                writer = record.Writer(run_folder, cell)
+                writer.finish("failed", store.progress(run_folder), error=why, traceback=text, rank=rank)
+                writer.close()
+        for error in run_folder.glob("error-*.txt"):  # the next attempt is not judged by them
+            error.unlink()
+    except (OSError, record.RecordError) as error:
+        if not full:
+            raise
+        print(f"slurm: {error}", flush=True)
+    if full:
+        (run_folder.parent / store.FOLDER / array.name / f"{NO_SPACE}{element}").touch()
     return decision
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether the disk takes nothing more; a checkpoint or a line of the record may have failed for it, unsaid."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return False
 
 
 def _nodes_by_rank(cell: Cell) -> list[str]:
@@ -118,14 +162,14 @@ def _nodes_by_rank(cell: Cell) -> list[str]:
     return [host for host in hosts for _ in range(int(cell.config["trainer"]["devices"]))]
 
 
-def fits_elsewhere(array: Path, job: Mapping[str, str], unfit: str) -> bool:
+def fits_elsewhere(array: Path, job: Mapping[str, str], unfit: Sequence[str]) -> bool:
     """Whether SLURM would start this job without the nodes that it must avoid; it knows constraints and limits.
 
     A job that excludes every node that it could have would be queued for ever.
     """
     script = next(array.glob("*submission*.sh"))
     try:
-        cluster.test_only(f"--exclude={_excluded(job, [unfit])}", str(script))
+        cluster.test_only(f"--exclude={_excluded(job, unfit)}", str(script))
     except cluster.SlurmError as error:
         return "node configuration is not available" not in str(error)
     return True
@@ -134,7 +178,7 @@ def fits_elsewhere(array: Path, job: Mapping[str, str], unfit: str) -> bool:
 def _excluded(job: Mapping[str, str], unfit: Sequence[str]) -> str:
     """The nodes that the job avoids already and these, as SLURM takes them."""
     before = job.get("ExcNodeList", "(null)")
-    return ",".join(dict.fromkeys([*([] if before == "(null)" else [before]), *unfit]))
+    return ",".join(dict.fromkeys([*([] if before == "(null)" else [before]), *filter(None, unfit)]))
 
 
 def requeue(run_folders: Sequence[Path], attempt: Attempt, array: str, excluded: str) -> int:

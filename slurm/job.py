@@ -20,6 +20,8 @@ from lightning_module.support import mps
 from lightning_module.training.interruption import Interruption
 from slurm import cluster, store
 from slurm.store import Attempt
+from slurm.verdict import FAILED
+from slurm.watchdog import Watchdog
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 PATIENCE = 900.0
@@ -39,8 +41,10 @@ class Fenced(Interruption):
     def __init__(self, run: Path, attempt: Attempt) -> None:
         super().__init__(SIGNALS)
         self._run, self._attempt, self._looked = run, attempt, time.monotonic()
+        self.looks = 0
 
     def __bool__(self) -> bool:
+        self.looks += 1
         if self.received is None and time.monotonic() > self._looked + 2:
             self._looked = time.monotonic()
             if not self._attempt.same(store.owner(self._run)):
@@ -59,7 +63,7 @@ def main(arguments: list[str], received: list[int]) -> int:
     if arguments[0] == "after":
         from slurm.after import after
 
-        return after(folder, element, int(arguments[2]))
+        return FAILED if after(folder, element, int(arguments[2])) else 0
     array = store.read_array(folder)
     shared = array.cells_per_job > 1
     task = int(os.environ["SLURM_PROCID"]) if shared else 0
@@ -68,7 +72,7 @@ def main(arguments: list[str], received: list[int]) -> int:
     if shared:
         os.environ[mps.CELLS] = str(len(array.members(element)))
     cell = Cell.read(folder / "cells" / f"{array.members(element)[task]}.json")
-    return run(cell, folder.parent.parent / cell.identity, received, shared)
+    return run(cell, folder.parent.parent / cell.identity, received, shared, array.options["signal_seconds"])
 
 
 def environment(cell: Cell, shared: bool) -> None:
@@ -114,9 +118,8 @@ def take(run_folder: Path, attempt: Attempt) -> bool:
         time.sleep(0.5)
     for stale in run_folder.glob("error-*.txt"):
         stale.unlink()
-    store.note(
-        run_folder, "start", attempt, step=store.progress(run_folder), nodes=os.environ["SLURM_JOB_NODELIST"]
-    )
+    about = {"step": store.progress(run_folder), "saved": store.saved(run_folder)}
+    store.note(run_folder, "start", attempt, **about, nodes=os.environ["SLURM_JOB_NODELIST"])
     store.write_owner(run_folder, Attempt(attempt.job, attempt.restart, ready=True))
     return True
 
@@ -130,14 +133,15 @@ def await_rank_0(run_folder: Path, attempt: Attempt) -> None:
         time.sleep(0.2)
 
 
-def run(cell: Cell, run_folder: Path, received: list[int], shared: bool) -> int:
+def run(cell: Cell, run_folder: Path, received: list[int], shared: bool, signal_seconds: int) -> int:
     """Train as one rank. 0: finished, diverged or interrupted; 1: an error, which its file tells.
 
     shared: the job's other tasks are not ranks of this cell but cells of their own.
     """
     attempt, rank = Attempt.here(), 0 if shared else int(os.environ["SLURM_PROCID"])
-    if store.settled(store.history(run_folder), attempt.job):
-        return 1  # started again for the sake of another cell
+    if store.settled(store.of_job(store.history(run_folder), attempt.job)):
+        print(f"{cell.name} failed; this job goes on for the other cells that share it", flush=True)
+        return 1
     try:
         environment(cell, shared)
         if rank == 0 and not take(run_folder, attempt):
@@ -152,7 +156,11 @@ def run(cell: Cell, run_folder: Path, received: list[int], shared: bool) -> int:
         interruption.install()
         if received:
             interruption.received = signal.Signals(received[0])
-        _train(cell, interruption, shared)
+        warned, tells = signal.SIGUSR2 in received, rank == 0
+        with Watchdog(
+            lambda: interruption.looks, signal_seconds, run_folder, attempt, warned=warned, tells=tells
+        ):
+            _train(cell, interruption, shared)
     except Exception:
         run_folder.mkdir(parents=True, exist_ok=True)
         traceback.print_exc()

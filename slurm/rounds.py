@@ -241,6 +241,7 @@ def _controller(
     submission: Callable[..., T],
 ) -> T:
     """What comes of the submission of the job that decides what follows a round, which waits for no other yet."""
+    script.check_setup(options.setup)
     place, code = settled.folder(runs, asked.name), snapshot(runs)
     decide = f"-u {shlex.quote(str(code / 'slurm' / 'start.py'))} settle {shlex.quote(str(place))}"
     lines = [

@@ -14,7 +14,7 @@ from pathlib import Path
 from ablations.sweep import live, manifest
 from lightning_module.cell import record
 from lightning_module.support.errors import ConfigError, nearest
-from slurm import cluster, listing, settled, store, waiting
+from slurm import cluster, listing, settled, store, undecided, waiting
 from slurm.listing import WAITING, Job
 from slurm.verdict import MEMORY_HINT
 
@@ -197,6 +197,10 @@ def _status(
     word, reason = job_state(
         known, None if over else job, stopped, submitted, cancelled, unseen.get(array.name, "")
     )
+    by_somebody = cancelled or (job and job.state == "CANCELLED")
+    lost = word in ("killed", "cancelled", "unknown") and not by_somebody
+    if lost and (said := undecided.why(runs, array, index)):
+        word, reason = "failed", said
     return SubmittedCell(
         *(identity, name, word, reason, known),
         *((job.id, job.node) if job else ("", "")),

@@ -26,6 +26,8 @@ from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import write_json
 
 FOLDER = "slurm"
+CHECKPOINT = "last.ckpt"
+"""As in training.checkpoint, which needs torch."""
 
 ODD = (OSError, ValueError, TypeError, KeyError, RecursionError)
 """What reading a file raises that is not as it was written."""
@@ -129,8 +131,11 @@ def write_owner(run: Path, attempt: Attempt) -> None:
 def note(run: Path, event: str, attempt: Attempt, **content: Any) -> None:
     """Append to the history of a cell's jobs."""
     line = {"event": event, "job": attempt.job, "restart": attempt.restart, "time": time.time(), **content}
-    with open(run / "jobs.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    with open(run / "jobs.jsonl", "ab+") as file:
+        # A full disk takes a part of a line; the next one must not be joined to it.
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        begin = b"" if file.read(1) in (b"", b"\n") else b"\n"
+        file.write(begin + json.dumps(line).encode() + b"\n")
 
 
 def cancelled(history: Iterable[Mapping[str, Any]], array: str) -> bool:
@@ -150,6 +155,14 @@ def progress(run: Path) -> int:
     return max((line["step"] for line in (*known.attempts, *known.epochs)), default=0)
 
 
+def saved(run: Path) -> float:
+    """When the cell's checkpoint was saved last, 0 if there is none."""
+    try:
+        return (run / CHECKPOINT).lstat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def history(run: Path) -> list[dict[str, Any]]:
     """The history of a cell's jobs; a line that was cut short, or is none of ours, is left out."""
     lines = []
@@ -159,21 +172,28 @@ def history(run: Path) -> list[dict[str, Any]]:
                 line = json.loads(row)
                 texts = {"cancel": ("job", "array"), "end": ("job", "action")}.get(line["event"], ("job",))
                 whole = all(isinstance(line[key], str) for key in texts)
-                if whole and type(line["restart"]) is int and type(line["time"]) in (int, float):
+                whole = whole and isinstance(line.get("unfit", ""), str)
+                times = [line["time"], line.get("saved", 0), line.get("seconds", 0)]
+                if whole and type(line["restart"]) is int and {*map(type, times)} <= {int, float}:
                     lines.append(line)
     return lines
 
 
-def unfit_nodes(lines: Iterable[Mapping[str, Any]], job: str) -> list[str]:
-    """The node of each start of this job that a fault of the node has ended; another submission starts anew."""
-    return [
-        line["unfit"] for line in lines if line["event"] == "end" and line["job"] == job and "unfit" in line
-    ]
+def of_job(lines: Iterable[Mapping[str, Any]], job: str) -> list[Mapping[str, Any]]:
+    """What the history says of this job since it was over, if it was: who submits or requeues a cell starts anew."""
+    own = [line for line in lines if line["job"] == job]
+    over = max((place for place, line in enumerate(own, 1) if line["event"] == "over"), default=0)
+    return own[over:]
 
 
-def settled(lines: Iterable[Mapping[str, Any]], job: str) -> bool:
-    """Whether this job has given the cell up; it may be started again for another cell that shares it."""
-    ends = [line for line in lines if line["event"] == "end" and line["job"] == job]
+def unfit_nodes(lines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The node of each start that a fault of the node has ended."""
+    return [line["unfit"] for line in lines if line["event"] == "end" and "unfit" in line]
+
+
+def settled(lines: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a job, of which these are the lines, has given the cell up; it may go on for another that shares it."""
+    ends = [line for line in lines if line["event"] == "end"]
     return bool(ends) and ends[-1]["action"] == "fail"
 
 

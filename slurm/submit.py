@@ -34,6 +34,7 @@ from slurm.resources import arrays, kind, resources, throttles
 from slurm.site import Site, discover, hosts, unresolvable
 from slurm.status import follow, unseen_arrays
 from slurm.waiting import Waiting, WaitingCell
+from slurm.watchdog import warnings
 
 ROOMS = ("ablations", "conf", "lightning_module", "slurm")
 """What a job needs of the program."""
@@ -135,6 +136,8 @@ def submit(
             limits = site.limits(options.of(cell.config).partition)
             wanted.append((cell, resources(cell, options, limits, speeds[kind(cell)])))
         _check_addresses(left, options, site)
+        for line in warnings(left, runs, options.signal_seconds):
+            print(line)
         groups = arrays(wanted, site.largest_array)
         sizes = [math.ceil(len(members) / needs.cells) for needs, members in groups]
         shares = throttles(sizes, options.array_parallelism)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 Action = Literal["done", "fail", "requeue", "elsewhere", "leave"]
@@ -36,6 +37,16 @@ MEMORY_HINT = (
     "out of memory: raise hydra.launcher.mem (the machine's), or use trainer.activation_checkpoint or more "
     "trainer.devices (the GPU's)"
 )
+FULL = re.compile(r"No space left on device|Disk quota exceeded")
+"""What the kernel says when a disk is full."""
+SET_UP = "the set-up failed"
+"""How the text begins that stands for the traceback of a job whose ranks never started."""
+NOISE = re.compile(r"Exited with exit code|[Tt]erminat|CANCELLED AT|^slurm: ")
+"""Lines of a log that only say that something has ended."""
+LINES_TOLD = 15
+"""Of the log of such a job."""
+FAILED = 10
+"""Exit code of `slurm.after` where a cell failed; another, such as Python's own 1, means that nothing was decided."""
 MAX_UNFIT_NODES = 2
 """On more nodes than this the same fault is the installation's (a driver, a mount), and the cell fails."""
 
@@ -46,8 +57,10 @@ class Evidence:
 
     state: of the record. errors: rank -> traceback. nodes: host name of each rank. mine: whether the run folder
     was free when this job came. job: what SLURM says of the job now. restart: how often the job had been requeued.
-    history: lines about the cell's jobs (store.history). unfit: for each earlier start of this job that a fault of
-    the node ended, that node. exit_code: of srun. oom: whether the log says that SLURM killed it for its memory.
+    history: lines about this job (store.of_job). saved: when the checkpoint was saved last, 0 if never. unfit: the node
+    of each earlier start that a fault of the node ended. exit_code: of srun. oom: whether the log says SLURM killed
+    it for its memory. started: whether a rank ran. log, log_file: the end of the log, and where it is. full: the folder
+    of the runs if its disk is full, else "". late: whether a rank left within a call, before the time limit.
     """
 
     state: str
@@ -57,10 +70,16 @@ class Evidence:
     job: Mapping[str, str]
     restart: int
     history: Sequence[Mapping[str, Any]]
+    saved: float
     unfit: Sequence[str]
     exit_code: int
     oom: bool
     max_requeues: int
+    started: bool = True
+    log: bytes = b""
+    log_file: Path | None = None
+    full: str = ""
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,14 +111,39 @@ def cause(errors: Mapping[int, str]) -> tuple[int, str] | None:
     return None
 
 
-def stalled(history: Sequence[Mapping[str, Any]]) -> int:
-    """How many starts in a row, up to the last one, began at the same step: it made no progress between them."""
-    steps = [line["step"] for line in history if line["event"] == "start"]
-    return sum(1 for _ in itertools.takewhile(lambda step: step == steps[-1], reversed(steps)))
+def stalled(history: Sequence[Mapping[str, Any]], saved: float) -> int:
+    """How many starts of a job in a row, this one included, ended without a checkpoint that they saved.
+
+    One that SLURM ended, with its node or by a hard preemption, says nothing of the cell. saved: as in Evidence.
+    """
+    count, before = 0, math.inf
+    for line in (*history, {"event": "end", "action": "requeue", "saved": saved}):
+        now = line.get("saved", before)
+        if now > before:
+            count = 0
+        elif line.get("action") == "requeue":
+            count += 1
+        before = now
+    return count
+
+
+def no_space(runs: Path | str) -> str:
+    """What is said of a full disk."""
+    return f"no space left on {runs}; what was saved is whole: make room, then run the command again"
+
+
+def set_up_failed(code: object, log: bytes, log_file: Path | None) -> str:
+    """What is said of a job that ended before Python had started: the last line of its log, and where that is."""
+    lines = [line for line in log.decode(errors="replace").splitlines() if line.strip()]
+    told = [line for line in lines if not NOISE.search(line)] or lines
+    last = re.sub(r"^\S*slurm_script: line \d+: ", "", told[-1].strip()) if told else "it said nothing"
+    return f"{SET_UP} (code {code}): {last} (log: {log_file})"
 
 
 def signature(traceback: str) -> tuple[object, ...]:
     """What two failures of one cause share: frames and kind of error, but not its words, which may name the cell."""
+    if traceback.startswith(SET_UP):
+        return (SET_UP,)
     frames = re.findall(r'File ".*?([^/"]+)", line (\d+), in (\S+)', traceback)
     return (*frames, last_line(traceback).split(":")[0])
 
@@ -113,27 +157,42 @@ def decide_job(seen: Evidence) -> Decision:
     if seen.job.get("JobState") != "RUNNING" or int(seen.job.get("Restarts") or 0) != seen.restart:
         # Cancelled, timed out or already requeued: asking for a requeue would bring a cancelled job back.
         return Decision("leave", f"SLURM says that the job is {seen.job.get('JobState', 'unknown')}")
-    if first := cause(seen.errors):
+    first = cause(seen.errors)
+    if seen.full:
+        rank, text = first or (0, "")
+        return Decision("fail", no_space(seen.full), text, rank)
+    if first:
         rank, text = first
         why = last_line(text)
         if NODE_FAULT in why or HARDWARE.search(why):
-            faults = [*seen.unfit, seen.nodes[rank]]
-            nodes = len(set(faults))
-            if nodes > MAX_UNFIT_NODES:
-                why = f"the same on {nodes} nodes: {why}"
-            elif len(faults) > seen.max_requeues:
-                why = f"{len(faults)} times, and SLURM does not keep the job off {faults[-1]}: {why}"
+            node = seen.nodes[rank]
+            faults = [*seen.unfit, node]
+            nodes = dict.fromkeys(faults)
+            if len(nodes) > MAX_UNFIT_NODES:
+                why = f"the same on {len(nodes)} nodes ({', '.join(nodes)}): {why}"
+            elif faults.count(node) > seen.max_requeues:
+                why = f"{faults.count(node)} times, and SLURM does not keep the job off {node}: {why}"
             else:
-                return Decision("elsewhere", why, text, rank, faults[-1])
+                if faults.count(node) > 1:
+                    why = f"{why} (SLURM did not keep the job off {node})"
+                return Decision("elsewhere", why, text, rank, node)
         elif MEMORY.search(why):
             why = MEMORY_HINT
+        elif full := FULL.search(text):
+            why = f"{full[0]}: {why}"
         return Decision("fail", why, text, rank)
     if seen.state == "damaged":
         return Decision("fail", "the record is damaged; nothing was changed")
     if seen.oom:
         return Decision("fail", MEMORY_HINT)
-    if stalled(seen.history) > seen.max_requeues:
-        why = f"no progress in {stalled(seen.history)} starts; the last one ended with code {seen.exit_code}"
+    if not seen.started and not 128 < seen.exit_code <= 192:  # a signal says nothing of the set-up
+        why = set_up_failed(seen.exit_code, seen.log, seen.log_file)
+        lines = seen.log.decode(errors="replace").splitlines()
+        return Decision("fail", why, "\n".join([SET_UP, *lines[-LINES_TOLD:]]))
+    if (starts := stalled(seen.history, seen.saved)) > seen.max_requeues:
+        why = f"no progress in {starts} start{'s' * (starts > 1)}; the last one ended with code {seen.exit_code}"
         return Decision("fail", why + (", often for want of memory" if seen.exit_code == 137 else ""))
     why = "a rank died" if seen.exit_code else "interrupted"
+    if seen.late:
+        why = "a call did not end before the time limit (raise hydra.launcher.signal_seconds)"
     return Decision("requeue", f"{why}; it goes on from its checkpoint")

@@ -1,6 +1,6 @@
 """Cells that wait for a place: SLURM lets a user have so many jobs and takes no more.
 
-RUNS/slurm/<submission>.waiting.json   what one command could not submit; written whole, gone when nothing waits
+RUNS/slurm/waiting/<submission>.json   what one command could not submit; written whole, gone when nothing waits
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lightning_module.support.disk import write_json
 from slurm import store
 from slurm.resources import Resources
 
-SUFFIX = ".waiting.json"
+FOLDER = "waiting"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Waiting:
 
 def path(runs: Path, submission: str) -> Path:
     """Where the cells of a submission wait."""
-    return runs / store.FOLDER / f"{submission}{SUFFIX}"
+    return runs / store.FOLDER / FOLDER / f"{submission}.json"
 
 
 def read(runs: Path, submission: str) -> Waiting | None:
@@ -81,7 +81,7 @@ def read(runs: Path, submission: str) -> Waiting | None:
 
 def read_all(runs: Path) -> list[Waiting]:
     """Everything that waits in a runs folder, the oldest submission first."""
-    names = [file.name.removesuffix(SUFFIX) for file in (runs / store.FOLDER).glob(f"*{SUFFIX}")]
+    names = [file.stem for file in (runs / store.FOLDER / FOLDER).glob("*.json")]
     every = [read(runs, name) for name in names]
     return sorted((one for one in every if one), key=lambda one: (one.about.time, one.about.submission))
 
@@ -90,6 +90,7 @@ def write(runs: Path, waiting: Waiting) -> None:
     """Keep what waits of a submission. As for all that follows, the caller holds the lock of submissions."""
     place = path(runs, waiting.about.submission)
     if waiting.cells:
+        place.parent.mkdir(exist_ok=True)
         write_json(place, asdict(waiting))
     else:
         with contextlib.suppress(FileNotFoundError):

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from small import ROOT
 from ablations.sweep.compose import compose, make_cell
 from lightning_module.cell.identity import Cell
 from lightning_module.support.errors import ConfigError
-from slurm import cluster, listing, status, store, waiting
+from slurm import cluster, listing, status, store, undecided, waiting
 from slurm.__main__ import main
 from slurm.after import after
 from slurm.feed import give
@@ -175,6 +175,60 @@ def test_a_request_that_came_after_the_cancellation_does_not_revive_the_job(
     program("scancel", "")
     assert ended() == (0, ["requeue"])
     assert calls(tmp_path, "scancel") == ["12_0"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A runs folder on a disk of 2 MB."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("a disk can be mounted by root alone")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_named_although_nothing_can_be_written(
+    program: Program, small_disk: Path, ended: Judge, tmp_path: Path
+) -> None:
+    program("scontrol", ASKED)
+    folder = small_disk / "slurm" / "sweep.0"
+    (history,) = small_disk.glob("*/jobs.jsonl")
+    kept = history.read_text()
+    (small_disk / "checkpoint").touch()
+    filled = subprocess.run(["cp", "/dev/zero", str(small_disk / "checkpoint")], capture_output=True)
+    assert b"No space left" in filled.stderr
+    assert after(folder, 0, 1) == 1
+    assert not any("requeue" in call for call in calls(tmp_path, "scontrol"))
+    said = undecided.why(small_disk, store.read_array(folder), 0)
+    assert (
+        said
+        == f"no space left on {small_disk}; what was saved is whole: make room, then run the command again"
+    )
+    assert history.read_text().startswith(kept), "what was known is still known"
+
+
+def test_a_line_that_was_cut_short_does_not_swallow_the_next(tmp_path: Path) -> None:
+    attempt = store.Attempt("7_0", 0)
+    store.note(tmp_path, "start", attempt)
+    with (tmp_path / "jobs.jsonl").open("a") as file:
+        file.write('{"event": "e')
+    store.note(tmp_path, "end", attempt, action="done")
+    assert [line["event"] for line in store.history(tmp_path)] == ["start", "end"]
+
+
+def test_a_failed_cell_is_tried_again_once_its_job_is_over(
+    program: Program, ended: Judge, tmp_path: Path
+) -> None:
+    """By whoever requeues the job; stale errors do not count then."""
+    program("scontrol", ASKED)
+    (history,) = tmp_path.glob("runs/*/jobs.jsonl")
+    error = history.parent / "error-0.txt"
+    error.write_text("Traceback:\nZeroDivisionError: division by zero\n")
+    assert ended() == (1, ["fail"])
+    assert not error.exists()
+    assert not store.settled(store.of_job(store.history(history.parent), "12_0"))
 
 
 NODE_FAULT = "Traceback:\nslurm.job.NodeFault: node1 has no GPU\n"

@@ -74,7 +74,7 @@ def test_a_sweep_feeds_itself_through_a_limit_past_a_preemption_and_a_faulty_nod
     assert sorted(cell["name"] for array in arrays for cell in array.cells) == sorted(
         row.name for row in rows.values()
     ), "nothing was submitted twice"
-    assert not list(sweep.runs.glob("slurm/*.waiting.json"))
+    assert not list(sweep.runs.glob("slurm/waiting/*.json"))
 
 
 def test_what_waits_is_seen_asked_for_again_and_cancelled(limited: Cluster, tmp_path: Path) -> None:
