@@ -29,8 +29,8 @@ ELEMENTS = "elements"
 """The file of an array with a line for each element: what it trains."""
 
 COMMENT = (
-    'scontrol update "jobid=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID" '
-    '"comment=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {})" > /dev/null 2>&1 &'
+    '{{ scontrol update "jobid=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID" '
+    '"comment=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {})"; }} > /dev/null 2>&1 &'
 )
 """The elements of an array have one comment until they run; nothing waits for a controller that is silent."""
 
