@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import time
 from collections.abc import Collection
 from dataclasses import replace
@@ -27,7 +26,6 @@ PATIENCE = 120.0
 
 PAUSE = 5.0
 """Seconds between its looks."""
-
 
 LONGEST = 900.0
 """Seconds for which it waits for another that submits; a client that was suspended must not keep jobs for ever."""
@@ -48,7 +46,7 @@ def feed(folder: Path, job: str) -> None:
         print(f"slurm: cells that wait are not submitted ({error})", flush=True)
     except (cluster.SlurmError, ConfigError) as error:
         print(f"slurm: cells that wait could not be submitted ({one_line(error)})", flush=True)
-        with Lock(runs / store.FOLDER, patience=math.inf):
+        with contextlib.suppress(Busy), Lock(runs / store.FOLDER, patience=LONGEST):
             for one in _lists(runs, array.sweep):
                 waiting.write(runs, replace(one, trouble=one_line(error)))
 
@@ -63,6 +61,8 @@ def give(runs: Path, sweep: str, job: str = "") -> bool:
         ours = [array for array in store.arrays(runs) if array.sweep == sweep]
         known = listing.jobs([array.name for array in ours]) if lists else {}
         active = {found.id for found in known.values() if found.active} - {job}
+        feeding = {array.name for array in ours if array.options.get("feed")}
+        later = {found.id for found in known.values() if found.id in active and found.name in feeding}
         fed, given = {job, *(name for one in lists for name in one.fed)}, 0
         for one in lists:
             siblings = [array for array in ours if array.submission == one.about.submission]
@@ -76,7 +76,7 @@ def give(runs: Path, sweep: str, job: str = "") -> bool:
                 if (array.name, array.element(index)[0]) in known
             }
             given += _submit(runs, replace(one, fed=tuple(fed - {""})), there, len(active) + given)
-        return bool(given or active - fed) or not any(one.left for one in _lists(runs, sweep))
+        return bool(given or later - fed) or not any(one.left for one in _lists(runs, sweep))
 
 
 def _lists(runs: Path, sweep: str) -> list[Waiting]:

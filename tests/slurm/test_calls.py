@@ -363,6 +363,11 @@ def test_a_job_that_finds_no_place_waits_only_if_no_other_will_look(program: Pro
     assert not give(waits, "sweep", "1_1"), "1_0 has looked"
     program("squeue", f"echo '1|0|{array.name}|RUNNING|n|None|{listing.user_name()}'")
     assert not give(waits, "sweep", "1_1"), "1_0 is on its way out"
+    other = replace(array, name="sweep.other.0", submission="sweep.other", options=asdict(Options()))
+    (waits / store.FOLDER / other.name).mkdir()
+    store.write_array(waits / store.FOLDER / other.name, other, [])
+    program("squeue", f"echo '2|0|{other.name}|RUNNING|n|None|{listing.user_name()}'")
+    assert not give(waits, "sweep", "1_1"), "2_0 was not asked to feed"
 
 
 def test_what_waits_is_dropped_when_its_sweep_is_stopped(program: Program, waits: Path) -> None:
