@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import shlex
 import signal
 import sys
 import time
@@ -16,12 +17,13 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
 
 from ablations.sweep.launcher_words import quoted
 from ablations.sweep.overrides import plain_value
+from ablations.sweep.rounds import counted
 from lightning_module.cell.identity import Cell
 from lightning_module.support.command_line import RUNS, Parser, folder
 from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError, tell
 from lightning_module.support.program import program
-from slurm import cluster, settled, status, store
+from slurm import cluster, listing, settled, status, store, waiting
 from slurm.cluster import SlurmError
 from slurm.options import parse_options
 from slurm.site import discover
@@ -66,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if asked.watch:
                 status.follow(runs, asked.wanted)
             else:
-                rounds = settled.survey(runs, asked.wanted)
-                print(status.table(status.survey(runs, asked.wanted), runs, rounds))
+                rows, rounds = status.survey_or_records(runs, asked.wanted)
+                print(status.table(rows, runs, rounds))
         elif asked.command == "logs":
             _logs(runs, asked.wanted, asked.rank, not asked.no_follow)
         elif asked.command == "cancel":
@@ -84,9 +86,9 @@ def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
     """Print the log of one cell, and what is added to it until the cell ends."""
     if rank < 0:
         raise ConfigError(f"--rank {rank} is not allowed; ranks are counted from 0")
-    rows = status.survey(runs, [wanted])
+    rows, _ = status.survey_or_records(runs, [wanted])
     if len(rows) > 1:
-        names = ", ".join(row.name for row in rows)
+        names = ", ".join(shlex.quote(row.name) for row in rows)
         raise ConfigError(f"{wanted} is {len(rows)} cells; name one of {names}")
     row, offset, looked = rows[0], 0, 0.0
     if row.array is None:
@@ -116,6 +118,10 @@ def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
 def _cancel(runs: Path, wanted: Sequence[str]) -> None:
     """Cancel jobs, with all cells that share them; finished cells stay finished, and no further round follows."""
     named, _ = status.choose(runs, wanted)
+    with Lock(runs / store.FOLDER, patience=math.inf):  # no job submits them meanwhile
+        dropped = waiting.drop(runs, named, "it waited for a place")
+    if dropped:
+        print(f"{counted(len(dropped), 'cell')} that waited for a place will not be submitted")
     stopped = [each.asked.name for each in settled.survey(runs, wanted) if not each.end]
     with contextlib.ExitStack() as locks:  # nobody decides a round meanwhile
         for name in stopped:
@@ -129,43 +135,75 @@ def _cancel(runs: Path, wanted: Sequence[str]) -> None:
 def _cancel_jobs(runs: Path, named: Collection[str], others: Sequence[str]) -> None:
     """Cancel the jobs of these cells, by identity, and others."""
     every = status.survey(runs)
-    active = (row.job_id for row in every if row.job and row.job.active and row.identity in named)
-    ids = list(dict.fromkeys([*others, *active]))
+    active = [row for row in every if row.job and row.job.active and row.identity in named]
+    foreign = {row.job_id: row.job.user for row in active if row.job and row.job.user != listing.user_name()}
+    refused = [job for job in foreign if not _cancelled_for(job)]
+    ids = [job for job in dict.fromkeys([*others, *(row.job_id for row in active)]) if job not in refused]
     rows = [row for row in every if row.state in status.OPEN and row.job_id in ids]
     for row in rows:
         if row.array:
             # Before it happens: a job that is about to queue itself again looks here.
             (runs / row.identity).mkdir(exist_ok=True)
             store.note(runs / row.identity, "cancel", store.Attempt(row.job_id, 0), array=row.array.name)
+    ids = [job for job in ids if job not in foreign]
     for start in range(0, len(ids), 500):
         cluster.call("scancel", *ids[start : start + 500])
-    print(f"{len(ids)} job{'s' * (len(ids) != 1)} cancelled" + "".join(f"\n  {row.name}" for row in rows))
+    print(
+        f"{counted(len(ids) + len(foreign) - len(refused), 'job')} cancelled"
+        + "".join(f"\n  {row.name}" for row in rows)
+    )
+    if refused:
+        whose = ", ".join(sorted({foreign[job] for job in refused}))
+        raise SlurmError(f"SLURM lets you cancel no jobs of {whose}: {', '.join(refused)} go on")
+
+
+def _cancelled_for(job: str) -> bool:
+    """Whether SLURM lets this user cancel the job of another one, which it does for operators."""
+    try:
+        cluster.call("scancel", job)
+    except SlurmError:
+        return False
+    return True
 
 
 def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
     """Submit cells without a result again, as they were resolved, with today's program."""
-    from slurm.submit import submit
+    from slurm.feed import give
+    from slurm.submit import submit, waiting_line
 
     words = [quoted(f"hydra.launcher.{change.removeprefix('hydra.launcher.')}") for change in changes]
     own = {word.partition("=")[0].removeprefix("hydra.launcher."): plain_value(word) for word in words}
     follow = parse_options(own).wait
-    groups: dict[str, list[status.SubmittedCell]] = {}
+    # Who names the cells of another user, whose jobs SLURM hides, knows that they are over.
+    again = ("failed", "killed", "cancelled", *(["unknown"] if wanted else []))
+    queue = waiting.by_identity(waiting.read_all(runs))
+    groups: dict[str, tuple[store.Array, list[Cell]]] = {}
     for row in status.survey(runs, wanted):
-        if row.array and row.state in ("failed", "killed", "cancelled"):
-            groups.setdefault(row.array.name, []).append(row)
+        if row.state not in again:
+            continue
+        if row.identity in queue:
+            (one, each), array = queue[row.identity], queue[row.identity][0].about
+            groups.setdefault(one.about.submission, (array, []))[1].append(each.wanted[0])
+        elif row.array:
+            path = runs / store.FOLDER / row.array.name / "cells" / f"{row.index}.json"
+            groups.setdefault(row.array.name, (row.array, []))[1].append(Cell.read(path))
     if not groups:
         print("Nothing to retry: no cell failed, was killed or cancelled.")
-    for name, rows in groups.items():
-        array = store.read_array(runs / store.FOLDER / name)
+    for array, cells in groups.values():
         options = parse_options({**array.options, **own})
-        cells = [Cell.read(runs / store.FOLDER / name / "cells" / f"{row.index}.json") for row in rows]
-        for submitted in submit(cells, runs, options, array.sweep, discover())[0]:
-            print(f"job {submitted.job}: {', '.join(row.name for row in rows)}")
-    sweeps = {row.array.sweep for rows in groups.values() for row in rows if row.array}
+        outcome = submit(cells, runs, options, array.sweep, discover(), sure=bool(wanted))
+        for submitted in outcome.arrays:
+            all_of_them = ", ".join(cell.name for cell in cells)
+            some = counted(submitted.cells, "cell")
+            print(f"job {submitted.job}: {all_of_them if submitted.cells == len(cells) else some}")
+        if outcome.waiting:
+            print(waiting_line(outcome, options))
+    sweeps = {array.sweep for array, _ in groups.values()}
     for line in settled.lines(runs, settled.survey(runs, sorted(sweeps)) if sweeps else []):
         print(line)
     if follow and groups:
-        status.follow(runs, [row.identity for rows in groups.values() for row in rows])
+        named = [cell.identity for _, cells in groups.values() for cell in cells]
+        status.follow(runs, named, lambda: [give(runs, sweep) for sweep in sorted(sweeps)])
 
 
 if __name__ == "__main__":

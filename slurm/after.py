@@ -58,6 +58,10 @@ def after(folder: Path, element: int, exit_code: int) -> int:
         if decision.action == "fail":
             with contextlib.suppress(OSError):
                 store.note(run, "over", attempt)  # who requeues the job now wants the cell tried again
+    if job.get("JobState") == "RUNNING" and array.options.get("feed"):
+        from slurm.feed import feed  # with submitit, which the others do without
+
+        feed(folder, attempt.job)
     # A job that could not ask whether it may go on has no result, and SLURM must not call it completed.
     return 1 if "fail" in actions or ("leave" in actions and not job) else 0
 
@@ -228,6 +232,6 @@ def _stop_the_rest(folder: Path, array: store.Array, text: str) -> None:
             write_json(runs / store.FOLDER / other.name / "stopped.json", {"why": why})
         names = ",".join(other.name for other in siblings)
         try:
-            cluster.call("scancel", "--state=PENDING", f"--user={cluster.user()}", f"--name={names}")
+            cluster.call("scancel", "--state=PENDING", f"--user={os.getuid()}", f"--name={names}")
         except cluster.SlurmError as error:
             print(f"slurm: they could not be cancelled ({error})", flush=True)

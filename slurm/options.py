@@ -68,6 +68,7 @@ class Options:
     max_requeues: int = 5
     stop_after: int = 3
     wait: bool = False
+    feed: bool = False
     sbatch: tuple[str, ...] = ()
     cells: tuple[str, ...] = ()
 

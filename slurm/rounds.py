@@ -8,6 +8,7 @@ between two steps is followed by anybody, and what is done is not done twice.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shlex
@@ -25,7 +26,7 @@ from lightning_module.cell import record
 from lightning_module.support.command_line import command
 from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError, one_line
-from slurm import cluster, script, settled, store
+from slurm import cluster, listing, script, settled, store
 from slurm.cluster import RefusedError, SlurmError
 from slurm.options import Options, parse_options
 from slurm.resources import kind
@@ -40,7 +41,8 @@ MINUTES, MEMORY = 15, "2G"
 """What a controller asks for; it takes some seconds."""
 
 LOOK_AGAIN = "now+10minutes"
-"""When a controller starts that has no job to wait for, because a process outside of SLURM trains its cells."""
+"""When a controller starts that has no job to wait for: a process outside of SLURM trains its cells, or whoever
+submitted it was stopped before it had submitted cells."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def _look(sweep: Sweep, asked: Settled, retry: bool) -> _Look:
     last = now.rounds[-1]
     (progress,) = settled.survey(sweep.runs, [asked.name])
     waiting = [
-        job.id for job in progress.jobs if job.state in cluster.WAITING and job.name == progress.controller
+        job.id for job in progress.jobs if job.state in listing.WAITING and job.name == progress.controller
     ]
     rows = [row for row in survey(sweep.runs, [asked.name]) if row.identity in last.cells]
     return _Look(now, last, next(iter(waiting), ""), rows)
@@ -161,24 +163,45 @@ def _go_on(sweep: Sweep, asked: Settled, look: _Look, retry: bool) -> None:
         states = {each.identity: each.state for each in look.now.results}
         todo = {name for name in made.cells if states[name] in ("planned", "killed", "failed")}
     if not made.end:
-        _controller(sweep.runs, asked, made, options, [], cluster.test_only)
+        _controller(sweep.runs, asked, made, options, cluster.test_only)
     if not again:
         announced(sweep, made, asked.kind)
     print("\n".join(told(made, look.now)), flush=True)
     if made.end:
         return
     cells = [cell for cell in sweep.cells if cell.identity in todo]
-    submitted, there = submit(cells, sweep.runs, options, asked.name, discover())
-    for array in submitted:
+    # Its place first: without cells it looks again later, but cells without it would be the end of the sweep.
+    job = _controller(sweep.runs, asked, made, options, cluster.sbatch)
+    try:
+        outcome = submit(cells, sweep.runs, options, asked.name, discover(), keep=options.feed)
+        if outcome.waiting and not (outcome.arrays or outcome.there or look.going):
+            raise RefusedError(
+                f"SLURM takes no cell beside the job that decides the next round ({outcome.limit})"
+            )
+    except BaseException:
+        with contextlib.suppress(SlurmError):
+            cluster.call("scancel", job)
+        raise
+    for array in outcome.arrays:
         print(f"  job {array.job}: {counted(array.cells, 'cell')}, {array.needs}")
+    if outcome.waiting:
+        print(
+            f"  {counted(outcome.waiting, 'cell')} wait for a place ({outcome.limit}): job {job} submits them"
+        )
     # A whole array where it is ours; of another sweep the elements with our cells.
     going = [
         row.job.id.partition("_")[0] if row.array and row.array.sweep == asked.name else row.job.id
         for row in look.going
         if row.job
     ]
-    after = dict.fromkeys([*(array.job for array in submitted), *there.values(), *going])
-    job = _controller(sweep.runs, asked, made, options, list(after), cluster.sbatch)
+    there = (found.id for found in outcome.there.values() if found.id)
+    after = dict.fromkeys([*(array.job for array in outcome.arrays), *there, *going])
+    if after:
+        ends = "afterany:" + ":".join(after)
+        try:
+            cluster.call("scontrol", "update", f"jobid={job}", f"dependency={ends}", "StartTime=now")
+        except SlurmError as error:
+            print(f"  job {job} looks again in ten minutes ({error})")
     print(f"  job {job} decides the next round when they have ended", flush=True)
 
 
@@ -194,7 +217,7 @@ def _left_of(
 
     A controller does not try again what somebody cancelled, or what ended without a result more often than `most`.
     """
-    todo = {row.identity for row in rows if row.state in ("planned", "killed", "cancelled")}
+    todo = {row.identity for row in rows if row.state in ("planned", "waiting", "killed", "cancelled")}
     if retry:
         return todo | {row.identity for row in rows if row.state == "failed" and row not in going}
     ours = [array for array in store.arrays(runs) if array.time >= asked.time]
@@ -215,10 +238,9 @@ def _controller(
     asked: Settled,
     made: Round,
     options: Options,
-    after: Sequence[str],
     submission: Callable[..., T],
 ) -> T:
-    """What comes of the submission of the job that decides what follows a round. after: the jobs that it waits for."""
+    """What comes of the submission of the job that decides what follows a round, which waits for no other yet."""
     script.check_setup(options.setup)
     place, code = settled.folder(runs, asked.name), snapshot(runs)
     decide = f"-u {shlex.quote(str(code / 'slurm' / 'start.py'))} settle {shlex.quote(str(place))}"
@@ -244,12 +266,10 @@ def _controller(
         "account": options.account,
         "qos": options.qos,
         "wckey": options.wckey,
+        "begin": LOOK_AGAIN,
+        "kill-on-invalid-dep": "no",
         **options.more_sbatch,
     }
-    if after:
-        wanted |= {"dependency": "afterany:" + ":".join(after), "kill-on-invalid-dep": "no"}
-    else:
-        wanted["begin"] = LOOK_AGAIN
     try:
         return submission(*cluster.flags(wanted), str(path))
     except SlurmError as error:

@@ -25,6 +25,15 @@ from slurm.verdict import FAILED
 SUBMISSION = "submission.sh"
 """The batch script, in the folder of its array."""
 
+ELEMENTS = "elements"
+"""The file of an array with a line for each element: what it trains."""
+
+COMMENT = (
+    '{{ scontrol update "jobid=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID" '
+    '"comment=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {})"; }} > /dev/null 2>&1 &'
+)
+"""The elements of an array have one comment until they run; nothing waits for a controller that is silent."""
+
 BEFORE = r"""
 # The user's lines and the ranks run in a shell of their own. Whatever those lines do to it (options, traps, functions,
 # PATH), this one learns how it ended, and sees to what becomes of the job. A signal to the batch script must not end
@@ -99,6 +108,8 @@ class Executor(submitit.SlurmExecutor):
             script.flush()
             try:
                 cluster.test_only(script.name)
+            except cluster.FullError:
+                pass  # it will be offered in smaller parts
             except cluster.SlurmError as error:
                 raise cluster.RefusedError(
                     f"SLURM would refuse the job ({error}); see the keys of hydra.launcher"
@@ -150,11 +161,15 @@ def check_setup(lines: Sequence[str]) -> None:
 
 
 def executor(
-    folder: Path, needs: Resources, options: Options, throttle: int, code: Path, elements: int
+    folder: Path, needs: Resources, options: Options, throttle: int, code: Path, elements: Sequence[str]
 ) -> Executor:
-    """What submits one array. folder: of the array, whose name is the job's. code: the program that it runs."""
+    """What submits one array. folder: of the array, whose name is the job's. code: the program that it runs.
+
+    elements: what each of them trains, to be shown by squeue as their comment.
+    """
     check_setup(options.setup)
     known, asked = commit(), asdict(needs)
+    own_comment = "comment" in options.more_sbatch
     shared = asked.pop("cells") > 1
     host = shlex.quote(sys.executable)
     mps = f"{host} {shlex.quote(str(code / 'lightning_module' / 'support' / 'mps.py'))}"
@@ -164,6 +179,7 @@ def executor(
     setup = [
         # Of an earlier start.
         *(f"rm -f {shlex.quote(str(folder / file))}$SLURM_ARRAY_TASK_ID" for file in undecided.FILES),
+        *([] if own_comment or len(elements) == 1 else [COMMENT.format(shlex.quote(str(folder / ELEMENTS)))]),
         *BEFORE.strip().splitlines(),
         # Several cells on one device: if one of them fails the others go on.
         *(["export SLURM_KILL_BAD_EXIT=0"] if shared else []),
@@ -205,6 +221,7 @@ def executor(
         "job_name": folder.name,
         "account": options.account,
         "qos": options.qos,
+        "comment": elements[0] if len(elements) == 1 else f"{elements[0]} ... {elements[-1]}",
         "array_parallelism": throttle,
         "signal_delay_s": options.signal_seconds,
         "stderr_to_stdout": True,
@@ -215,5 +232,5 @@ def executor(
     made = Executor(folder, python=python)
     made.update_parameters(**{key: value for key, value in wanted.items() if value is not None})
     # What is None is left to SLURM; submitit's own wckey is "submitit", which a strict site refuses.
-    made.parameters |= {"map_count": elements, "wckey": options.wckey}
+    made.parameters |= {"map_count": len(elements), "wckey": options.wckey}
     return made

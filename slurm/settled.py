@@ -29,8 +29,8 @@ from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import write_json
 from lightning_module.support.text import visible
-from slurm import cluster, store
-from slurm.cluster import WAITING, Job
+from slurm import listing, store
+from slurm.listing import WAITING, Job
 
 SUFFIX = ".settle"
 FEW = 3
@@ -139,7 +139,7 @@ def survey(runs: Path, wanted: Sequence[str] = ()) -> list[Progress]:
 def _progress(runs: Path, asked: Settled) -> Progress:
     known = manifest.earlier(runs, asked.name)
     rounds = tuple(map(Round.from_json, known.rounds)) if known else ()
-    jobs = cluster.jobs([asked.controller(number) for number in range(1, len(rounds) + 1)])
+    jobs = listing.jobs([asked.controller(number) for number in range(1, len(rounds) + 1)])
     cells = frozenset(name for each in rounds for name in each.cells)
     return Progress(
         asked,

@@ -7,15 +7,15 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ablations.sweep import live, manifest
 from lightning_module.cell import record
 from lightning_module.support.errors import ConfigError, nearest
-from slurm import cluster, settled, store, undecided
-from slurm.cluster import WAITING, Job
+from slurm import cluster, listing, settled, store, undecided, waiting
+from slurm.listing import WAITING, Job
 from slurm.verdict import MEMORY_HINT
 
 REFRESH = 10.0
@@ -48,17 +48,24 @@ class SubmittedCell(live.CellStatus):
 
 
 def job_state(
-    known: record.Record, job: Job | None, stopped: str, submitted: bool, cancelled: bool = False
+    known: record.Record,
+    job: Job | None,
+    stopped: str,
+    submitted: bool,
+    cancelled: bool = False,
+    unseen: str = "",
 ) -> tuple[str, str]:
     """(state, reason). First a job that is not over decides, then the record, then how the job ended.
 
     An element of an array that is cancelled before its start leaves no trace in SLURM, and without accounting
-    nothing does for long: cancelled is what we have noted ourselves or what the job's log says.
+    nothing does for long: cancelled is what we have noted ourselves or what the job's log says. unseen: why it means
+    nothing that SLURM tells of no job, "" if it does mean that there is none.
     """
     if job and job.active:
-        if job.state in WAITING:
-            return "queued", job.reason if job.reason != "None" else ""
-        return "running", ""
+        by = f"by {job.user}" if job.user not in ("", listing.user_name()) else ""
+        why = job.reason if job.state in WAITING and job.reason != "None" else ""
+        why = why or ("suspended" if job.state in listing.SUSPENDED else "")
+        return "queued" if job.state in WAITING else "running", "; ".join(filter(None, (by, why)))
     if known.state in record.FINAL:
         return known.state, ""
     if known.state in ("failed", "damaged"):
@@ -67,6 +74,8 @@ def job_state(
         return "running", "by a process outside of SLURM"
     if cancelled or (job and job.state == "CANCELLED"):
         return "cancelled", stopped or "by scancel"
+    if unseen and not job:
+        return "unknown", unseen
     if job:
         return ENDED.get(job.state, ("killed", f"the job ended as {job.state} without a result; see its log"))
     if known.state == "planned":
@@ -88,6 +97,10 @@ def choose(runs: Path, wanted: Sequence[str]) -> tuple[dict[str, str], dict[str,
             identity, name = cell["identity"], cell["name"]
             places[identity], names[identity] = (array, index), name
             sweeps.setdefault(array.sweep, {})[identity] = name
+    for one in waiting.read_all(runs):
+        for each in one.cells:
+            names[each.identity] = each.name
+            sweeps.setdefault(one.about.sweep, {})[each.identity] = each.name
     for path in manifest.newest_first(runs) if wanted else []:  # these have cells that were not submitted too
         sweeps[path.stem] = {cell["identity"]: cell["name"] for cell in manifest.read(path).cells}
     chosen: dict[str, str] = {} if wanted else names
@@ -112,11 +125,46 @@ def _full(name: str, identity: str) -> str:
     return f"{name} ({identity})"
 
 
-def survey(runs: Path, wanted: Sequence[str] = ()) -> list[SubmittedCell]:
-    """Every cell that was submitted from a runs folder, or those that `wanted` names; two scheduler calls."""
+def unseen_arrays(arrays: Iterable[store.Array], jobs: Mapping[tuple[str, int], Job]) -> dict[str, str]:
+    """Arrays of other users whose jobs SLURM hides from this one, by name -> what is known of them."""
+    seen, mine = {name for name, _ in jobs}, ("", listing.user_name())
+    others = [array for array in arrays if array.user not in mine and array.name not in seen]
+    hidden = others if others and listing.hides_others() else []
+    return {array.name: f"submitted by {array.user}; SLURM shows you no jobs of others" for array in hidden}
+
+
+def survey(runs: Path, wanted: Sequence[str] = (), silent: bool = False) -> list[SubmittedCell]:
+    """Every cell that was submitted from a runs folder, or those that `wanted` names; two scheduler calls.
+
+    silent: without asking SLURM, which does not answer.
+    """
     chosen, places = choose(runs, wanted)
-    jobs = cluster.jobs(sorted({places[identity][0].name for identity in chosen if identity in places}))
-    return [_status(runs, identity, name, places.get(identity), jobs) for identity, name in chosen.items()]
+    arrays = {places[identity][0].name: places[identity][0] for identity in chosen if identity in places}
+    jobs = {} if silent else listing.jobs(sorted(arrays))
+    unseen = (
+        dict.fromkeys(arrays, "SLURM does not answer") if silent else unseen_arrays(arrays.values(), jobs)
+    )
+    queue = waiting.by_identity(waiting.read_all(runs))
+    found = [
+        _status(runs, identity, name, places.get(identity), jobs, unseen) for identity, name in chosen.items()
+    ]
+    return [
+        replace(row, state=waiting.why(*queue[row.identity])[0], reason=waiting.why(*queue[row.identity])[1])
+        if row.identity in queue and row.state in ("planned", "cancelled", "killed", "failed")
+        else row
+        for row in found
+    ]
+
+
+def survey_or_records(
+    runs: Path, wanted: Sequence[str]
+) -> tuple[list[SubmittedCell], list[settled.Progress]]:
+    """What `survey` and `settled.survey` find; where SLURM does not answer what the records say, which is told."""
+    try:
+        return survey(runs, wanted), settled.survey(runs, wanted)
+    except cluster.SlurmError as error:
+        print(f"{error}; this is what the records say", file=sys.stderr)
+        return survey(runs, wanted, silent=True), []
 
 
 def _status(
@@ -125,6 +173,7 @@ def _status(
     name: str,
     place: tuple[store.Array, int] | None,
     jobs: Mapping[tuple[str, int], Job],
+    unseen: Mapping[str, str],
 ) -> SubmittedCell:
     known = record.read(runs / identity)
     if not place:
@@ -145,9 +194,11 @@ def _status(
         with contextlib.suppress(*store.ODD):
             stopped = str(json.loads(note.read_bytes())["why"])
     submitted = (folder / "job.json").exists()
-    word, reason = job_state(known, None if over else job, stopped, submitted, cancelled)
+    word, reason = job_state(
+        known, None if over else job, stopped, submitted, cancelled, unseen.get(array.name, "")
+    )
     by_somebody = cancelled or (job and job.state == "CANCELLED")
-    lost = word in ("killed", "cancelled") and not by_somebody
+    lost = word in ("killed", "cancelled", "unknown") and not by_somebody
     if lost and (said := undecided.why(runs, array, index)):
         word, reason = "failed", said
     return SubmittedCell(
@@ -166,20 +217,24 @@ def table(cells: Sequence[SubmittedCell], runs: Path, rounds: Sequence[settled.P
     return "\n".join([shown, *settled.lines(runs, rounds)])
 
 
-def follow(runs: Path, names: Sequence[str]) -> None:
+def follow(runs: Path, names: Sequence[str], fill: Callable[[], object] | None = None) -> None:
     """Show the live table until nothing is queued or running, and no further round follows.
 
+    fill: submits what waits for a place, as far as there is one; then the end is when nothing waits any more.
     SystemExit 1 if a cell has no result, or a settled sweep no end; its cells that no round chose need none.
     """
     screen, told = live.Live(), False
     while True:
         try:
+            if fill:
+                fill()
             rows, rounds = survey(runs, names), settled.survey(runs, names)
         except cluster.SlurmError as error:  # a controller that restarts is no reason to leave
             print(error, file=sys.stderr)
             time.sleep(REFRESH)
             continue
-        over = not any(row.state in OPEN for row in rows) and not any(each.jobs for each in rounds)
+        still = (*OPEN, "waiting") if fill else OPEN
+        over = not any(row.state in still for row in rows) and not any(each.jobs for each in rounds)
         if screen.terminal and not over:
             screen.show(table(rows, runs, rounds))
         elif over or not told:

@@ -2,6 +2,7 @@
 
 RUNS/slurm/<array>/array.json       what was submitted, written before sbatch; the array's name is the job's
 RUNS/slurm/<array>/cells/<i>.json   the resolved cells, cells_per_job of them for each element
+RUNS/slurm/<array>/elements         a line for each element: the names of its cells, for squeue
 RUNS/slurm/<array>/*_log.out        output, one file per job, element and rank
 RUNS/slurm/code/<hash>/             the program that these arrays run
 RUNS/<identity>/owner.json          which attempt of which job may write to this run folder
@@ -15,7 +16,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class Array:
     submission: shared by the arrays that one command submitted.
     time: of submission. code: folder of the program. cells: {"identity", "name"} of each cell.
     options: of the launcher, for another submission. cells_per_job: cells that share an element and its device.
+    user: who submitted it, "" where that is not known.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Array:
     cells: tuple[Mapping[str, str], ...]
     options: Mapping[str, Any]
     cells_per_job: int = 1
+    user: str = ""
 
     def element(self, index: int) -> tuple[int, int]:
         """(element of the array, task in it) of a cell."""
@@ -76,7 +79,7 @@ def read_array(folder: Path) -> Array:
     """The array whose folder this is."""
     data = json.loads((folder / "array.json").read_text(encoding="utf-8"))
     array = Array(**{**data, "cells": tuple(data["cells"]), "time": float(data["time"])})
-    texts = [array.sweep, array.submission, array.code]
+    texts = [array.sweep, array.submission, array.code, array.user]
     texts += [cell[key] for cell in array.cells for key in ("identity", "name")]
     whole = type(array.cells_per_job) is int and array.cells_per_job > 0 and isinstance(array.options, dict)
     if array.name != folder.name or not whole or not all(isinstance(text, str) for text in texts):
@@ -84,7 +87,7 @@ def read_array(folder: Path) -> Array:
     return array
 
 
-def write_array(folder: Path, array: Array, cells: list[Cell]) -> None:
+def write_array(folder: Path, array: Array, cells: Sequence[Cell]) -> None:
     """Everything that the jobs of an array need."""
     (folder / "cells").mkdir()
     for index, cell in enumerate(cells):

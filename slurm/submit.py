@@ -10,24 +10,30 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ablations.sweep import estimate
 from ablations.sweep.plan import ACTIONS, Sweep, announce
 from ablations.sweep.preflight import check_data, check_records
+from ablations.sweep.rounds import counted
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.command_line import command
-from lightning_module.support.disk import ROOT, Lock, write_json
+from lightning_module.support.disk import ROOT, Lock
 from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import visible
-from slurm import cluster, script, store
+from slurm import listing, store, waiting
+from slurm.cluster import RefusedError
+from slurm.feed import give
+from slurm.listing import Job
 from slurm.options import Options
-from slurm.resources import Resources, arrays, kind, resources, throttles
+from slurm.places import Offer, Submitted, executor, place
+from slurm.resources import arrays, kind, resources, throttles
 from slurm.site import Site, discover, hosts, unresolvable
-from slurm.status import follow
+from slurm.status import follow, unseen_arrays
+from slurm.waiting import Waiting, WaitingCell
 from slurm.watchdog import warnings
 
 ROOMS = ("ablations", "conf", "lightning_module", "slurm")
@@ -38,12 +44,16 @@ HOSTS_CHECKED = 64
 
 
 @dataclass(frozen=True)
-class Submitted:
-    """One array. job: its id. cells: how many. needs: what each of them asks for."""
+class Outcome:
+    """What came of a submission. there: identity -> job that has it already. waiting: cells that SLURM did not take.
 
-    job: str
-    cells: int
-    needs: Resources
+    limit: SLURM's name of the reason.
+    """
+
+    arrays: list[Submitted]
+    there: Mapping[str, Job]
+    waiting: int = 0
+    limit: str = ""
 
 
 def check_folder(runs: Path) -> None:
@@ -75,31 +85,49 @@ def snapshot(runs: Path) -> Path:
     return target
 
 
-def active(runs: Path, cells: Sequence[Cell]) -> dict[str, cluster.Job]:
-    """identity -> job of those cells that are queued or running now."""
+def active(runs: Path, cells: Sequence[Cell], sure: bool) -> dict[str, Job]:
+    """identity -> job of those cells that are queued or running now, whoever submitted them.
+
+    sure: that what another user submitted, whose jobs SLURM hides from this one, is over.
+    """
     wanted = {cell.identity for cell in cells}
     places = [
-        (cell["identity"], array.name, array.element(index)[0])
+        (cell["identity"], array, array.element(index)[0])
         for array in store.arrays(runs)
         for index, cell in enumerate(array.cells)
         if cell["identity"] in wanted
     ]
-    jobs = cluster.jobs(sorted({name for _, name, _ in places}))
-    pairs = ((identity, jobs.get((name, element))) for identity, name, element in places)
-    return {identity: job for identity, job in pairs if job and job.active}
+    jobs = listing.jobs(sorted({array.name for _, array, _ in places}))
+    newest = {identity: array for identity, array, _ in places}
+    unseen = {} if sure else unseen_arrays(newest.values(), jobs)
+    there = {
+        identity: Job("", array.name, 0, "", reason=unseen[array.name], user=array.user)
+        for identity, array in newest.items()
+        if array.name in unseen and record.read(runs / identity).state in ("planned", "killed")
+    }
+    found = ((identity, jobs.get((array.name, element))) for identity, array, element in places)
+    return there | {identity: job for identity, job in found if job and job.active}
 
 
 def submit(
-    cells: Sequence[Cell], runs: Path, options: Options, sweep: str, site: Site
-) -> tuple[list[Submitted], dict[str, str]]:
-    """Submit what is not queued or running yet -> (arrays, {identity: id of the job that has it already}).
+    cells: Sequence[Cell],
+    runs: Path,
+    options: Options,
+    sweep: str,
+    site: Site,
+    sure: bool = False,
+    keep: bool = True,
+) -> Outcome:
+    """Submit what is not queued or running yet, as far as SLURM takes it.
+
+    sure: see `active`. keep: whether what does not fit is kept for whoever submits what waits.
 
     Every cell and every array is checked first, so an error leaves nothing behind.
     """
     runs = runs.absolute()
     # Two clients that submit at the same time would both find a cell not queued; each may need a minute.
     with Lock(runs / store.FOLDER, patience=math.inf):
-        there = active(runs, cells)
+        there = active(runs, cells, sure)
         left = [cell for cell in cells if cell.identity not in there]
         measured = estimate.measured(runs)
         speeds = {device: estimate.of_device(measured, device) for device in ("gpu", "cpu")}
@@ -115,27 +143,18 @@ def submit(
         shares = throttles(sizes, options.array_parallelism)
         code, now = snapshot(runs), time.time()
         stamp = f"{sweep}.{time.strftime('%y%m%d-%H%M%S', time.localtime(now))}-{os.getpid()}"
-        checked = []
-        for number, ((needs, members), size, share) in enumerate(zip(groups, sizes, shares, strict=True)):
-            names = tuple({"identity": cell.identity, "name": cell.name} for cell in members)
-            about = (f"{stamp}.{number}", sweep, stamp, now, str(code), names, asdict(options), needs.cells)
-            array = store.Array(*about)
-            executor = script.executor(runs / store.FOLDER / array.name, needs, options, share, code, size)
-            executor.test()
-            checked.append((array, needs, members, executor))
-        done: list[Submitted] = []
-        for array, needs, members, executor in checked:
-            try:
-                done.append(Submitted(_submit_one(array, members, executor), len(members), needs))
-            except cluster.SlurmError as error:
-                if not done:
-                    raise
-                jobs, count = ", ".join(one.job for one in done), sum(one.cells for one in done)
-                raise cluster.SlurmError(
-                    f"{error}; {count} of {len(left)} cells were submitted before that (job {jobs}): "
-                    "run the same command again for the rest when some have ended"
-                ) from error
-    return done, {identity: job.id for identity, job in there.items()}
+        about = store.Array("", sweep, stamp, now, str(code), (), asdict(options), user=listing.user_name())
+        offers = [Offer(*group, share) for group, share in zip(groups, shares, strict=True)]
+        for offer in offers:
+            executor(runs, about, offer, options, offer.throttle)[1].test()
+        placed = place(runs, about, offers, options)
+        waits = placed.left if keep and (placed.arrays or there or options.wait) else []
+        fed = [job for one in waiting.read_all(runs) if one.about.sweep == sweep for job in one.fed]
+        waiting.take(runs, {cell.identity for cell, _ in wanted if placed.arrays or waits})
+        if waits:
+            queue = tuple(WaitingCell.of(*pair) for pair in waits)
+            waiting.write(runs, Waiting(about, placed.limit, queue, tuple(fed)))
+    return Outcome(placed.arrays, there, len(placed.left), placed.limit)
 
 
 def submit_sweep(sweep: Sweep, options: Options) -> None:
@@ -157,21 +176,47 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
     check_data(todo)  # also downloads what is missing: compute nodes are often offline
     # Before the jobs: reports must know what runs, whatever happens here.
     announce(sweep, kind(todo[0]) if todo else "gpu")
-    submitted, there = submit(todo, runs, options, name, site)
+    outcome = submit(todo, runs, options, name, site)
+    if outcome.waiting and not outcome.arrays and not outcome.there and not options.wait:
+        raise RefusedError(waiting_line(outcome, options))
+    waits = f", {outcome.waiting} waiting for a place" if outcome.waiting else ""
     print(
-        f"{name}: {len(sweep.cells)} cell{'s' * (len(sweep.cells) != 1)}, {done} finished before, "
-        f"{len(there)} queued or running, {sum(array.cells for array in submitted)} submitted"
+        f"{name}: {counted(len(sweep.cells), 'cell')}, {done} finished before, {len(outcome.there)} queued or running, "
+        f"{sum(array.cells for array in outcome.arrays)} submitted{waits}"
     )
     for item in sweep.manifest.excluded:
         print(f"  left out: {item['reason']}")
-    for array in submitted:
-        print(f"  job {array.job}: {array.cells} cell{'s' * (array.cells != 1)}, {array.needs}")
+    for array in outcome.arrays:
+        print(f"  job {array.job}: {counted(array.cells, 'cell')}, {array.needs}")
+    names = {cell.identity: cell.name for cell in todo}
+    for identity, job in outcome.there.items():
+        if job.user != listing.user_name():
+            print(visible(f"  {names[identity]}: {f'job {job.id}, by {job.user}' if job.id else job.reason}"))
+    if outcome.waiting:
+        print(f"  {waiting_line(outcome, options)}")
     print(
         f"Follow:  {command('status', name, '--watch', runs=sweep.runs)}   # also: logs CELL, cancel, retry"
     )
     print(f"Report:  {command('report', name, runs=sweep.runs)}")
     if options.wait:
-        follow(runs, [name])
+        follow(runs, [name], lambda: give(runs, name))
+
+
+def waiting_line(outcome: Outcome, options: Options) -> str:
+    """How many cells SLURM did not take, why, and what submits them."""
+    if not outcome.arrays and not outcome.there and not options.wait:
+        who = "run the same again when some of your jobs have ended, or with hydra.launcher.wait=true"
+    elif options.wait:
+        who = "this command submits them as places come free"
+    elif options.feed:
+        who = "the sweep's jobs submit them at their end, and so does the same command"
+    else:
+        who = (
+            "the same command submits them when some jobs have ended; with hydra.launcher.feed=true the jobs do, "
+            "with hydra.launcher.wait=true the command, which then stays"
+        )
+    wait = "wait" if outcome.waiting > 1 else "waits"
+    return f"{counted(outcome.waiting, 'cell')} {wait} for a place ({outcome.limit}): {who}"
 
 
 def for_cluster(cell: Cell, options: Options, site: Site) -> Cell:
@@ -212,18 +257,3 @@ def _check_addresses(cells: Sequence[Cell], options: Options, site: Site) -> Non
                 f"{len(missing)} have none); add them to the name service, or say "
                 "'hydra.launcher.setup=[\"export MASTER_ADDR=...\"]' (of your shell it does not count)"
             )
-
-
-def _submit_one(array: store.Array, members: list[Cell], executor: script.Executor) -> str:
-    """Submit a checked array -> the id of its job. SlurmError if SLURM does not take it."""
-    folder = Path(executor.folder)
-    folder.mkdir()
-    store.write_array(folder, array, members)
-    try:
-        job = executor.submit_array()
-    except Exception as error:
-        # The folder stays: sbatch may have been cut off after SLURM took the job, which is then found by its name.
-        reason = str(error).strip().splitlines()[-1]
-        raise cluster.SlurmError(f"sbatch refused {array.name}: {reason}") from error
-    write_json(folder / "job.json", {"job": job})
-    return job

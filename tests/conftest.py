@@ -38,13 +38,7 @@ def door(tmp_path: Path) -> Door:
 
 
 TOGETHER = {
-    **dict.fromkeys(
-        (
-            f"tests/slurm/test_{name}.py"
-            for name in ("cluster", "environment", "faults", "launcher", "rounds", "site", "sweep")
-        ),
-        "cluster",
-    ),
+    "tests/slurm/": "cluster",
     "tests/reports/test_from_wandb_alone.py": "from wandb alone",
     **dict.fromkeys(
         (f"tests/reports/test_{name}.py" for name in ("audit", "publish", "shared_project", "sync")), "wandb"

@@ -13,7 +13,10 @@ from pathlib import Path
 from lightning_module.cell.record import Record
 from lightning_module.support.text import aligned, visible_lines
 
-ORDER = ("running", "queued", "failed", "damaged", "killed", "cancelled", "planned", "diverged", "finished")
+ORDER = (
+    *("running", "queued", "waiting", "unknown", "failed", "damaged", "killed", "cancelled", "planned"),
+    *("diverged", "finished"),
+)
 """States as the table shows them: what moves first, what is done last."""
 
 

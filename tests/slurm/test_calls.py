@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,10 @@ from small import ROOT
 from ablations.sweep.compose import compose, make_cell
 from lightning_module.cell.identity import Cell
 from lightning_module.support.errors import ConfigError
-from slurm import cluster, store, undecided
+from slurm import cluster, listing, status, store, undecided, waiting
+from slurm.__main__ import main
 from slurm.after import after
+from slurm.feed import give
 from slurm.options import Options
 from slurm.resources import Limits
 from slurm.site import Site
@@ -76,7 +78,7 @@ def test_what_slurm_would_not_take_is_tried_again_by_a_job_and_bad_input_is_not(
     assert len(asked) == 1
 
 
-ROW = "12_3|a|COMPLETED|node1"
+ROW = "12_3|a|COMPLETED|node1|me"
 
 
 @pytest.mark.parametrize(
@@ -99,20 +101,20 @@ def test_accounting_that_fails_for_a_moment_is_not_accounting_that_is_off(
 ) -> None:
     program("squeue", "")
     program("sacct", script)
-    assert (("a", 3) in cluster.jobs(["a"])) == known
+    assert (("a", 3) in listing.jobs(["a"])) == known
     assert len(calls(tmp_path, "sacct")) == asked
     assert ("Connection refused" in capsys.readouterr().err) == told
 
 
-def test_names_are_no_argument_when_there_are_too_many(program: Program, tmp_path: Path) -> None:
-    program("squeue", "echo '1|0|sweep-3|RUNNING|n|None'; echo '2|0|other|RUNNING|n|None'")
+def test_many_names_are_asked_for_in_parts(program: Program, tmp_path: Path) -> None:
+    program("squeue", 'echo "$n|0|sweep-3|RUNNING|n|None|me"; echo "2|0|other|RUNNING|n|None|me"')
     program("sacct", "")
     names = [f"sweep-{number}" for number in range(12000)]
-    assert list(cluster.jobs(names)) == [("sweep-3", 0)]
-    assert list(cluster.jobs(["sweep-3"])) == [("sweep-3", 0)]
-    every, one = calls(tmp_path, "squeue")
-    assert ("--name" in every, "--name=sweep-3" in one) == (False, True)
-    assert f"--user={os.getuid()} " in every
+    assert list(listing.jobs(names)) == [("sweep-3", 0)]
+    parts = [call.split("--name=")[1].split()[0] for call in calls(tmp_path, "squeue")]
+    assert len(parts) == 2
+    assert all(len(part) < 128 * 1024 for part in parts)
+    assert ",".join(parts).split(",") == names
 
 
 @pytest.fixture
@@ -301,22 +303,110 @@ def test_a_node_is_excluded_although_slurm_signals_the_job(
     assert sum(call.startswith("update") for call in calls(tmp_path, "scontrol")) == 1, "nothing cut it short"
 
 
-def test_a_limit_that_only_the_second_array_meets_says_what_was_submitted(
-    program: Program, tmp_path: Path
+LIMITED = r"""case "$*" in *--test-only*) exit;; esac
+for script; do :; done
+last=$(sed -n 's/^#SBATCH --array=0-\([0-9]*\).*/\1/p' "$script")
+total=$(($(cat taken 2>/dev/null || echo 0) + last + 1))
+[ $total -le PLACES ] && echo $total > taken && echo $n && exit
+echo 'sbatch: error: AssocMaxSubmitJobLimit' >&2
+echo 'sbatch: error: Batch job submission failed: Job violates accounting/QOS policy' >&2
+exit 1
+"""
+"""sbatch where a user may have so many jobs."""
+
+SITE = Site({"p": Limits(None, 8, 64.0, 8)}, "p", largest_array=1000)
+
+
+def seeds(number: int) -> list[Cell]:
+    """Cells that ask for the same."""
+    return [make_cell(compose([text]), (text,)) for text in (f"seed={seed}" for seed in range(number))]
+
+
+@pytest.mark.parametrize(("places", "sizes"), [(12, [12]), (3, [3]), (7, [6, 1]), (11, [6, 3, 2]), (0, [])])
+def test_an_array_shrinks_to_what_slurm_takes(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: int, sizes: list[int]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     for name in ("squeue", "sacct"):
         program(name, "")
-    refuse = "echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1"
-    program("sbatch", f'[ "$n" -lt 4 ] && echo 7 || {{ {refuse}; }}')
-    cells = [make_cell(compose([text]), (text,)) for text in ("seed=0", "seed=1")]
-    site = Site({"p": Limits(None, 8, 64.0, 8)}, "p", largest_array=1)
-    with pytest.raises(
-        cluster.SlurmError, match=r"QOSMax.*1 of 2 cells were submitted before that \(job 7\)"
-    ):
-        submit(cells, tmp_path / "runs", Options(), "sweep", site)
-    assert [call.startswith("--test-only") for call in calls(tmp_path, "sbatch")] == [
-        True,
-        True,
-        False,
-        False,
-    ]
+    program("sbatch", LIMITED.replace("PLACES", str(places)))
+    runs, cells = tmp_path / "runs", seeds(12)
+    outcome = submit(cells, runs, Options(), "sweep", SITE)
+    assert [array.cells for array in outcome.arrays] == sizes
+    assert (outcome.waiting, outcome.limit) == (
+        12 - sum(sizes),
+        "AssocMaxSubmitJobLimit" if sum(sizes) < 12 else "",
+    )
+    submitted = [cell["identity"] for array in store.arrays(runs) for cell in array.cells]
+    queued = [cell.identity for one in waiting.read_all(runs) for cell in one.left]
+    assert [*submitted, *queued] == [cell.identity for cell in cells if sizes]
+    assert len(calls(tmp_path, "sbatch")) <= 1 + 6, "one check, and few tries"
+
+
+FED = Options(feed=True)
+
+
+@pytest.fixture
+def waits(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The runs folder of a sweep of five cells of which one is submitted and four wait."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("squeue", "sacct"):
+        program(name, "")
+    program("sbatch", LIMITED.replace("PLACES", "1"))
+    submit(seeds(5), tmp_path / "runs", FED, "sweep", SITE)
+    return tmp_path / "runs"
+
+
+def test_a_job_that_ends_gives_its_place_to_what_waits(program: Program, waits: Path) -> None:
+    program("sbatch", LIMITED.replace("PLACES", "3"))
+    assert give(waits, "sweep", "1_0")
+    assert [len(array.cells) for array in store.arrays(waits)] == [1, 1, 1], "one after the other"
+    assert len({array.submission for array in store.arrays(waits)}) == 1, "stop_after counts over all of them"
+    (one,) = waiting.read_all(waits)
+    assert [cell.name for cell in one.left] == [cell.name for cell in seeds(5)[3:]]
+
+
+def test_a_job_that_finds_no_place_waits_only_if_no_other_will_look(program: Program, waits: Path) -> None:
+    (array,) = store.arrays(waits)
+    assert not give(waits, "sweep", "1_0"), "the last one"
+    program("squeue", f"echo '1|1|{array.name}|RUNNING|n|None|{listing.user_name()}'")
+    assert give(waits, "sweep", "1_0"), "1_1 will look"
+    assert not give(waits, "sweep", "1_1"), "1_0 has looked"
+    program("squeue", f"echo '1|0|{array.name}|RUNNING|n|None|{listing.user_name()}'")
+    assert not give(waits, "sweep", "1_1"), "1_0 is on its way out"
+
+
+def test_what_waits_is_dropped_when_its_sweep_is_stopped(program: Program, waits: Path) -> None:
+    (array,) = store.arrays(waits)
+    (waits / store.FOLDER / array.name / "stopped.json").write_text(
+        '{"why": "3 cells failed in the same way"}'
+    )
+    program("sbatch", LIMITED.replace("PLACES", "9"))
+    assert give(waits, "sweep", "1_0")
+    rows = status.survey(waits)
+    assert [row.state for row in rows] == ["cancelled"] * 5
+    assert {row.reason for row in rows} == {"3 cells failed in the same way"}
+    assert submit(seeds(5), waits, FED, "sweep", SITE).waiting == 0, "the command begins anew"
+    assert not waiting.read_all(waits)
+
+
+def test_no_more_than_array_parallelism_run_at_once(program: Program, waits: Path) -> None:
+    (one,) = waiting.read_all(waits)
+    about = replace(one.about, options=asdict(replace(FED, array_parallelism=2)))
+    waiting.write(waits, replace(one, about=about))
+    program("sbatch", LIMITED.replace("PLACES", "9"))
+    give(waits, "sweep", "1_0")
+    assert sum(len(array.cells) for array in store.arrays(waits)) == 3
+
+
+def test_status_without_a_controller_says_what_the_records_say(
+    program: Program, waits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    main(["status", "--runs", str(waits)])
+    shown = capsys.readouterr()
+    assert shown.err == "squeue: slurm_load_jobs error: Unable to contact slurm controller; " + (
+        "this is what the records say\n"
+    )
+    assert "1 unknown" in shown.out and "4 waiting" in shown.out
+    assert "cancelled" not in shown.out

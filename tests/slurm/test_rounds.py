@@ -28,7 +28,7 @@ from lightning_module.support.disk import write_json
 from lightning_module.support.errors import ConfigError
 from slurm import __main__ as commands
 from slurm import rounds, settled, status, store
-from slurm.cluster import Job
+from slurm.listing import Job
 from slurm.settled import Progress, Settled
 
 STUDY = """
@@ -138,7 +138,7 @@ def first(slurm_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> S
     lost = (
         f"        if made.number == 2 and not (mark := settled.folder(sweep.runs, asked.name) / 'mark').exists():\n"
         f"            mark.touch()\n"
-        f"            cluster.call('scontrol', 'requeue', cluster.jobs([{name}])[{name}, 0].id)\n"
+        f"            cluster.call('scontrol', 'requeue', listing.jobs([{name}])[{name}, 0].id)\n"
         f"            os.kill(os.getpid(), 9)\n"
     )
     settling.edit(line, line + lost)

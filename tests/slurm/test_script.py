@@ -57,7 +57,7 @@ def start(
     """Begin a job of the array."""
     root = array.parents[2]
     options = Options(setup=setup, stop_after=stop_after)
-    made = script.executor(array, NEEDS, options, 1, root / "code", 4)
+    made = script.executor(array, NEEDS, options, 1, root / "code", ["a", "b", "c", "d"])
     path = array / script.SUBMISSION
     path.write_text(made._make_submission_file_text(made.command, ""))
     environment = {

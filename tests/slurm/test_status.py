@@ -14,7 +14,7 @@ import pytest
 from lightning_module.cell.record import FILE, Record
 from slurm import store
 from slurm.__main__ import main
-from slurm.cluster import Job, merge, parse_sacct, parse_squeue
+from slurm.listing import Job, merge, parse_sacct, parse_squeue
 from slurm.resources import Limits
 from slurm.site import parse_partitions, unresolvable
 from slurm.status import job_state
@@ -70,12 +70,12 @@ def test_what_was_cancelled_stays_so_when_slurm_has_forgotten_it(
 
 
 def test_what_squeue_and_sacct_say() -> None:
-    queue = parse_squeue("12|3|a|PENDING||BeginTime\n13|N/A|b|RUNNING|node1|None\n")
+    queue = parse_squeue("12|3|a|PENDING||BeginTime|me\n13|N/A|b|RUNNING|node1|None|me\n")
     assert [(one.id, one.name, one.index, one.active) for one in queue] == [
         ("12_3", "a", 3, True),
         ("13", "b", 0, True),
     ]
-    rows = "12_3|a|FAILED|node1\n12_[4-9]|a|PENDING|\n12_2|a|CANCELLED by 0|n\n"
+    rows = "12_3|a|FAILED|node1|me\n12_[4-9]|a|PENDING||me\n12_2|a|CANCELLED by 0|n|me\n"
     accounting = parse_sacct(rows)
     assert [(one.index, one.state) for one in accounting] == [(3, "FAILED"), (2, "CANCELLED")]
     assert merge(queue, accounting)[("a", 3)].state == "PENDING"
@@ -83,12 +83,12 @@ def test_what_squeue_and_sacct_say() -> None:
 
 def test_of_jobs_with_one_name_the_active_one_counts() -> None:
     """The controllers of one round of a settled sweep."""
-    queue = parse_squeue("14|N/A|a|PENDING||Dependency\n13|N/A|a|COMPLETED|node1|None\n")
-    assert merge(queue, []) == {("a", 0): Job("14", "a", 0, "PENDING", "", "Dependency")}
+    queue = parse_squeue("14|N/A|a|PENDING||Dependency|me\n13|N/A|a|COMPLETED|node1|None|me\n")
+    assert merge(queue, []) == {("a", 0): Job("14", "a", 0, "PENDING", "", "Dependency", "me")}
 
 
 def test_what_only_sacct_takes_for_running_is_not() -> None:
-    accounting = parse_sacct("12_1|a|RUNNING|node1\n12_2|a|PREEMPTED|node1\n")
+    accounting = parse_sacct("12_1|a|RUNNING|node1|me\n12_2|a|PREEMPTED|node1|me\n")
     assert [(one.index, one.active) for one in merge([], accounting).values()] == [(2, False)]
 
 

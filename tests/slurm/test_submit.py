@@ -80,7 +80,7 @@ def test_plan_report_and_time_limit_agree(
     assert planned == pytest.approx(hours, rel=0.05)
     made = sweep(request([*asked, f"runs={runs}"]), [])
     assert manifest.read(announce(made, "gpu")).expected == {made.cells[0].identity: planned}
-    (array,), _ = submit(made.cells, runs, Options(), "sweep", SITE)
+    (array,) = submit(made.cells, runs, Options(), "sweep", SITE).arrays
     devices = made.cells[0].config["trainer"]["devices"]
     needed = SAFETY * (START_SECONDS + 3600 * planned / devices) / 60
     assert array.needs.time == min(limit for limit in LIMITS if limit >= needed) == minutes
@@ -117,5 +117,5 @@ def test_a_job_with_fewer_cores_than_were_measured_gets_more_time(
     asked = (*PAPER, "model.depth=20", "seed=0", "trainer.accelerator=cpu")
     assert planned_hours(runs, capsys, asked) == pytest.approx(64000 * 0.1 / 3600)
     made = sweep(request([*asked, f"runs={runs}"]), [])
-    (array,), _ = submit(made.cells, runs, Options(cpus_per_task=cores), "sweep", SITE)
+    (array,) = submit(made.cells, runs, Options(cpus_per_task=cores), "sweep", SITE).arrays
     assert array.needs.time == limit
