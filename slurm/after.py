@@ -75,9 +75,11 @@ def _settle_cell(
     history, saved = store.of_job(whole, attempt.job), store.saved(run_folder)
     if store.settled(history):
         return Decision("fail", "it failed before the job was started again for another cell")
+    submitted = (run_folder.parent / store.FOLDER / array.name / "array.json").stat().st_mtime
     errors = {
         int(path.stem.split("-")[1]): path.read_text(encoding="utf-8", errors="replace")
         for path in run_folder.glob("error-*.txt")
+        if path.stat().st_mtime >= submitted  # else of a run elsewhere, or of a job that was killed
     }
     lines = [line for line in history if line["restart"] == attempt.restart]
     # A failure from before this attempt says nothing of it.

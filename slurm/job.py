@@ -165,8 +165,7 @@ def run(cell: Cell, run_folder: Path, received: list[int], shared: bool, signal_
         run_folder.mkdir(parents=True, exist_ok=True)
         traceback.print_exc()
         path = run_folder / f"error-{rank}.txt"
-        if not path.exists():
-            path.write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
+        path.write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
         return 1
     return 1 if rank == 0 and record.read(run_folder).state == "failed" else 0
 

@@ -218,6 +218,17 @@ def test_a_line_that_was_cut_short_does_not_swallow_the_next(tmp_path: Path) -> 
     assert [line["event"] for line in store.history(tmp_path)] == ["start", "end"]
 
 
+def test_an_error_from_before_the_submission_says_nothing_of_it(
+    program: Program, ended: Judge, tmp_path: Path
+) -> None:
+    program("scontrol", ASKED)
+    (history,) = tmp_path.glob("runs/*/jobs.jsonl")
+    error = history.parent / "error-0.txt"
+    error.write_text("Traceback:\nZeroDivisionError: division by zero\n")
+    os.utime(error, (0, 0))
+    assert ended() == (0, ["requeue"])
+
+
 def test_a_failed_cell_is_tried_again_once_its_job_is_over(
     program: Program, ended: Judge, tmp_path: Path
 ) -> None:

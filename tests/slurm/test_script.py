@@ -17,10 +17,17 @@ from slurm.resources import Resources
 
 NEEDS = Resources(1, 1, None, 1, "1G", 10, None, None, None)
 START = """
-import os, sys
+import os, signal, sys, time
 if "after" in sys.argv:
     print("judged", sys.argv[-1])
     sys.exit(0 if sys.argv[-1] == "0" else 10)
+if "WAITS" in os.environ:
+    told = []
+    signal.signal(signal.SIGUSR2, lambda *_: told.append(1))
+    print("waits", flush=True)
+    while not told:
+        time.sleep(0.1)
+    time.sleep(1)  # it saves
 print("trained", os.environ.get("COLOUR"), os.environ.get("PATH"))
 """
 SRUN = """#!/bin/bash
@@ -114,6 +121,14 @@ def test_a_signal_during_the_setup_ends_it_as_a_signal(array: Path) -> None:
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=60)[0].split() == ["judged", "138"]
+
+
+def test_a_signal_to_the_batch_script_reaches_ranks_below_any_options(array: Path) -> None:
+    process = start(array, ("set -euo pipefail", "export WAITS=1 COLOUR=red PATH="))
+    assert process.stdout
+    assert process.stdout.readline() == "waits\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60)[0].splitlines() == ["trained red ", "judged 0"]
 
 
 def test_without_the_program_shell_alone_stops_the_sweep(array: Path) -> None:
