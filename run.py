@@ -31,6 +31,7 @@ from ablations.sweep.accepted import check_hydra, read_options
 from ablations.sweep.compose import register_studies
 from ablations.sweep.hydra_side import typed_sweep
 from ablations.sweep.keys import CONF, default_choices, keys, meant
+from ablations.sweep.launcher_words import quoted
 from ablations.sweep.overrides import parse_overrides
 from lightning_module.processes import leave_foreign_ranks
 from lightning_module.support.check import one_of
@@ -141,7 +142,7 @@ def main() -> None:
                 "use python run.py ... trainer.devices=N"
             )
         leave_foreign_ranks()
-        sys.argv[1:] = in_order(sys.argv[1:])
+        sys.argv[1:] = map(quoted, in_order(sys.argv[1:]))
         options = read_options(sys.argv[1:])
         check_shown(options)
         if not options.shell_completion:

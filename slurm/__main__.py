@@ -14,6 +14,7 @@ from pathlib import Path
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C within the imports: program() takes it from there
 
+from ablations.sweep.launcher_words import quoted
 from ablations.sweep.overrides import plain_value
 from lightning_module.cell.identity import Cell
 from lightning_module.support.command_line import RUNS, Parser, folder
@@ -145,8 +146,9 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
     """Submit cells without a result again, as they were resolved, with today's program."""
     from slurm.submit import submit
 
-    own = {key.partition("=")[0]: plain_value(key) for key in changes}
-    parse_options(own)
+    words = [quoted(f"hydra.launcher.{change.removeprefix('hydra.launcher.')}") for change in changes]
+    own = {word.partition("=")[0].removeprefix("hydra.launcher."): plain_value(word) for word in words}
+    follow = parse_options(own).wait
     groups: dict[str, list[status.SubmittedCell]] = {}
     for row in status.survey(runs, wanted):
         if row.array and row.state in ("failed", "killed", "cancelled"):
@@ -162,6 +164,8 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
     sweeps = {row.array.sweep for rows in groups.values() for row in rows if row.array}
     for line in settled.lines(runs, settled.survey(runs, sorted(sweeps)) if sweeps else []):
         print(line)
+    if follow and groups:
+        status.follow(runs, [row.identity for rows in groups.values() for row in rows])
 
 
 if __name__ == "__main__":

@@ -221,8 +221,10 @@ def _accounting(wanted: Sequence[str]) -> str:
 
 
 def hostnames(nodes: str) -> list[str]:
-    """The nodes of a list such as node[1-3], in order; asks no controller."""
-    return call("scontrol", "show", "hostnames", nodes).split()
+    """The nodes of a list such as node[1-3], in order."""
+    from submitit.slurm.slurm import _parse_node_list
+
+    return list(_parse_node_list(nodes))
 
 
 def job_now(job: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ slurm.after decides.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import time
@@ -19,7 +18,7 @@ from lightning_module.cell.identity import Cell
 from lightning_module.processes import leave_foreign_ranks
 from lightning_module.support import mps
 from lightning_module.training.interruption import Interruption
-from slurm import store
+from slurm import cluster, store
 from slurm.store import Attempt
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
@@ -92,8 +91,7 @@ def environment(cell: Cell, shared: bool) -> None:
         os.environ["MASTER_ADDR"] = "127.0.0.1"
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         return
-    first = re.sub(r"\[(\w+)[^\]]*\]", r"\1", os.environ["SLURM_JOB_NODELIST"]).split(",")[0]
-    os.environ.setdefault("MASTER_ADDR", first)
+    os.environ.setdefault("MASTER_ADDR", cluster.hostnames(os.environ["SLURM_JOB_NODELIST"])[0])
     try:
         socket.getaddrinfo(os.environ["MASTER_ADDR"], None)
     except OSError as error:

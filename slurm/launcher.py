@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from hydra.core.utils import JobReturn
@@ -20,10 +21,13 @@ class SlurmLauncher(SweepLauncher):
         from slurm.cluster import SlurmError
         from slurm.options import parse_options
         from slurm.rounds import submit_rounds
-        from slurm.submit import submit_sweep
+        from slurm.shell import with_shell
+        from slurm.submit import check_folder, submit_sweep
 
         try:
-            options = parse_options(self.parameters)
+            options, said = with_shell(parse_options(self.parameters), os.environ)
+            check_folder(self.asked.runs)
+            print("".join(f"{line}\n" for line in said), end="", flush=True)
             (submit_rounds if self.asked.settle else submit_sweep)(self.asked, options)
         except SlurmError as error:
             raise ConfigError(str(error)) from error

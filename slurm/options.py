@@ -151,10 +151,12 @@ def minutes(text: str) -> int:
 
 
 def gigabytes(text: str) -> float:
-    """A SLURM memory size (16G, 16GB, 16000M, 16000) in GB; without a unit it is MB."""
+    """A SLURM memory size (16G, 16GB, 16000M, 16000) in GB; without a unit it is MB. 0: all that a node has."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text, re.IGNORECASE)
-    if not match or not float(match[1]):
-        raise ConfigError(f"hydra.launcher.mem={text} is not a memory size such as 16G or 16000M")
+    if not match:
+        raise ConfigError(
+            f"hydra.launcher.mem={text} is not a memory size such as 16G or 16000M, or 0 for the whole node's"
+        )
     return float(match[1]) * {"K": 2**-20, "M": 2**-10, "": 2**-10, "G": 1.0, "T": 1024.0}[match[2].upper()]
 
 

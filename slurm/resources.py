@@ -26,12 +26,16 @@ SAFETY = 2.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What a partition offers on one node, and for how long (None: without end)."""
+    """What a partition offers on one node, and for how long (None: without end).
+
+    decided: False where the site may send the job to another partition, so that SLURM says what is too much.
+    """
 
     minutes: int | None
     cpus: int
     mem_gb: float
     gpus: int = 0
+    decided: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class Resources:
         if self.cells > 1:
             ranks = f"{self.cells} cells a job"
         limit = f"{self.time // 60}:{self.time % 60:02} h"
-        return f"{ranks}, {self.cpus_per_task} CPUs each{gpus}, {self.mem}, {limit}"
+        memory = self.mem if gigabytes(self.mem) else "all memory of a node"
+        return f"{ranks}, {self.cpus_per_task} CPUs each{gpus}, {memory}, {limit}"
 
 
 def kind(cell: Cell) -> str:
@@ -111,18 +116,18 @@ def resources(cell: Cell, options: Options, limits: Limits, speed: Speed) -> Res
             f"hydra.launcher.gpus_per_node={gpus} but trainer.devices={devices}: every rank has one GPU; "
             f"set trainer.devices={gpu_count(gpus)}"
         )
-    if gpus and gpu_count(gpus) > limits.gpus:
+    if gpus and gpu_count(gpus) > limits.gpus and limits.decided:
         raise ConfigError(
             f"trainer.devices={devices} GPUs are not on any node of the partition (at most {limits.gpus}); "
             "choose another with hydra.launcher.partition, or trainer.accelerator=cpu"
         )
-    if trainer["threads"] > limits.cpus:
+    if trainer["threads"] > limits.cpus and limits.decided:
         raise ConfigError(
             f"trainer.threads={trainer['threads']} is more than a node of the partition has CPUs ({limits.cpus}); "
             "use at most that, or 0"
         )
     cores = options.cpus_per_task or (4 if gpu else trainer["threads"] or 2)
-    if cores * tasks > limits.cpus:
+    if cores * tasks > limits.cpus and limits.decided:
         if options.cpus_per_task or tasks > limits.cpus:
             raise ConfigError(
                 f"{tasks} tasks of {cores} CPUs do not fit on a node of {limits.cpus} CPUs; "
@@ -131,14 +136,15 @@ def resources(cell: Cell, options: Options, limits: Limits, speed: Speed) -> Res
         cores = max(1, limits.cpus // tasks)
     memory = options.mem
     if memory is None:
-        memory = f"{min(cells * memory_gigabytes(cell), int(limits.mem_gb))}G"
-    elif gigabytes(memory) > limits.mem_gb:
+        needed = cells * memory_gigabytes(cell)
+        memory = f"{min(needed, int(limits.mem_gb)) if limits.decided else needed}G"
+    elif gigabytes(memory) > limits.mem_gb and limits.decided:
         raise ConfigError(
             f"hydra.launcher.mem={memory} is more than a node of the partition has ({limits.mem_gb:.0f} GB)"
         )
     if options.time:
         limit = minutes(options.time)
-        if limits.minutes is not None and limit > limits.minutes:
+        if limits.minutes is not None and limit > limits.minutes and limits.decided:
             raise ConfigError(
                 f"hydra.launcher.time={options.time} is above the limit of {limits.minutes} minutes; "
                 "leave it out: a cell that needs longer resumes after each limit"

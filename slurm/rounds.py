@@ -32,7 +32,7 @@ from slurm.resources import kind
 from slurm.settled import Settled
 from slurm.site import discover
 from slurm.status import SubmittedCell, follow, survey
-from slurm.submit import for_cluster, snapshot, submit
+from slurm.submit import for_cluster, say_devices, snapshot, submit
 
 T = TypeVar("T")
 
@@ -79,8 +79,8 @@ def submit_rounds(sweep: Sweep, options: Options) -> None:
     runs, name = sweep.runs.absolute(), sweep.manifest.name
     options.check_cells([cell.config for cell in sweep.cells])
     site = discover()
-    gpus = [site.limits(options.of(cell.config).partition).gpus > 0 for cell in sweep.cells]
-    cells = tuple(map(for_cluster, sweep.cells, gpus))
+    say_devices(sweep.cells, options, site)
+    cells = tuple(for_cluster(cell, options, site) for cell in sweep.cells)
     sweep = replace(sweep, cells=cells, runs=runs)
     known = [record.read(runs / cell.identity).state for cell in cells]
     check_data([cell for cell, state in zip(cells, known, strict=True) if state not in record.FINAL])

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import math
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -42,6 +43,14 @@ class Submitted:
     job: str
     cells: int
     needs: Resources
+
+
+def check_folder(runs: Path) -> None:
+    """ConfigError for a runs folder whose logs SLURM would write elsewhere: it replaces %j and its like in --output."""
+    if odd := next((character for character in "%\\" if character in str(runs.absolute())), None):
+        raise ConfigError(
+            f"runs={runs} has {odd} in its path, which SLURM replaces in the names of logs; choose another folder"
+        )
 
 
 def snapshot(runs: Path) -> Path:
@@ -97,7 +106,7 @@ def submit(
         for cell in left:
             limits = site.limits(options.of(cell.config).partition)
             wanted.append((cell, resources(cell, options, limits, speeds[kind(cell)])))
-        _check_addresses(left, options)
+        _check_addresses(left, options, site)
         groups = arrays(wanted, site.largest_array)
         sizes = [math.ceil(len(members) / needs.cells) for needs, members in groups]
         shares = throttles(sizes, options.array_parallelism)
@@ -132,12 +141,12 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
     options.check_cells([cell.config for cell in sweep.cells])
     site = discover()
     todo, done = [], 0
+    say_devices(sweep.cells, options, site)
     for cell in sweep.cells:
-        limits = site.limits(options.of(cell.config).partition)
         known = record.read(runs / cell.identity)
         check_records([known])
         if ACTIONS[known.state] in ("run", "resume", "retry"):
-            todo.append(for_cluster(cell, limits.gpus > 0))
+            todo.append(for_cluster(cell, options, site))
         elif known.damage:
             print(visible(f"  {cell.name}: {known.damage}"))
         else:
@@ -162,31 +171,43 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
         follow(runs, [name])
 
 
-def for_cluster(cell: Cell, gpus: bool) -> Cell:
-    """A cell that any node can train: absolute paths, `accelerator=auto` decided by the partition."""
+def for_cluster(cell: Cell, options: Options, site: Site) -> Cell:
+    """A cell that any node can train: absolute paths, `accelerator=auto` decided by what is asked for."""
     config = dict(cell.config)
     config["runs"] = str(Path(config["runs"]).absolute())
     if "root" in config["data"]:
         config["data"] = {**config["data"], "root": str(Path(config["data"]["root"]).expanduser().absolute())}
     if config["trainer"]["accelerator"] == "auto":
+        own = options.of(cell.config)
+        gpus = own.gpus_per_node or site.limits(own.partition).gpus
         config["trainer"] = {**config["trainer"], "accelerator": "gpu" if gpus else "cpu"}
     return replace(cell, config=config)
 
 
-def _check_addresses(cells: Sequence[Cell], options: Options) -> None:
+def say_devices(cells: Sequence[Cell], options: Options, site: Site) -> None:
+    """Say once for each partition that cells train on its CPUs only because nobody named one with GPUs."""
+    own = [options.of(cell.config) for cell in cells if cell.config["trainer"]["accelerator"] == "auto"]
+    for partition in sorted({one.partition or site.default for one in own if not one.gpus_per_node}):
+        if line := site.without_gpus(partition):
+            print(line)
+
+
+def _check_addresses(cells: Sequence[Cell], options: Options, site: Site) -> None:
     """Nodes that train one cell meet at the name of the first: ConfigError if that cannot work.
 
     It would not fail but hang, for half an hour.
     """
-    if "MASTER_ADDR" in os.environ:
+    if any(re.search(r"\bexport\b.*\bMASTER_ADDR=", line) for line in options.setup):
         return
     several = [cell for cell in cells if cell.config["trainer"]["nodes"] > 1]
-    for partition in sorted({options.of(cell.config).partition or "" for cell in several}):
-        names = hosts(partition or None)[:HOSTS_CHECKED]
+    default = "" if site.routes else site.default
+    for partition in sorted({options.of(cell.config).partition or default for cell in several}):
+        names = hosts(partition)[:HOSTS_CHECKED]
         if missing := unresolvable(names):
             raise ConfigError(
                 f"trainer.nodes is above 1, but {missing[0]} has no address (of {len(names)} nodes tried, "
-                f"{len(missing)} have none); add them to the name service, or set MASTER_ADDR"
+                f"{len(missing)} have none); add them to the name service, or say "
+                "'hydra.launcher.setup=[\"export MASTER_ADDR=...\"]' (of your shell it does not count)"
             )
 
 

@@ -39,7 +39,11 @@ def door(tmp_path: Path) -> Door:
 
 TOGETHER = {
     **dict.fromkeys(
-        (f"tests/slurm/test_{name}.py" for name in ("cluster", "launcher", "rounds", "sweep")), "cluster"
+        (
+            f"tests/slurm/test_{name}.py"
+            for name in ("cluster", "environment", "launcher", "rounds", "site", "sweep")
+        ),
+        "cluster",
     ),
     "tests/reports/test_from_wandb_alone.py": "from wandb alone",
     **dict.fromkeys(
