@@ -22,6 +22,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
 from ablations.sweep import estimate, show, studies
 from ablations.sweep.accepted import asked_for, check_hydra
 from ablations.sweep.check_study import checked
+from ablations.sweep.launcher_words import quoted
 from ablations.sweep.overrides import plain_value, typed
 from ablations.sweep.plan import Sweep, sweep
 from ablations.sweep.request import request
@@ -190,7 +191,7 @@ def _sweep(options: argparse.Namespace, more: Sequence[str] = ()) -> Sweep:
             f"{options.command} takes one study, but {' and '.join(several)} were named; ask for one after the other"
         )
     overrides = [text if _is_override(text) else f"ablation={text}" for text in wanted]
-    asked = [*overrides, *more, *([typed("runs", str(runs))] if runs else [])]
+    asked = [*map(quoted, overrides), *more, *([typed("runs", str(runs))] if runs else [])]
     check_hydra(asked)
     made = asked_for(asked, shlex.split(command("run", "-m", *asked)))
     if why := no_folder(made.runs):
@@ -232,7 +233,7 @@ def why(cells: Sequence[str], runs: Path | None) -> str:
 def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[str, Any]]:
     """(name and identity, canonical configuration) of an identity, or its beginning, or of overrides."""
     if "=" in text:
-        overrides = WORD.findall(text)
+        overrides = [quoted(word) for word in WORD.findall(text)]
         check_hydra(overrides)
         for each in overrides:
             plain_value(each)  # of one cell

@@ -48,6 +48,14 @@ TINY = "model.depth=8 model.width=4 recipe.steps=4 recipe.drops=[2] logger=none 
 NO_EFFECT = ["has no effect", "hydra.launcher.KEY", "runs=FOLDER"]
 
 EFFECT: list[Row] = [
+    # Parameters of the launcher
+    ("run.py -m hydra/launcher=slurm 'runs=p_%j'", 2, ["runs=p_%j has % in its path"], []),
+    (
+        "run.py hydra/launcher=slurm hydra.launcher.exclude=node[3-4] hydra.launcher.partition=a,b --cfg hydra",
+        0,
+        ["exclude: node[3-4]", "partition: a,b"],
+        [],
+    ),
     # Hydra's own keys and options
     ("run.py hydra.sweep.dir=/tmp/x", 2, ["hydra.sweep.dir=/tmp/x", *NO_EFFECT], []),
     ("run.py -m hydra.run.dir=/tmp/x", 2, ["hydra.run.dir=/tmp/x", *NO_EFFECT], []),
@@ -77,7 +85,7 @@ EFFECT: list[Row] = [
     ("ablations plan depth hydra.launcher.foo=1", 2, ["is not a parameter of hydra/launcher=local"], []),
     ("ablations plan depth hydra.verbose=true", 2, ["hydra.verbose=true", *NO_EFFECT], []),
     ("ablations plan depth hydra.launcher.jobs=1,2", 2, ["one launcher runs all cells"], []),
-    ("ablations plan depth hydra/launcher=slurm hydra.launcher.partition=gpu seed=0", 0, ["6 cells"], []),
+    ("ablations plan depth hydra/launcher=slurm hydra.launcher.partition=gpu,cpu seed=0", 0, ["6 cells"], []),
     ("ablations plan degradation model=plain_cifar", 2, ["model=plain_cifar changes no cell of study"], []),
     ("ablations plan depth seed=0 model=plain_cifar trainer=auto", 0, ["plain-20"], []),
     ("ablations plan depth seed=0 model=fb_resnet_torch logger=wandb_offline", 0, ["6 cells"], []),

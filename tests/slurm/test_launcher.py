@@ -157,13 +157,13 @@ def test_the_same_failure_stops_the_sweep_and_retry_goes_on(slurm_cluster: Clust
 
     for row in rows.values():
         (sweep.runs / row.identity / "last.ckpt").unlink()
-    done = run("-m", "slurm", "retry", "--runs", str(sweep.runs), "--set", "array_parallelism=4")
+    changes = ("array_parallelism=4", "sbatch=[]", 'setup=["export A=1", "echo A is $A"]', "wait=true")
+    words = [word for change in changes for word in ("--set", change)]
+    done = run("-m", "slurm", "retry", "--runs", str(sweep.runs), *words, seconds=240)
     assert done.returncode == 0, done.stderr
-    # What was held once is held again: it is a parameter of the sweep.
-    for row in sweep.rows().values():
-        assert row.job
-        slurm_cluster.succeeds("scontrol", "release", row.job.id)
-    assert {row.state for row in sweep.until_done({}, 180).values()} == {"finished"}
+    assert "4 finished" in done.stdout
+    logs = run("-m", "slurm", "logs", "ResNet-8 seed 0", "--runs", str(sweep.runs), "--no-follow").stdout
+    assert "A is 1" in logs
 
 
 def test_a_node_that_cannot_train_is_left_for_another(slurm_cluster: Cluster, tmp_path: Path) -> None:

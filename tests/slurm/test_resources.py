@@ -176,7 +176,24 @@ def test_slurm_times(text: str, expected: int) -> None:
 
 
 def test_slurm_sizes() -> None:
+    assert gigabytes("0") == gigabytes("0G") == 0, "all that a node has"
     assert (gigabytes("16G"), gigabytes("2048"), gigabytes("1.5TB"), gpu_count("a100:2")) == (16, 2, 1536, 2)
+
+
+def test_all_memory_of_a_node_may_be_asked_for() -> None:
+    options = parse_options({"mem": 0, "cells": ["model.depth=56 mem=8G"]})
+    assert asked(cell(20), options, ANY).mem == "0"
+    assert "all memory of a node" in str(asked(cell(20), options, ANY))
+    assert asked(cell(56), options, ANY).mem == "8G"
+
+
+def test_where_the_site_may_choose_another_partition_slurm_says_what_is_too_much() -> None:
+    default = Limits(minutes=60, cpus=4, mem_gb=8, gpus=0, decided=False)
+    wanted = parse_options({"gpus_per_node": "a100:2", "time": "2:00:00", "cpus_per_task": 16})
+    found = asked(cell(1202, devices=2), wanted, default)
+    assert (found.gpus_per_node, found.time, found.cpus_per_task) == ("a100:2", 120, 16)
+    assert gigabytes(found.mem) > 8
+    assert asked(cell(1202), Options(), default).time == 60, "it resumes"
 
 
 def test_cells_that_ask_for_the_same_share_an_array_split_at_the_limit() -> None:

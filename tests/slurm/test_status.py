@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,24 @@ def test_of_jobs_with_one_name_the_active_one_counts() -> None:
 def test_what_only_sacct_takes_for_running_is_not() -> None:
     accounting = parse_sacct("12_1|a|RUNNING|node1\n12_2|a|PREEMPTED|node1\n")
     assert [(one.index, one.active) for one in merge([], accounting).values()] == [(2, False)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("memm=3", "hydra.launcher.memm is not a key; .* did you mean mem?"),
+        ("mem=lots", "hydra.launcher.mem=lots is not a memory size"),
+        ("wait=yes", "hydra.launcher.wait=yes is not true or false"),
+        ("mem", "hydra.launcher.mem is not an override; write hydra.launcher.mem=VALUE"),
+    ],
+)
+def test_what_retry_sets_is_checked_as_at_the_door(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, words: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["retry", "--runs", str(tmp_path), "--set", change])
+    assert ended.value.code == 2
+    assert re.search(words, capsys.readouterr().err)
 
 
 def test_partitions() -> None:

@@ -14,6 +14,7 @@ from ablations.sweep.compose import compose, make_cell
 from ablations.sweep.plan import announce, sweep
 from ablations.sweep.request import request
 from lightning_module.cell import record
+from lightning_module.support.errors import ConfigError
 from slurm.options import Options
 from slurm.resources import LIMITS, SAFETY, START_SECONDS, Limits
 from slurm.site import Site
@@ -83,6 +84,24 @@ def test_plan_report_and_time_limit_agree(
     devices = made.cells[0].config["trainer"]["devices"]
     needed = SAFETY * (START_SECONDS + 3600 * planned / devices) / 60
     assert array.needs.time == min(limit for limit in LIMITS if limit >= needed) == minutes
+
+
+@pytest.mark.usefixtures("no_jobs")
+def test_nodes_without_addresses_are_refused_but_for_an_address_in_setup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in the shell that submits says nothing about the job."""
+    (tmp_path / "sinfo").write_text("#!/bin/sh\necho node1.invalid\n")
+    (tmp_path / "sinfo").chmod(0o755)
+    monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
+    asked = (*PAPER, "seed=0", "trainer.nodes=2", f"runs={tmp_path / 'runs'}")
+    cells = sweep(request(asked), []).cells
+    for setup in ((), ("MASTER_ADDR=10.0.0.1",), ("export MASTER_PORT=7",)):
+        with pytest.raises(ConfigError, match=r"node1.invalid has no address .*export MASTER_ADDR"):
+            submit(cells, tmp_path / "runs", Options(setup=setup), "sweep", SITE)
+    there = Options(setup=("module load x; export A=1 MASTER_ADDR=10.0.0.1",))
+    (array,), _ = submit(cells, tmp_path / "runs", there, "sweep", SITE)
+    assert array.job == "7"
 
 
 @pytest.mark.parametrize(
