@@ -111,7 +111,7 @@ def discover() -> Site:
         default,
         int(config.get("MaxArraySize", 1001)),
         frozenset(partitions) - set(shown),
-        config.get("JobSubmitPlugins", "(null)") != "(null)",
+        any(config.get(key, "(null)") != "(null)" for key in ("JobSubmitPlugins", "CliFilterPlugins")),
     )
 
 

@@ -65,10 +65,6 @@ def test_a_cluster_with_a_hidden_partition_a_cpu_default_and_a_plug_in_that_rout
         job = job_of(max(sweep.rows().items())[1]).partition("_")[0]
         return done.stdout, dict(re.findall(r"(\w+)=(\S*)", bare_cluster.run("scontrol", "show", "job", job)))
 
-    words = ("partition=batch,high", "exclude=node[3-4]", "time=0:30:00")
-    _, job = asked("seed=0", *(f"hydra.launcher.{word}" for word in words))
-    assert (job["Partition"], job["ExcNodeList"], job["TimeLimit"]) == ("batch,high", "node[3-4]", "00:30:00")
-
     conf = bare_cluster.root / "etc" / "slurm.conf"
     (conf.parent / "job_submit.lua").write_text(ROUTE)
     conf.write_text(conf.read_text() + "JobSubmitPlugins=lua\n")
@@ -86,6 +82,8 @@ def test_a_cluster_with_a_hidden_partition_a_cpu_default_and_a_plug_in_that_rout
     said, job = asked("seed=1", "trainer.accelerator=auto")
     assert "small has none, so cells train on CPUs. With GPUs: hydra.launcher.partition=batch" in said
     assert job["Partition"] == "small" and "TresPerNode" not in job
-    said, job = asked("seed=2", "trainer.accelerator=auto", "hydra.launcher.gpus_per_node=1")
+    words = ("gpus_per_node=1", "exclude=node[3-4]", "time=0:30:00")  # as the launcher's file writes them
+    said, job = asked("seed=2", "trainer.accelerator=auto", *(f"hydra.launcher.{word}" for word in words))
     assert "No GPU" not in said
     assert (job["Partition"], job["TresPerNode"]) == ("batch", "gres:gpu:1")
+    assert (job["ExcNodeList"], job["TimeLimit"]) == ("node[3-4]", "00:30:00")
