@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lightning_module.networks import blocks
 from lightning_module.support.check import at_least, field_types, fit, one_of
 from lightning_module.support.errors import ConfigError, spelled
+
+if TYPE_CHECKING:
+    from torch import nn
 
 IMAGENET_UNITS = ((2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3), (3, 24, 36, 3))
 """Units per stage of the ImageNet forms (arXiv:1512.03385, Table 1; the last one arXiv:1603.05027, section 5)."""
@@ -83,6 +86,12 @@ class NetworkConfig:
     def weighted_layers(self) -> int:
         """Weight layers as the papers count them: first convolution, those of the units, classifier."""
         return blocks.weighted_layers(self.block) * sum(self.units_per_stage) + 2
+
+    def build(self, classes: int, channels: int) -> nn.Module:
+        """The network, newly initialised from torch's global random generator."""
+        from lightning_module.networks import resnet  # torch, which a plan does not need
+
+        return resnet.build(self, classes, channels)
 
     @property
     def preactivation(self) -> bool:
@@ -166,8 +175,8 @@ class Cost:
     """The price of one network.
 
     parameters: numbers that are learned
-    multiply_adds: multiplications (each with its addition) in the convolutions and the classifier of one forward
-        pass on one image; this is what both papers call FLOPs. A training step is about three forward passes
+    multiply_adds: multiplications (each with its addition) in the convolutions and matrix products of one forward
+        pass on one image; this is what the papers call FLOPs. A training step is about three forward passes
     activation_bytes: what the forward pass of one batch in 32 bits keeps for the backward pass, parameters not
         counted
     """
