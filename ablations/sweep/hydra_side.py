@@ -49,9 +49,9 @@ def for_hydra(arguments: Sequence[str], overrides: Sequence[str], shown: bool) -
     section = compose([text for text in overrides if not text.startswith("hydra")])["model"]
     file = compose([text for text in overrides if text.startswith("model=")])["model"]
     return [
-        *(text for text in arguments if not text.startswith("model.")),
         *(f"~model.{key}" for key in file if key not in section),
         *(ADDED + typed(f"model.{key}", value) for key, value in section.items()),
+        *(text for text in arguments if not text.startswith("model.")),
     ]
 
 
