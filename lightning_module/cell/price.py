@@ -36,6 +36,8 @@ def _shape(model: families.Model) -> families.Model:
         bn_momentum=0.1,
         gate_bias=0.0,
         dropout=0.5 if model.dropout else 0.0,
+        residual_dropout=0.5 if model.residual_dropout else 0.0,
+        stochastic_depth=0.5 if model.stochastic_depth else 0.0,
         shortcut_scale=0.5 if scaled else 1.0,
         residual_scale=0.5 if scaled else 1.0,
     )

@@ -19,7 +19,8 @@ class ResNet(Staged):
 
     CIFAR form (arXiv:1512.03385, section 4.2): a 3x3 convolution, three stages of widths w, 2w, 4w (w = 16) on
     maps of 32, 16, 8 pixels for 32x32 images. ImageNet form (Table 1): 7x7 convolution of stride 2, 3x3 max
-    pooling of stride 2, four stages of widths w to 8w (w = 64). Any image size works: pooling is global.
+    pooling of stride 2, four stages of widths w to 8w (w = 64). Any image size works: pooling is global. `widen`
+    multiplies the widths of the stages (arXiv:1605.07146), not that of the first convolution.
 
     The first convolution is followed by BN and ReLU in every variant. In a pre-activation net this is the paper's
     treatment of the first unit ("activation right after conv1"), and the last addition is followed by one more
@@ -31,15 +32,17 @@ class ResNet(Staged):
     ) -> None:
         super().__init__()
         self.checkpoint_every = checkpoint_every
-        width = config.width
-        self.stem = _stem(in_channels, width, config)
-        channels = width
+        self.stem = _stem(in_channels, config.width, config)
+        channels, width = config.width, config.width * config.widen
+        number, count = 0, sum(config.units_per_stage)
         stages: list[nn.Module] = []
         for index, units in enumerate(config.units_per_stage):
             stage: list[nn.Module] = []
             for position in range(units):
                 stride = 2 if index > 0 and position == 0 else 1
-                unit = Unit(channels, width << index, stride, config, first=index == position == 0)
+                number += 1
+                survival = 1 - config.stochastic_depth * number / count
+                unit = Unit(channels, width << index, stride, config, number == 1, survival)
                 channels = unit.out_channels
                 stage.append(unit)
             stages.append(nn.Sequential(*stage))
