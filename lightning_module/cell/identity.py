@@ -108,12 +108,19 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
         # Another kind of run, whose result is speed: there everything that makes it fast counts.
         kept |= {f"trainer.{key}": plain(trainer[key]) for key in trainer.keys() - NOT_SPEED_KEYS}
         kept = dict(sorted({**kept, "mode": config["mode"]}.items()))
-    of_resnet = kept.get("model.family", NEUTRAL["model.family"]) == NEUTRAL["model.family"]
-    return {
-        key: value
-        for key, value in kept.items()
-        if key not in NEUTRAL or value != NEUTRAL[key] or not (of_resnet or not key.startswith("model."))
-    }
+    neutral = _neutral(kept)
+    return {key: value for key, value in kept.items() if key not in neutral or value != neutral[key]}
+
+
+def _neutral(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """NEUTRAL, as far as this flat configuration's family has its keys."""
+    of_resnet = flat.get("model.family", NEUTRAL["model.family"]) == NEUTRAL["model.family"]
+    return {key: value for key, value in NEUTRAL.items() if of_resnet or not key.startswith("model.")}
+
+
+def whole(canonical_config: Mapping[str, Any]) -> dict[str, Any]:
+    """A canonical configuration with the neutral values that it leaves out, for whoever compares levels of a key."""
+    return _neutral(canonical_config) | canonical_config
 
 
 def identity(config: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from lightning_module.support.errors import ConfigError
 
 IDENTITIES = {
     "activation_placement": (60, "9d61e3ec7ec6"),
+    "after_resnet": (118, "bac25b25c405"),
     "block_types": (44, "1523885b8af7"),
     "degradation": (50, "8078051392f7"),
     "depth": (28, "6cd521640dba"),

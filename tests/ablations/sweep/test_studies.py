@@ -264,3 +264,18 @@ def test_a_broken_file_is_named(folder, code, says):
     (folder / "broken.py").write_text(code)
     with pytest.raises(ConfigError, match=says):
         studies.load("broken")
+
+
+def test_what_is_called_equal_in_after_resnet_is_within_8_percent():
+    def costs(networks: list[Levels]) -> list[Any]:
+        return [
+            price.of(parse_config(compose([check.override(key, level) for key, level in network.items()] + DATA)))
+            for network in networks
+        ]
+
+    DATA = ["data=cifar10"]
+    base = costs([after_resnet.RESNET_110])[0]
+    for cost in costs(after_resnet.EQUAL_PARAMETERS):
+        assert cost.parameters == pytest.approx(base.parameters, rel=0.08)
+    for cost in costs(after_resnet.EQUAL_MULTIPLY_ADDS):
+        assert cost.multiply_adds == pytest.approx(base.multiply_adds, rel=0.08)
