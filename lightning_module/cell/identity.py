@@ -120,7 +120,7 @@ def _neutral(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def whole(canonical_config: Mapping[str, Any]) -> dict[str, Any]:
     """A canonical configuration with the neutral values that it leaves out, for whoever compares levels of a key."""
-    return _neutral(canonical_config) | canonical_config
+    return {**_neutral(canonical_config), **canonical_config}
 
 
 def identity(config: Mapping[str, Any]) -> str:
