@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from small import SMALL
+from small import ROOT, SMALL
 
 from ablations.__main__ import main
 from ablations.sweep.compose import compose, make_cell
@@ -86,6 +86,13 @@ def test_its_keys_are_those_of_its_dataclass_and_no_others(folder: Path) -> None
     assert section.pop("code") == families.code("my_nets")
     assert section == {"family": "my_nets", "width": 4, "gate": "none", "pools": [2], "groups": 1}
     assert make_cell(compose([*FAMILY, "seed=3"]), ()).name == "MyNet-8 seed 3"
+
+
+def test_the_network_of_the_document_is_a_cell(folder: Path) -> None:
+    document = (ROOT / "docs" / "networks.md").read_text("utf-8")
+    (folder / "my_nets.py").write_text(document.split("```python\n")[1].split("```")[0])
+    cell = make_cell(compose([*FAMILY, "model.width=64"]), ())
+    assert (cell.name, cell.parameters) == ("MyNet-64 seed 0", 64 * 28 + 65 * 10)
 
 
 def test_what_is_counted_is_what_runs(folder: Path) -> None:
