@@ -11,9 +11,13 @@ from small import ROOT, SMALL
 
 from ablations.__main__ import main
 from ablations.sweep.compose import compose, make_cell
+from ablations.sweep.estimate import work
+from ablations.sweep.plan import sweep
+from ablations.sweep.request import request
 from lightning_module.cell import record
 from lightning_module.cell.config import parse_config
-from lightning_module.cell.identity import identity
+from lightning_module.cell.identity import USUAL_LAYERS, identity
+from lightning_module.cell.record_values import wrong_setting
 from lightning_module.networks import families
 from lightning_module.support.errors import ConfigError
 from lightning_module.train import run
@@ -212,3 +216,16 @@ def test_the_command_line_takes_its_keys(folder: Path, door: Callable[..., objec
     assert "MyNet-6 seed 0" in done.stdout  # type: ignore[attr-defined]
     shown = door(*texts, "model.width=6", "--cfg", "job", "--package", "model").stdout  # type: ignore[attr-defined]
     assert shown.splitlines()[1:6] == ["family: my_nets", "width: 6", "gate: none", "pools:", "- 2"]
+
+
+def test_a_key_of_ours_may_mean_something_else_there() -> None:
+    config = {"model.depth": "deep", "recipe.batch_size": 32, "trainer.precision": "32"}
+    assert wrong_setting(config) == 'its config has model.depth="deep"'
+    theirs = {**config, "model.family": "my_nets"}
+    assert wrong_setting(theirs) == ""
+    cell = {"config": theirs, "parameters": 1, "multiply_adds": 1}
+    assert work(cell, 1).layers == USUAL_LAYERS
+
+
+def test_a_cell_without_depth_is_told_apart_by_its_seed(folder: Path) -> None:
+    assert sweep(request(FAMILY), []).manifest.factors == ("seed",)
