@@ -23,6 +23,7 @@ from lightning_module.support.program import program
 from slurm import cluster, settled, status, store
 from slurm.cluster import SlurmError
 from slurm.options import parse_options
+from slurm.site import discover
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -156,7 +157,7 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
         array = store.read_array(runs / store.FOLDER / name)
         options = parse_options({**array.options, **own})
         cells = [Cell.read(runs / store.FOLDER / name / "cells" / f"{row.index}.json") for row in rows]
-        for submitted in submit(cells, runs, options, array.sweep, cluster.site())[0]:
+        for submitted in submit(cells, runs, options, array.sweep, discover())[0]:
             print(f"job {submitted.job}: {', '.join(row.name for row in rows)}")
     sweeps = {row.array.sweep for rows in groups.values() for row in rows if row.array}
     for line in settled.lines(runs, settled.survey(runs, sorted(sweeps)) if sweeps else []):

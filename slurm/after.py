@@ -121,8 +121,7 @@ def fits_elsewhere(array: Path, job: Mapping[str, str], unfit: str) -> bool:
     """
     script = next(array.glob("*submission*.sh"))
     try:
-        with cluster.outside_of_jobs():
-            cluster.call("sbatch", "--test-only", f"--exclude={_excluded(job, [unfit])}", str(script))
+        cluster.test_only(f"--exclude={_excluded(job, [unfit])}", str(script))
     except cluster.SlurmError as error:
         return "node configuration is not available" not in str(error)
     return True

@@ -1,22 +1,17 @@
-"""The commands of SLURM: the state of any number of jobs in two calls, what its partitions offer, and who retries."""
+"""The commands of SLURM: the state of any number of jobs in two calls, submission, and who retries."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from lightning_module.support.errors import ConfigError, nearest
-from slurm.options import minutes
-from slurm.resources import Limits
+from lightning_module.support.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -50,6 +45,13 @@ LONGEST_NAMES = 100_000
 NOT_HERE = "is not here: run this on a login node of the cluster, or leave out hydra/launcher=slurm"
 
 
+READ_BY_SLURM = ("SLURM_", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SINFO_", "SCONTROL_", "SCANCEL_")
+"""How the names of variables begin that SLURM's commands obey."""
+
+KEPT = ("SLURM_CONF", "SLURM_JWT")
+"""Those of them that only tell how to reach the controller."""
+
+
 class SlurmError(Exception):
     """A command of SLURM failed; the text is one sentence."""
 
@@ -67,10 +69,48 @@ def user() -> str:
     return str(os.getuid())
 
 
+def environment() -> dict[str, str]:
+    """For every command of SLURM: without variables that change what it does or prints.
+
+    They come from the shell (SQUEUE_FORMAT, SBATCH_TIMELIMIT) or from a job that this process may itself run in.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in KEPT or not name.startswith(READ_BY_SLURM)
+    }
+
+
+def flags(options: Mapping[str, Any]) -> list[str]:
+    """{"job_name": "x", "hold": True, "qos": None} -> ["--job-name=x", "--hold"]."""
+    return [
+        f"--{key.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for key, value in options.items()
+        if value is not None
+    ]
+
+
+def sbatch(*arguments: str) -> str:
+    """Submit a job -> its id."""
+    return call("sbatch", "--parsable", *arguments).partition(";")[0].strip()
+
+
+def test_only(*arguments: str) -> None:
+    """SlurmError with SLURM's own words if it would not take a job."""
+    call("sbatch", "--test-only", *arguments)
+
+
 def call(*command: str) -> str:
     """Standard output of a SLURM command; SlurmError if it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=120)
+        done = subprocess.run(
+            command,
+            env=environment(),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=120,
+        )
     except FileNotFoundError:
         raise NoProgramError(f"{command[0]} {NOT_HERE}") from None
     except subprocess.TimeoutExpired:
@@ -103,9 +143,10 @@ def patiently(work: Callable[[], T], wanted: Callable[[], bool] = lambda: True) 
                 raise
 
 
-def _rows(text: str, columns: int) -> list[list[str]]:
-    rows = (line.split("|") for line in text.splitlines())
-    return [[part.strip() for part in row] for row in rows if len(row) == columns]
+def rows(text: str, columns: int) -> list[list[str]]:
+    """Lines of so many columns, as `-o %a|%b` prints them."""
+    lines = (line.split("|") for line in text.splitlines())
+    return [[part.strip() for part in line] for line in lines if len(line) == columns]
 
 
 def parse_squeue(text: str) -> list[Job]:
@@ -114,7 +155,7 @@ def parse_squeue(text: str) -> list[Job]:
         Job(f"{job}_{index}", name, int(index), state, node, reason)
         if index.isdigit()
         else Job(job, name, 0, state, node, reason)
-        for job, index, name, state, node, reason in _rows(text, 6)
+        for job, index, name, state, node, reason in rows(text, 6)
     ]
 
 
@@ -124,7 +165,7 @@ def parse_sacct(text: str) -> list[Job]:
     Pending elements of an array are one row, such as 12_[3-5%2]; squeue has them.
     """
     jobs = []
-    for job, name, state, node in _rows(text, 4):
+    for job, name, state, node in rows(text, 4):
         match = re.fullmatch(r"\d+(?:_(\d+))?", job)
         if match and state:
             where = "" if node == "None assigned" else node
@@ -179,94 +220,9 @@ def _accounting(wanted: Sequence[str]) -> str:
     return ""
 
 
-def parse_partitions(text: str) -> tuple[dict[str, Limits], str]:
-    """Limits by partition, and the default partition, from `sinfo -h -o %P|%l|%c|%m|%G`."""
-    partitions: dict[str, Limits] = {}
-    default = ""
-    for name, limit, cpus, memory, gres in _rows(text, 5):
-        if name.endswith("*"):
-            name = default = name[:-1]
-        before = partitions.get(name, Limits(None, 0, 0.0, 0))
-        gpus = sum(int(count) for count in re.findall(r"gpu(?::[\w.-]+)*?:(\d+)", gres))
-        partitions[name] = Limits(
-            None if limit in ("infinite", "n/a", "UNLIMITED") else minutes(limit),
-            max(before.cpus, int(cpus.rstrip("+"))),
-            max(before.mem_gb, int(memory.rstrip("+")) / 1024),
-            max(before.gpus, gpus),
-        )
-    return partitions, default
-
-
-@dataclass(frozen=True)
-class Site:
-    """What a cluster offers. partitions: by name. default: its default partition. largest_array: elements."""
-
-    partitions: Mapping[str, Limits]
-    default: str
-    largest_array: int
-
-    def limits(self, partition: str | None) -> Limits:
-        """Of a partition (or of several, separated by commas: the job runs in any of them)."""
-        names = (partition or self.default).split(",")
-        for name in names:
-            if name not in self.partitions:
-                wrong = f"hydra.launcher.partition={name} does not exist; "
-                none = "the cluster has no default partition; choose one with hydra.launcher.partition: "
-                raise ConfigError((wrong if name else none) + nearest(name, self.partitions))
-        some = [self.partitions[name] for name in names]
-        times = [limits.minutes for limits in some if limits.minutes is not None]
-        return Limits(
-            min(times, default=None),
-            min(limits.cpus for limits in some),
-            min(limits.mem_gb for limits in some),
-            min(limits.gpus for limits in some),
-        )
-
-
-def site() -> Site:
-    """What this cluster offers; NoProgramError where there is none."""
-    for command in ("sbatch", "srun", "scontrol"):
-        if not shutil.which(command):
-            raise NoProgramError(f"{command} {NOT_HERE}")
-    partitions, default = parse_partitions(call("sinfo", "-h", "-o", "%P|%l|%c|%m|%G"))
-    match = re.search(r"MaxArraySize\s*=\s*(\d+)", call("scontrol", "show", "config"))
-    return Site(partitions, default, int(match[1]) if match else 1001)
-
-
-def hosts(partition: str | None) -> list[str]:
-    """Host names of the nodes of a partition (None: of all)."""
-    where = ["-p", partition] if partition else []
-    return sorted(set(call("sinfo", "-h", "-N", "-o", "%n", *where).split()))
-
-
 def hostnames(nodes: str) -> list[str]:
     """The nodes of a list such as node[1-3], in order; asks no controller."""
     return call("scontrol", "show", "hostnames", nodes).split()
-
-
-@contextlib.contextmanager
-def outside_of_jobs() -> Iterator[None]:
-    """Without the variables of a job that this process may itself run in: sbatch would obey them."""
-    inner = {
-        key: value for key, value in os.environ.items() if key.startswith("SLURM_") and key != "SLURM_CONF"
-    }
-    for key in inner:
-        del os.environ[key]
-    try:
-        yield
-    finally:
-        os.environ.update(inner)
-
-
-def unresolvable(names: Sequence[str]) -> list[str]:
-    """Those of these host names that have no address here."""
-    missing = []
-    for name in names:
-        try:
-            socket.getaddrinfo(name, None)
-        except OSError:
-            missing.append(name)
-    return missing
 
 
 def job_now(job: str) -> dict[str, str]:

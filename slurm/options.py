@@ -40,6 +40,7 @@ MANAGED = {
     "requeue": "max_requeues",
     "signal": "signal_seconds",
     "time": "time",
+    "wckey": "wckey",
 }
 """sbatch options that the launcher sets itself -> the key that governs them."""
 
@@ -51,6 +52,7 @@ class Options:
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
+    wckey: str | None = None
     time: str | None = None
     nodes: int | None = None
     gpus_per_node: str | None = None

@@ -12,9 +12,10 @@ import math
 import os
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from ablations.sweep.plan import Sweep
 from ablations.sweep.preflight import check_data
@@ -29,8 +30,11 @@ from slurm.cluster import RefusedError, SlurmError
 from slurm.options import Options, parse_options
 from slurm.resources import kind
 from slurm.settled import Settled
+from slurm.site import discover
 from slurm.status import SubmittedCell, follow, survey
 from slurm.submit import for_cluster, snapshot, submit
+
+T = TypeVar("T")
 
 MINUTES, MEMORY = 15, "2G"
 """What a controller asks for; it takes some seconds."""
@@ -74,13 +78,13 @@ def submit_rounds(sweep: Sweep, options: Options) -> None:
     """Begin to settle a sweep, or go on with it where it was left, and follow it if asked to."""
     runs, name = sweep.runs.absolute(), sweep.manifest.name
     options.check_cells([cell.config for cell in sweep.cells])
-    site = cluster.site()
+    site = discover()
     gpus = [site.limits(options.of(cell.config).partition).gpus > 0 for cell in sweep.cells]
     cells = tuple(map(for_cluster, sweep.cells, gpus))
     sweep = replace(sweep, cells=cells, runs=runs)
     known = [record.read(runs / cell.identity).state for cell in cells]
     check_data([cell for cell, state in zip(cells, known, strict=True) if state not in record.FINAL])
-    with Lock(settled.folder(runs, name), patience=math.inf), cluster.outside_of_jobs():
+    with Lock(settled.folder(runs, name), patience=math.inf):
         asked = settled.read(runs, name)
         look = _look(sweep, asked, retry=True) if asked else None
         if not (asked and look and (look.waiting or look.going)):
@@ -112,8 +116,7 @@ def controller(folder: Path) -> int:
     job = os.environ["SLURM_JOB_ID"]
     (folder / "stopped").unlink(missing_ok=True)  # of an earlier one
     try:
-        with cluster.outside_of_jobs():
-            cluster.patiently(lambda: _decide(runs, name, job))
+        cluster.patiently(lambda: _decide(runs, name, job))
     except (SlurmError, ConfigError) as error:
         why = one_line(error)
         (folder / "stopped").write_text(why, encoding="utf-8")
@@ -123,7 +126,7 @@ def controller(folder: Path) -> int:
 
 
 def _decide(runs: Path, name: str, job: str) -> None:
-    cluster.site()  # does this node have the commands at all?
+    discover()  # does this node have the commands at all?
     with Lock(settled.folder(runs, name), patience=math.inf):
         asked = settled.read(runs, name)
         if asked is None:
@@ -158,14 +161,14 @@ def _go_on(sweep: Sweep, asked: Settled, look: _Look, retry: bool) -> None:
         states = {each.identity: each.state for each in look.now.results}
         todo = {name for name in made.cells if states[name] in ("planned", "killed", "failed")}
     if not made.end:
-        _controller(sweep.runs, asked, made, options, [], "--test-only")
+        _controller(sweep.runs, asked, made, options, [], cluster.test_only)
     if not again:
         announced(sweep, made, asked.kind)
     print("\n".join(told(made, look.now)), flush=True)
     if made.end:
         return
     cells = [cell for cell in sweep.cells if cell.identity in todo]
-    submitted, there = submit(cells, sweep.runs, options, asked.name, cluster.site())
+    submitted, there = submit(cells, sweep.runs, options, asked.name, discover())
     for array in submitted:
         print(f"  job {array.job}: {counted(array.cells, 'cell')}, {array.needs}")
     # A whole array where it is ours; of another sweep the elements with our cells.
@@ -175,8 +178,8 @@ def _go_on(sweep: Sweep, asked: Settled, look: _Look, retry: bool) -> None:
         if row.job
     ]
     after = dict.fromkeys([*(array.job for array in submitted), *there.values(), *going])
-    job = _controller(sweep.runs, asked, made, options, list(after), "--parsable").partition(";")[0]
-    print(f"  job {job.strip()} decides the next round when they have ended", flush=True)
+    job = _controller(sweep.runs, asked, made, options, list(after), cluster.sbatch)
+    print(f"  job {job} decides the next round when they have ended", flush=True)
 
 
 def _left_of(
@@ -208,9 +211,14 @@ def _left_of(
 
 
 def _controller(
-    runs: Path, asked: Settled, made: Round, options: Options, after: Sequence[str], flag: str
-) -> str:
-    """Submit the job that decides what follows a round -> what sbatch says. after: the jobs that it waits for."""
+    runs: Path,
+    asked: Settled,
+    made: Round,
+    options: Options,
+    after: Sequence[str],
+    submission: Callable[..., T],
+) -> T:
+    """What comes of the submission of the job that decides what follows a round. after: the jobs that it waits for."""
     place, code = settled.folder(runs, asked.name), snapshot(runs)
     decide = f"-u {shlex.quote(str(code / 'slurm' / 'start.py'))} settle {shlex.quote(str(place))}"
     lines = [
@@ -234,18 +242,14 @@ def _controller(
         "partition": options.partition,
         "account": options.account,
         "qos": options.qos,
+        "wckey": options.wckey,
         **options.more_sbatch,
     }
     if after:
         wanted |= {"dependency": "afterany:" + ":".join(after), "kill-on-invalid-dep": "no"}
     else:
         wanted["begin"] = LOOK_AGAIN
-    given = [
-        f"--{key.replace('_', '-')}" + ("" if value is True else f"={value}")
-        for key, value in wanted.items()
-        if value is not None
-    ]
     try:
-        return cluster.call("sbatch", flag, *given, str(path))
+        return submission(*cluster.flags(wanted), str(path))
     except SlurmError as error:
         raise RefusedError(f"SLURM refuses the job that is to decide the next round ({error})") from error

@@ -19,6 +19,9 @@ from slurm import cluster
 from slurm.options import Options
 from slurm.resources import Resources
 
+SUBMISSION = "submission.sh"
+"""The batch script, in the folder of its array."""
+
 TRAP = r"""
 # srun in the background, because bash runs a trap only between commands. A signal to the batch script must
 # not end the job: it is passed on to the ranks, as a signal that srun does not take for itself.
@@ -47,10 +50,10 @@ class Executor(submitit.SlurmExecutor):
     def test(self) -> None:
         """Ask SLURM whether it would take the batch script; RefusedError if not."""
         with tempfile.NamedTemporaryFile("w", suffix=".sh", encoding="utf-8") as script:
-            script.write(self._make_submission_file_text(self.command, "test"))
+            script.write(self._make_submission_file_text(self.command, ""))
             script.flush()
             try:
-                cluster.call("sbatch", "--test-only", script.name)
+                cluster.test_only(script.name)
             except cluster.SlurmError as error:
                 raise cluster.RefusedError(
                     f"SLURM would refuse the job ({error}); see the keys of hydra.launcher"
@@ -58,7 +61,9 @@ class Executor(submitit.SlurmExecutor):
 
     def submit_array(self) -> str:  # type: ignore[override]
         """Submit the whole array -> its job id."""
-        return str(self._submit_command(self.command).job_id)
+        path = Path(self.folder) / SUBMISSION
+        path.write_text(self._make_submission_file_text(self.command, ""), encoding="utf-8")
+        return cluster.sbatch(str(path))
 
 
 def commit() -> str:
@@ -122,5 +127,6 @@ def executor(
     }
     made = Executor(folder, python=python)
     made.update_parameters(**{key: value for key, value in wanted.items() if value is not None})
-    made.parameters["map_count"] = elements
+    # What is None is left to SLURM; submitit's own wckey is "submitit", which a strict site refuses.
+    made.parameters |= {"map_count": elements, "wckey": options.wckey}
     return made

@@ -25,6 +25,7 @@ from lightning_module.support.text import visible
 from slurm import cluster, script, store
 from slurm.options import Options
 from slurm.resources import Resources, arrays, kind, resources, throttles
+from slurm.site import Site, discover, hosts, unresolvable
 from slurm.status import follow
 
 ROOMS = ("ablations", "conf", "lightning_module", "slurm")
@@ -79,7 +80,7 @@ def active(runs: Path, cells: Sequence[Cell]) -> dict[str, cluster.Job]:
 
 
 def submit(
-    cells: Sequence[Cell], runs: Path, options: Options, sweep: str, site: cluster.Site
+    cells: Sequence[Cell], runs: Path, options: Options, sweep: str, site: Site
 ) -> tuple[list[Submitted], dict[str, str]]:
     """Submit what is not queued or running yet -> (arrays, {identity: id of the job that has it already}).
 
@@ -87,7 +88,7 @@ def submit(
     """
     runs = runs.absolute()
     # Two clients that submit at the same time would both find a cell not queued; each may need a minute.
-    with Lock(runs / store.FOLDER, patience=math.inf), cluster.outside_of_jobs():
+    with Lock(runs / store.FOLDER, patience=math.inf):
         there = active(runs, cells)
         left = [cell for cell in cells if cell.identity not in there]
         measured = estimate.measured(runs)
@@ -129,7 +130,7 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
     """Submit what is left of a sweep, say so, and follow it if asked to."""
     runs, name = sweep.runs.absolute(), sweep.manifest.name
     options.check_cells([cell.config for cell in sweep.cells])
-    site = cluster.site()
+    site = discover()
     todo, done = [], 0
     for cell in sweep.cells:
         limits = site.limits(options.of(cell.config).partition)
@@ -181,8 +182,8 @@ def _check_addresses(cells: Sequence[Cell], options: Options) -> None:
         return
     several = [cell for cell in cells if cell.config["trainer"]["nodes"] > 1]
     for partition in sorted({options.of(cell.config).partition or "" for cell in several}):
-        names = cluster.hosts(partition or None)[:HOSTS_CHECKED]
-        if missing := cluster.unresolvable(names):
+        names = hosts(partition or None)[:HOSTS_CHECKED]
+        if missing := unresolvable(names):
             raise ConfigError(
                 f"trainer.nodes is above 1, but {missing[0]} has no address (of {len(names)} nodes tried, "
                 f"{len(missing)} have none); add them to the name service, or set MASTER_ADDR"

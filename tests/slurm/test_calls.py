@@ -21,6 +21,7 @@ from slurm import cluster, store
 from slurm.after import after
 from slurm.options import Options
 from slurm.resources import Limits
+from slurm.site import Site
 from slurm.submit import submit
 
 Program = Callable[[str, str], None]
@@ -187,7 +188,7 @@ def faulty(ended: Judge, tmp_path: Path) -> Path:
     """The run folder of a cell that node1 could not train."""
     (run,) = tmp_path.glob("runs/*/jobs.jsonl")
     (run.parent / "error-0.txt").write_text(NODE_FAULT)
-    (tmp_path / "runs" / "slurm" / "sweep.0" / "12_submission.sh").touch()
+    (tmp_path / "runs" / "slurm" / "sweep.0" / "submission.sh").touch()
     return run.parent
 
 
@@ -241,9 +242,9 @@ def test_a_limit_that_only_the_second_array_meets_says_what_was_submitted(
     for name in ("squeue", "sacct"):
         program(name, "")
     refuse = "echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1"
-    program("sbatch", f'[ "$n" -lt 4 ] && echo "Submitted batch job 7" || {{ {refuse}; }}')
+    program("sbatch", f'[ "$n" -lt 4 ] && echo 7 || {{ {refuse}; }}')
     cells = [make_cell(compose([text]), (text,)) for text in ("seed=0", "seed=1")]
-    site = cluster.Site({"p": Limits(None, 8, 64.0, 8)}, "p", largest_array=1)
+    site = Site({"p": Limits(None, 8, 64.0, 8)}, "p", largest_array=1)
     with pytest.raises(
         cluster.SlurmError, match=r"QOSMax.*1 of 2 cells were submitted before that \(job 7\)"
     ):

@@ -209,7 +209,7 @@ def test_it_goes_on_after_a_lost_client_a_cancellation_and_a_lost_controller(
     assert settling.decided == [one, two] and not slurm_cluster.run("squeue", "-h", "--name=tiny").strip()
 
     assert settling.run().startswith("Round 2:")
-    line = "    cluster.site()  # does this node have the commands at all?\n"
+    line = "    discover()  # does this node have the commands at all?\n"
     settling.edit(line, f"    os.kill(os.getpid(), 9)\n{line}")
     assert len(store.arrays(settling.runs)) == 2
     until("the controller's end", lambda: "ended as FAILED" in settling.status(), 90)

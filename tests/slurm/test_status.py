@@ -13,8 +13,9 @@ import pytest
 from lightning_module.cell.record import FILE, Record
 from slurm import store
 from slurm.__main__ import main
-from slurm.cluster import Job, merge, parse_partitions, parse_sacct, parse_squeue, unresolvable
+from slurm.cluster import Job, merge, parse_sacct, parse_squeue
 from slurm.resources import Limits
+from slurm.site import parse_partitions, unresolvable
 from slurm.status import job_state
 
 

@@ -14,20 +14,20 @@ from ablations.sweep.compose import compose, make_cell
 from ablations.sweep.plan import announce, sweep
 from ablations.sweep.request import request
 from lightning_module.cell import record
-from slurm import cluster
 from slurm.options import Options
 from slurm.resources import LIMITS, SAFETY, START_SECONDS, Limits
+from slurm.site import Site
 from slurm.submit import submit
 
 GPU, CPU = "1 x Example GPU", "Example CPU, 2 threads"
 PAPER = ("data=cifar10", "recipe=he2015_cifar", "logger=none")
-SITE = cluster.Site({"p": Limits(None, 8, 64.0, 8)}, "p", largest_array=1000)
+SITE = Site({"p": Limits(None, 8, 64.0, 8)}, "p", largest_array=1000)
 
 
 @pytest.fixture
 def no_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SLURM's commands, which know of no job and take every one."""
-    for name, answer in {"squeue": "", "sacct": "", "sbatch": "Submitted batch job 7"}.items():
+    for name, answer in {"squeue": "", "sacct": "", "sbatch": "7"}.items():
         (tmp_path / name).write_text(f'#!/bin/sh\necho "{answer}"\n')
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
