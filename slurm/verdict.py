@@ -116,7 +116,7 @@ def cause(errors: Mapping[int, str]) -> tuple[int, str] | None:
 def stalled(history: Sequence[Mapping[str, Any]], saved: float, exit_code: int = 0) -> int:
     """How many starts of a job in a row, this one included, ended without a checkpoint that they saved.
 
-    One that SLURM ended, with its node or by a preemption before the ranks had started, says nothing of the cell.
+    One that SLURM ended, with its node, by a hard preemption or before there were ranks, says nothing of the cell.
     saved, exit_code: as in Evidence.
     """
     count, before = 0, math.inf
