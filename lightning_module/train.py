@@ -128,6 +128,9 @@ def _fit(
         state, set_aside = choose(folder, cell.identity, config.recipe, network)
         if state:
             reporter.step = state["step"]
+            training.saved = (
+                time.monotonic()
+            )  # a cell killed again and again must not save a call more each time
             module.restore(state, 0 if writer else 1)
         reporter.start(trainer.strategy.root_device.type, about)
         reporter.set_aside(set_aside)

@@ -20,6 +20,7 @@ from typing import Any
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import Lock, write_json
+from lightning_module.support.errors import one_line
 from slurm import cluster, store
 from slurm.store import Attempt
 from slurm.undecided import NO_SPACE
@@ -59,9 +60,14 @@ def after(folder: Path, element: int, exit_code: int) -> int:
             with contextlib.suppress(OSError):
                 store.note(run, "over", attempt)  # who requeues the job now wants the cell tried again
     if job.get("JobState") == "RUNNING" and array.options.get("feed"):
-        from slurm.feed import feed  # with submitit, which the others do without
+        try:
+            from slurm.feed import feed  # with submitit, which the others do without
 
-        feed(folder, attempt.job)
+            feed(folder, attempt.job)
+        except (
+            Exception
+        ) as error:  # of a disk or of other cells; this job's are decided, and not to be doubted
+            print(f"slurm: cells that wait could not be submitted ({one_line(error)})", flush=True)
     # A job that could not ask whether it may go on has no result, and SLURM must not call it completed.
     return 1 if "fail" in actions or ("leave" in actions and not job) else 0
 
@@ -193,6 +199,8 @@ def requeue(run_folders: Sequence[Path], attempt: Attempt, array: str, excluded:
     def runs() -> bool:  # while the controller was silent, the job may have been cancelled
         return cluster.job_now(attempt.job).get("JobState") == "RUNNING"
 
+    if cluster.job_now(attempt.job).get("JobState", "RUNNING") != "RUNNING":
+        return 0  # cancelled since it was judged, and SLURM would bring it back
     try:
         cluster.persist("scontrol", "requeue", attempt.job, wanted=runs)
         if any(store.cancelled(store.history(run), array) for run in run_folders):
@@ -229,7 +237,8 @@ def _stop_the_rest(folder: Path, array: store.Array, text: str) -> None:
         why = f"{len(alike)} cells failed in the same way, so those that had not started were cancelled"
         print(f"slurm: {why}", flush=True)
         for other in siblings:
-            write_json(runs / store.FOLDER / other.name / "stopped.json", {"why": why})
+            with contextlib.suppress(OSError):  # a full disk must not keep the jobs in the queue
+                write_json(runs / store.FOLDER / other.name / "stopped.json", {"why": why})
         names = ",".join(other.name for other in siblings)
         try:
             cluster.call("scancel", "--state=PENDING", f"--user={os.getuid()}", f"--name={names}")

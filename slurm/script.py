@@ -57,7 +57,7 @@ trap '[ -z "$srun_pid" ] || kill -USR2 "$srun_pid" 2>/dev/null' TERM USR1 USR2
 srun() {
   "$residual_srun" "$@" &
   srun_pid=$!
-  while kill -0 "$srun_pid" 2>/dev/null; do wait "$srun_pid"; srun_code=$?; done
+  until wait "$srun_pid"; srun_code=$?; ! kill -0 "$srun_pid" 2>/dev/null; do :; done
 }
 """
 
@@ -67,7 +67,8 @@ IGNORE_SIGNALS = "trap '' TERM INT USR1 USR2"
 OUTER = rf"""
 ) &
 inner=$!
-while kill -0 "$inner" 2>/dev/null; do wait "$inner"; code=$?; done
+# A signal ends `wait` early; what has ended before the first one still has its code.
+until wait "$inner"; code=$?; ! kill -0 "$inner" 2>/dev/null; do :; done
 {IGNORE_SIGNALS}
 """
 
@@ -149,8 +150,15 @@ def check_setup(lines: Sequence[str]) -> None:
     """ConfigError for lines of `setup` that bash cannot read: an open quote would swallow the lines that follow."""
     if not shutil.which("bash"):
         return
+    # Without a locale that is not installed here, and start-up files: what bash says of them is not about the lines.
+    plain = {name: value for name, value in os.environ.items() if name != "BASH_ENV"} | {"LC_ALL": "C"}
     done = subprocess.run(
-        ["bash", "-n"], input="\n".join(lines), capture_output=True, encoding="utf-8", errors="replace"
+        ["bash", "-n"],
+        input="\n".join(lines),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env=plain,
     )
     said = done.stderr.strip().splitlines()
     if done.returncode or said:

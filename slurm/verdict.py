@@ -47,6 +47,8 @@ LINES_TOLD = 15
 """Of the log of such a job."""
 FAILED = 10
 """Exit code of `slurm.after` where a cell failed; another, such as Python's own 1, means that nothing was decided."""
+TOLD_TO_STOP = (138, 140, 143)
+"""Exit codes of what USR1, USR2 and TERM end before a rank can take them, as while `setup` runs."""
 MAX_UNFIT_NODES = 2
 """On more nodes than this the same fault is the installation's (a driver, a mount), and the cell fails."""
 
@@ -111,17 +113,18 @@ def cause(errors: Mapping[int, str]) -> tuple[int, str] | None:
     return None
 
 
-def stalled(history: Sequence[Mapping[str, Any]], saved: float) -> int:
+def stalled(history: Sequence[Mapping[str, Any]], saved: float, exit_code: int = 0) -> int:
     """How many starts of a job in a row, this one included, ended without a checkpoint that they saved.
 
-    One that SLURM ended, with its node or by a hard preemption, says nothing of the cell. saved: as in Evidence.
+    One that SLURM ended, with its node, by a hard preemption or before there were ranks, says nothing of the cell.
+    saved, exit_code: as in Evidence.
     """
     count, before = 0, math.inf
-    for line in (*history, {"event": "end", "action": "requeue", "saved": saved}):
+    for line in (*history, {"event": "end", "action": "requeue", "saved": saved, "code": exit_code}):
         now = line.get("saved", before)
         if now > before:
             count = 0
-        elif line.get("action") == "requeue":
+        elif line.get("action") == "requeue" and line.get("code") not in TOLD_TO_STOP:
             count += 1
         before = now
     return count
@@ -189,7 +192,7 @@ def decide_job(seen: Evidence) -> Decision:
         why = set_up_failed(seen.exit_code, seen.log, seen.log_file)
         lines = seen.log.decode(errors="replace").splitlines()
         return Decision("fail", why, "\n".join([SET_UP, *lines[-LINES_TOLD:]]))
-    if (starts := stalled(seen.history, seen.saved)) > seen.max_requeues:
+    if (starts := stalled(seen.history, seen.saved, seen.exit_code)) > seen.max_requeues:
         why = f"no progress in {starts} start{'s' * (starts > 1)}; the last one ended with code {seen.exit_code}"
         return Decision("fail", why + (", often for want of memory" if seen.exit_code == 137 else ""))
     why = "a rank died" if seen.exit_code else "interrupted"

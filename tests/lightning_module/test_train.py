@@ -284,13 +284,16 @@ def saved_steps(monkeypatch) -> list[int]:
 
 
 def test_without_a_number_of_steps_the_clock_says_when_to_checkpoint(tmp_path, monkeypatch, whole):
-    """The first is written at once: a disk that is full shows early. The last always, and when told to stop."""
+    """The first is written at once: a disk that is full shows early. The last always, and when told to stop.
+
+    A resumed run has one already, and a call more is no progress to count starts by.
+    """
     steps = saved_steps(monkeypatch)
     texts = ("trainer.checkpoint_every=null", "trainer.steps_per_call=5")
     first = train(tmp_path, *texts, interruption=AfterCalls(3))
     assert first.state == "killed" and steps == [5, 20]
     assert metrics(train(tmp_path, *texts)) == metrics(whole)
-    assert steps == [5, 20, 23, 30]
+    assert steps == [5, 20, 30]
     monkeypatch.setattr("lightning_module.train.CHECKPOINT_SECONDS", 0.0)
     del steps[:]
     train(tmp_path / "other", *texts)

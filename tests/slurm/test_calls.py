@@ -166,6 +166,26 @@ def test_a_job_that_was_cancelled_before_it_could_ask_is_left(
     assert not any("requeue" in call for call in calls(tmp_path, "scontrol"))
 
 
+def test_a_job_that_is_cancelled_while_it_is_judged_is_not_brought_back(
+    program: Program, ended: Judge, tmp_path: Path
+) -> None:
+    program("scontrol", 'echo "JobState=$([ $n = 1 ] && echo RUNNING || echo CANCELLED) Restarts=0"')
+    assert ended()[0] == 0
+    assert not any("requeue" in call for call in calls(tmp_path, "scontrol"))
+
+
+def test_what_goes_wrong_with_cells_that_wait_is_no_doubt_about_this_job(
+    program: Program, ended: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("scontrol", ASKED)
+    (place,) = tmp_path.glob("runs/slurm/*/array.json")
+    place.write_text(place.read_text().replace('"feed": false', '"feed": true'))
+    (history,) = tmp_path.glob("runs/*/jobs.jsonl")
+    (history.parent / "error-0.txt").write_text("Traceback:\nZeroDivisionError: division by zero\n")
+    monkeypatch.setattr(waiting, "read_all", lambda runs: 1 / 0)
+    assert ended() == (1, ["fail"])
+
+
 def test_a_request_that_came_after_the_cancellation_does_not_revive_the_job(
     program: Program, ended: Judge, tmp_path: Path
 ) -> None:

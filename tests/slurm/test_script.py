@@ -115,6 +115,15 @@ def test_a_setup_that_fails_is_judged(array: Path, setup: tuple[str, ...], ended
     assert not list(array.glob("no-start-*"))
 
 
+def test_a_setup_that_ends_at_once_is_judged_by_its_code_on_a_busy_node(
+    array: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BASH_FUNC_kill%%", '() { sleep 0.5; builtin kill "$@"; }')
+    assert job(array, "exit 3")[1] == ["judged 3"]
+    (array.parents[2] / "bin" / "srun").write_text("#!/bin/sh\nexit 7\n")
+    assert job(array)[1] == ["judged 7"]
+
+
 def test_a_signal_during_the_setup_ends_it_as_a_signal(array: Path) -> None:
     process = start(array, ("echo ready", "sleep 1", "sleep 1"))
     assert process.stdout
@@ -161,5 +170,7 @@ def test_what_bash_cannot_read_is_refused(line: str, word: str) -> None:
         script.check_setup(["true", line])
 
 
-def test_lines_that_bash_can_read_are_not_refused() -> None:
+def test_lines_that_bash_can_read_are_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "xx_YY.UTF-8")  # as ssh brings it from a laptop
+    monkeypatch.setenv("BASH_ENV", "/no/such/file")
     script.check_setup(["module load cuda || true", "set -euo pipefail", "", "# a comment"])

@@ -182,6 +182,14 @@ def test_starts_without_a_checkpoint_of_their_own_are_counted() -> None:
     assert stalled([start(7.0), end(7.0), start(), end()], 0.0) == 3, "a checkpoint that was set aside"
 
 
+@pytest.mark.parametrize("code", [138, 140, 143])
+def test_starts_that_were_told_to_stop_before_there_was_a_rank_are_not_counted(code: int) -> None:
+    told = {**end(), "code": code}
+    seen = evidence(history=[told] * 9, exit_code=code, max_requeues=1, started=False)
+    assert decide_job(seen).action == "requeue"
+    assert stalled([told, end(), {**end(), "code": 137}], 0.0) == 3
+
+
 def test_what_an_error_says() -> None:
     assert cause({0: PEER}) is None
     assert cause({0: PEER, 1: CODE}) == (1, CODE)
