@@ -43,6 +43,11 @@ SET_UP = "the set-up failed"
 """How the text begins that stands for the traceback of a job whose ranks never started."""
 NOISE = re.compile(r"Exited with exit code|[Tt]erminat|CANCELLED AT|^slurm: ")
 """Lines of a log that only say that something has ended."""
+UNREACHED = re.compile(
+    rb"srun: error: .*(Unable to contact|Unable to confirm|Socket timed out|Communication connection failure"
+    rb"|Invalid job credential|Node failure)"
+)
+"""What srun says when SLURM itself did not start the ranks: a controller that is silent, a node that is gone."""
 LINES_TOLD = 15
 """Of the log of such a job."""
 FAILED = 10
@@ -188,7 +193,9 @@ def decide_job(seen: Evidence) -> Decision:
         return Decision("fail", "the record is damaged; nothing was changed")
     if seen.oom:
         return Decision("fail", MEMORY_HINT)
-    if not seen.started and not 128 < seen.exit_code <= 192:  # a signal says nothing of the set-up
+    # Neither a signal nor SLURM's own troubles say anything of the set-up.
+    told_to_stop = 128 < seen.exit_code <= 192
+    if not seen.started and not told_to_stop and not UNREACHED.search(seen.log):
         why = set_up_failed(seen.exit_code, seen.log, seen.log_file)
         lines = seen.log.decode(errors="replace").splitlines()
         return Decision("fail", why, "\n".join([SET_UP, *lines[-LINES_TOLD:]]))

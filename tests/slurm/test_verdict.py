@@ -28,6 +28,7 @@ NO_MODULE = (
     b"srun: error: node1: task 0: Exited with exit code 127\n"
     b"slurmstepd-node1: error: *** STEP 3.0 ON node1 CANCELLED AT 2026-11-29T07:00:13 ***\n"
 )
+NO_CONTROLLER = b"srun: error: Unable to confirm allocation for job 7: Unable to contact slurm controller\n"
 SAID_BY_MODULE = r"the set-up failed \(code 127\): module: no such module: cuda/99 \(log: .*\)"
 
 
@@ -88,6 +89,7 @@ def evidence(**changes: Any) -> Evidence:
         ({"history": [start(), end()] * 2 + [start()]}, "requeue", "interrupted"),
         ({"started": False, "exit_code": 127, "log": NO_MODULE}, "fail", SAID_BY_MODULE),
         ({"started": False, "exit_code": 0}, "fail", "the set-up failed .code 0.: it said nothing"),
+        ({"started": False, "exit_code": 1, "log": NO_CONTROLLER}, "requeue", "a rank died"),
         # A signal before Python had started: somebody wants the job to stop.
         ({"started": False, "exit_code": 138}, "requeue", "a rank died"),
         ({"full": "/runs", "exit_code": 1}, "fail", "no space left on /runs; what was saved is whole"),
