@@ -39,6 +39,7 @@ def test_variables_of_sbatch_stand_in_for_keys_that_say_nothing_or_do_not_count(
         "SBATCH_TIMELIMIT=1 of your shell does not count: the launcher sets time itself; see hydra.launcher.time",
     ]
     assert with_shell(options, {}) == (options, [])
+    assert with_shell(options, {"SBATCH_ACCOUNT": "lab"}) == (options, []), "a retry"
 
 
 def test_slurm_s_commands_get_no_variable_that_changes_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:

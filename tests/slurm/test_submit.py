@@ -100,8 +100,10 @@ def test_nodes_without_addresses_are_refused_but_for_an_address_in_setup(
         with pytest.raises(ConfigError, match=r"node1.invalid has no address .*export MASTER_ADDR"):
             submit(cells, tmp_path / "runs", Options(setup=setup), "sweep", SITE)
     there = Options(setup=("module load x; export A=1 MASTER_ADDR=10.0.0.1",))
-    (array,), _ = submit(cells, tmp_path / "runs", there, "sweep", SITE)
+    (array,) = submit(cells, tmp_path / "runs", there, "sweep", SITE).arrays
     assert array.job == "7"
+    avoiding = Options(setup=("echo $MASTER_ADDR",), exclude="node[1-3].invalid")
+    assert submit(cells, tmp_path / "runs", avoiding, "sweep", SITE).arrays
 
 
 @pytest.mark.parametrize(
