@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, until
-from sweeps import Sweep, run
+from sweeps import Sweep, job_of, run
 from test_rounds import Settling
 
 from slurm import status, store
@@ -33,6 +33,12 @@ def preempt_by_a_colleague(sweep: Sweep, row: status.SubmittedCell) -> None:
     options = ("--partition=high", "--exclusive", "--mem=100M", "--output=/dev/null", "--chdir=/")
     who = ("--uid=nobody", "--gid=nogroup", f"--nodelist={row.job.node}")
     sweep.cluster.run("sbatch", *options, *who, "--wrap", "true")
+    show = ("scontrol", "-o", "show", "job", job_of(row))
+    until(
+        "the preemption",
+        lambda: not re.search("JobState=RUNNING .*PreemptTime=None", sweep.cluster.run(*show)),
+        60,
+    )
 
 
 def test_a_sweep_feeds_itself_through_a_limit_past_a_preemption_and_a_faulty_node(

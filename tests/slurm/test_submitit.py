@@ -18,7 +18,9 @@ def test_submitit_writes_the_batch_script_that_is_asked_of_it(
     (tmp_path / "srun").touch(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     needs = Resources(2, 1, None, 3, "4G", 60, "batch", None, "node[3-4]")
-    made = script.executor(tmp_path / "array", needs, Options(), 2, tmp_path / "code", list("abcde"))
+    made = script.executor(
+        tmp_path / "array", needs, Options(), 2, tmp_path / "code", elements=["ResNet-8"] * 5
+    )
     lines = made._make_submission_file_text("the command", "").splitlines()
     wanted = ("array=0-4%2", "job-name=array", "mem=4G", "nodes=2", "signal=USR2@120", "time=60", "requeue")
     assert {f"#SBATCH --{option}" for option in wanted} <= set(lines)
