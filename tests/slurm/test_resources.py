@@ -201,6 +201,12 @@ def test_all_memory_of_a_node_may_be_asked_for() -> None:
     assert asked(cell(56), options, ANY).mem == "8G"
 
 
+def test_partitions_with_enough_gpus_are_named() -> None:
+    offered = Limits(None, 64, 256.0, 1, elsewhere={"small": 1, "big": 4, "bigger": 8})
+    with pytest.raises(ConfigError, match="choose hydra.launcher.partition=big or bigger, or"):
+        asked(cell(devices=2), Options(), offered)
+
+
 def test_where_the_site_may_choose_another_partition_slurm_says_what_is_too_much() -> None:
     default = Limits(minutes=60, cpus=4, mem_gb=8, gpus=0, decided=False)
     wanted = parse_options({"gpus_per_node": "a100:2", "time": "2:00:00", "cpus_per_task": 16})
