@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ablations.sweep.accepted import check_hydra, read_options
 from ablations.sweep.compose import register_studies
-from ablations.sweep.hydra_side import typed_sweep
+from ablations.sweep.hydra_side import as_typed, for_hydra, typed_sweep
 from ablations.sweep.keys import CONF, default_choices, keys, meant
 from ablations.sweep.launcher_words import quoted
 from ablations.sweep.overrides import parse_overrides
@@ -55,7 +55,7 @@ def door(_: DictConfig) -> None:
     from ablations.sweep.settle import run_here
 
     with one_sentence():
-        run_here(typed_sweep(tuple(HydraConfig.get().overrides.task)))
+        run_here(typed_sweep(as_typed(HydraConfig.get().overrides.task)))
 
 
 MULTIRUN = ("-m", "--multirun")
@@ -147,6 +147,7 @@ def main() -> None:
         check_shown(options)
         if not options.shell_completion:
             check(options.overrides, options.multirun)
+            sys.argv[1:] = for_hydra(sys.argv[1:], options.overrides, shown=bool(options.cfg))
         door()
 
 

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 import traceback
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,15 +20,12 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.strategies import DDPStrategy
-from torch import nn
 
 from lightning_module.benchmark.measure import Benchmark
 from lightning_module.cell import record
 from lightning_module.cell.config import Config, parse_config
 from lightning_module.cell.identity import Cell
 from lightning_module.data.images import load
-from lightning_module.data.stream import generator
-from lightning_module.networks.resnet import build
 from lightning_module.networks.responses import layer_responses
 from lightning_module.processes import run_in_processes
 from lightning_module.support.disk import Busy, Lock
@@ -42,11 +38,10 @@ from lightning_module.training.device_memory import (
     peak_memory,
     with_activation_checkpoint,
 )
-from lightning_module.training.execution import compile_units
 from lightning_module.training.interruption import Interruption, leave_with_parent
+from lightning_module.training.network import CHANNELS, initial, sound
 from lightning_module.training.realised import realised
 from lightning_module.training.resume import choose
-from lightning_module.training.sync_batch_norm import synchronise_batch_norm
 from lightning_module.training.torch_setup import cpu_threads, on_gpu, set_up_torch
 
 CHECKPOINT_SECONDS = 60.0
@@ -115,14 +110,14 @@ def _fit(
     writer: record.Writer | None,
 ) -> None:
     """Train on, from the last checkpoint if there is one, to an end that the log is told of."""
-    config = _sound(parse_config(cell.config))
+    config = sound(parse_config(cell.config))
     config = with_activation_checkpoint(config, device_memory(config, on_gpu(config)))
     data = load(config.data)
     reporter = Reporter(cell, config, folder, writer)
     training = _Training(config, folder, interruption, reporter)
     try:
         set_up_torch(config, cell.multiply_adds)
-        network = _network(config, data.classes)
+        network = initial(config, data.classes)
         about = {**realised(config, cell.parameters, network), "images_crc32": data.checksum()}
         kind = Benchmark if config.mode == "benchmark" else Classifier
         module = kind(config, network, data, training.on_epoch, training.on_call)
@@ -157,10 +152,11 @@ def _fit(
             reporter.event("warm_up", ended=module.warm_up_ends)
         if writer:
             # A network as it was built: the units of a compiled one do not say what their layers respond.
-            trained = build(config.model, data.classes)
+            trained = config.model.build(data.classes, CHANNELS)
             trained.load_state_dict(module.network.state_dict())
             device = trainer.strategy.root_device
-            responses = layer_responses(trained.to(device), data.sample().to(device))
+            watches = getattr(config.model, "watches", None)
+            responses = layer_responses(trained.to(device), data.sample().to(device), watches)
             reporter.event("layer_responses", responses=list(responses.items()))
         reporter.end("finished")
     except (Exception, SystemExit) as error:
@@ -233,29 +229,6 @@ class _Training(Callback):
         dist.all_reduce(flags, dist.ReduceOp.MAX, self.hosts)
         stop, due = map(bool, flags.tolist())
         return stop, due
-
-
-def _sound(config: Config) -> Config:
-    """The configuration, without channels_last where that would corrupt memory: PyTorch 2.13 on a CPU writes beyond its
-    own in the backward pass of a 1x1 convolution of stride 2 over fewer than 8 channels in that layout."""
-    if config.model.width >= 8 or on_gpu(config):
-        return config
-    return replace(config, trainer=replace(config.trainer, channels_last=False))
-
-
-def _network(config: Config, classes: int) -> nn.Module:
-    """The network with its initial weights, a function of the seed."""
-    torch.manual_seed(generator(config.seed, 0).initial_seed())
-    network: nn.Module = build(
-        config.model, classes, checkpoint_every=config.trainer.activation_checkpoint or 0
-    )
-    if config.trainer.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if config.trainer.processes > 1 and config.trainer.sync_batch_norm:
-        network = synchronise_batch_norm(network, gpu=on_gpu(config))
-    if config.trainer.compile:
-        compile_units(network)
-    return network
 
 
 def _trainer(config: Config, training: _Training, environment: ClusterEnvironment | None) -> Trainer:

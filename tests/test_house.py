@@ -39,6 +39,7 @@ def product() -> list[Path]:
 BY_TEXT = {
     "ablations/sweep/studies.py": "study files",
     "lightning_module/networks/blocks/__init__.py": "blocks",
+    "lightning_module/networks/families/__init__.py": "families, and modules of one's own",
 }
 """What a folder's listing finds is imported by its name; nothing else is, since no contract would see it."""
 

@@ -12,7 +12,7 @@ from ablations.sweep.compose import compose
 from ablations.sweep.keys import groups
 from ablations.sweep.overrides import plain_value
 from lightning_module.cell.config import parse_config
-from lightning_module.cell.identity import canonical, identity
+from lightning_module.cell.identity import canonical, identity, whole
 from lightning_module.support.errors import ConfigError, nearest, spelled
 
 Flat = Mapping[str, Any]
@@ -32,7 +32,7 @@ def overrides_of(study: Study, levels: Levels) -> dict[str, str]:
 def values(texts: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, Any]:
     """What a cell has: the value of every key that can change its result, and its choice of every group."""
     chosen = {key: plain_value(text) for key, text in texts.items() if key in groups()}
-    return canonical(config) | chosen
+    return whole(canonical(config)) | chosen
 
 
 @functools.cache

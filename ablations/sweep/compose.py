@@ -28,8 +28,8 @@ from ablations.sweep.overrides import parse, parse_overrides, plain_value, typed
 from lightning_module.cell import price
 from lightning_module.cell.config import Config, parse_config
 from lightning_module.cell.identity import Cell
-from lightning_module.networks.config import NetworkConfig
-from lightning_module.support.check import field_types
+from lightning_module.networks import families
+from lightning_module.support.check import field_types, fit
 from lightning_module.support.errors import ConfigError, closest, nearest, spelled
 
 
@@ -47,8 +47,12 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
             values.append(text)
     tree, interpolated = _composed(tuple(f"{group}={choice}" for group, choice in choices.items()))
     config = _copy(tree)
+    if any(text.startswith("model.family=") for text in values):
+        _of_family(config, values, choices)
     for text in values:
         _set(config, text, choices)
+    if code := families.code(config["model"].get("family", families.USUAL)):
+        config["model"]["code"] = code
     if interpolated or any(map(_interpolates, values)):
         return _resolved(config, values)
     return config
@@ -141,6 +145,20 @@ def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copy(value) if isinstance(value, dict) else value for key, value in tree.items()}
 
 
+def _of_family(config: dict[str, Any], values: Sequence[str], choices: Mapping[str, str]) -> None:
+    """The section `model` of the family that is typed, with its defaults, unless the choice of `model` is of it."""
+    *_, typed_last = (text for text in values if text.startswith("model.family="))
+    family = fit(plain_value(typed_last), str, "model.family")
+    of_choice = config["model"].get("family", families.USUAL)
+    if family == of_choice:
+        return
+    if "model" in choices:
+        raise ConfigError(
+            f"model={choices['model']} is of the family {of_choice}, not {family}; leave out one of them"
+        )
+    config["model"] = families.defaults(family)
+
+
 def _set(config: dict[str, Any], text: str, choices: Mapping[str, str]) -> None:
     key = str(parse(text).key_or_group)
     branch, node, path = config, config, ""
@@ -148,6 +166,13 @@ def _set(config: dict[str, Any], text: str, choices: Mapping[str, str]) -> None:
         if not isinstance(node, dict) or not node:
             raise ConfigError(f"{key} is not a key; {path[:-1]} is a value")
         if part not in node:
+            if (
+                path == "model."
+                and "model" not in choices
+                and (family := node.get("family")) != families.USUAL
+            ):
+                beside = [path + name for name in node]
+                raise ConfigError(f"{key} is not a key of the family {family}; {nearest(key, beside)}")
             raise ConfigError(_not_there(text, key, [path + name for name in node], choices))
         branch, node, path = node, node[part], f"{path}{part}."
     if isinstance(node, dict):
@@ -176,8 +201,8 @@ def _not_there(text: str, key: str, beside: Sequence[str], choices: Mapping[str,
 def _likely_value(key: str, value: str) -> str:
     """What was probably meant by the value too, where the key has a list of them: "=A"; else nothing."""
     section, _, name = key.partition(".")
-    kind = field_types(Config).get(section) if name else None
-    hint = field_types(kind).get(name) if isinstance(kind, type) else None
+    kind = families.load(families.USUAL) if section == "model" else field_types(Config).get(section)
+    hint = field_types(kind).get(name) if name and isinstance(kind, type) else None
     found = closest(value, groups().get(key, get_args(hint) if get_origin(hint) is Literal else []))
     return f"={found}" if found else ""
 
@@ -211,7 +236,7 @@ def resolved_overrides(overrides: Sequence[str], config: Mapping[str, Any]) -> t
 
 
 @functools.lru_cache(maxsize=16384)
-def _network_name(model: NetworkConfig) -> str:
+def _network_name(model: families.Model) -> str:
     return model.name
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_module.cell import record
+from lightning_module.cell.identity import USUAL_LAYERS
 from lightning_module.support.errors import ConfigError, nearest, spelled
 
 RECORDS = 200
@@ -48,12 +49,18 @@ def work(cell: Mapping[str, Any], devices: int) -> Work:
     """The work of a cell in the form of `Cell.to_json`, shared out over devices."""
     config = cell["config"]
     return Work(
-        int(config["model.depth"]),
+        _layers(config),
         int(cell["parameters"]),
         int(cell["multiply_adds"]),
         int(config["recipe.batch_size"]) // devices,
         str(config["trainer.precision"]),
     )
+
+
+def _layers(config: Mapping[str, Any]) -> int:
+    """The depth of the network, if it has such a key; a family of somebody's own may mean something else by it."""
+    depth = config.get("model.depth", USUAL_LAYERS)
+    return depth if type(depth) is int and depth > 0 else USUAL_LAYERS
 
 
 @dataclass(frozen=True)

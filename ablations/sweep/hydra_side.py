@@ -15,6 +15,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from ablations.sweep.overrides import typed
 from lightning_module.support.command_line import command
 
 if TYPE_CHECKING:
@@ -32,6 +33,33 @@ def typed_sweep(overrides: tuple[str, ...]) -> Sweep:
     return asked_for(overrides, shlex.split(command("run", *sys.argv[1:])))
 
 
+ADDED = "++"
+"""What Hydra wants before a key that no file has. Nobody may type it: see overrides.py."""
+
+
+def for_hydra(arguments: Sequence[str], overrides: Sequence[str], shown: bool) -> list[str]:
+    """The arguments with the keys of a typed family as Hydra takes them; shown: it is to show the whole of the family,
+    and not the section that its own file has."""
+    if not any(text.startswith("model.family=") for text in overrides):
+        return list(arguments)
+    if not shown:
+        return [ADDED + text if text.startswith("model.") else text for text in arguments]
+    from ablations.sweep.compose import compose
+
+    section = compose([text for text in overrides if not text.startswith("hydra")])["model"]
+    file = compose([text for text in overrides if text.startswith("model=")])["model"]
+    return [
+        *(f"~model.{key}" for key in file if key not in section),
+        *(ADDED + typed(f"model.{key}", value) for key, value in section.items()),
+        *(text for text in arguments if not text.startswith("model.")),
+    ]
+
+
+def as_typed(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Overrides as they were before `for_hydra`."""
+    return tuple(text.removeprefix(ADDED) for text in overrides)
+
+
 class StudySweeper(Sweeper):
     """A study's cells when `ablation=NAME` is given, else the product of the values listed."""
 
@@ -46,7 +74,7 @@ class StudySweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Give the launcher the sweep that the command line asks for, and launch it."""
-        asked, launcher = typed_sweep(tuple(arguments)), cast(Any, self.launcher)
+        asked, launcher = typed_sweep(as_typed(arguments)), cast(Any, self.launcher)
         launcher.asked = asked
         return launcher.launch([cell.overrides for cell in asked.cells], initial_job_idx=0)
 

@@ -205,7 +205,8 @@ def _factors(request: Request, cells: Sequence[Cell]) -> tuple[str, ...]:
             if override.is_sweep_override()
         ]
     order = [key for key in named if key in varying or study] + [key for key in varying if key not in named]
-    return tuple(sorted(order, key=lambda key: key == "seed")) or ("model.depth",)
+    usual = "model.depth" if "model.depth" in cells[0].canonical else "seed"
+    return tuple(sorted(order, key=lambda key: key == "seed")) or (usual,)
 
 
 def _departures(cells: Sequence[Cell], own: Sequence[tuple[str, ...]]) -> tuple[dict[str, Any], ...]:

@@ -10,6 +10,7 @@ from typing import Any
 from ablations.study import Study
 from ablations.sweep.manifest import Manifest
 from ablations.verdicts.results import Result, frozen
+from lightning_module.cell.identity import whole
 from lightning_module.cell.record import Record
 
 
@@ -46,7 +47,7 @@ def factors(manifest: Manifest, study: Study | None) -> tuple[str, ...]:
 def levels_of(manifest: Manifest, study: Study | None) -> list[dict[str, Any]]:
     """The levels of each cell of a manifest: its flat configuration and, of a study, the groups that it chose."""
     groups = [key for key in factors(manifest, study) if "." not in key and key != "seed"] if study else []
-    return [frozen(cell["config"]) | _chosen(cell["overrides"], groups) for cell in manifest.cells]
+    return [frozen(whole(cell["config"])) | _chosen(cell["overrides"], groups) for cell in manifest.cells]
 
 
 def _chosen(overrides: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:

@@ -192,4 +192,5 @@ def difference_text(a: tuple[str, Mapping[str, Any]], b: tuple[str, Mapping[str,
         ("key", a[0], b[0]),
         *((key, *("–" if v is None else spelled(v) for v in pair)) for key, pair in differing.items()),
     ]
-    return "\n".join(aligned(lines))
+    family, changed = a[1].get("model.family"), "model.code" in differing and "model.family" not in differing
+    return "\n".join([*aligned(lines), *([f"The code of {family} changed."] if changed else [])])

@@ -28,7 +28,7 @@ from benchmarks.gpu.lab import GPU, Lab, Ran, Until, facts, gap, losses
 from lightning_module.benchmark import measure
 from lightning_module.support.errors import one_line
 
-DROPOUT = ("model.shortcut_type=dropout", "model.dropout=0.5")
+DROPOUT = ("model.shortcut_type=dropout", "model.dropout=0.5", "model.stochastic_depth=0.5")
 EAGER, GRAPH = "trainer.cuda_graph=false", "trainer.cuda_graph=true"
 
 

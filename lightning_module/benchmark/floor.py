@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_module.benchmark.ceilings import Ceilings, Convolution
-from lightning_module.networks.config import NetworkConfig
-from lightning_module.networks.resnet import ResNet
+from lightning_module.networks.cost import outline
+from lightning_module.networks.families import Model
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class Work:
 
 
 @functools.lru_cache(maxsize=64)
-def work(config: NetworkConfig, classes: int, image_size: int, batch: int, precision: str) -> Work:
+def work(config: Model, classes: int, image_size: int, batch: int, precision: str) -> Work:
     """The work of a step of this network on `batch` square images; nothing is allocated."""
     with torch.device("meta"), torch.no_grad():
-        network = ResNet(config, classes, in_channels=3)
+        network = outline(config, classes)
         images = torch.empty(2, 3, image_size, image_size)
     found = Counter[Convolution]()
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from lightning_module.cell.identity import USUAL_LAYERS
 from lightning_module.data.config import AnyData, DataConfig, ImageNetConfig
-from lightning_module.networks.config import NetworkConfig
+from lightning_module.networks import families
 from lightning_module.support.check import at_least, between, field_types, fit, one_of, read_section
 from lightning_module.support.errors import ConfigError, spelled
 
@@ -130,7 +131,7 @@ class LoggerConfig:
 class Config:
     """One cell with everything that is needed to train it."""
 
-    model: NetworkConfig
+    model: families.Model
     data: AnyData
     recipe: RecipeConfig
     trainer: TrainerConfig
@@ -138,6 +139,11 @@ class Config:
     seed: int
     runs: str
     mode: Mode = "train"
+
+    @property
+    def layers(self) -> int:
+        """Weight layers of the network, as it says or as is usual."""
+        return int(getattr(self.model, "weighted_layers", USUAL_LAYERS))
 
     def __post_init__(self) -> None:
         at_least(self, "", "seed", minimum=0)
@@ -165,8 +171,8 @@ def idle(config: Config) -> dict[str, str]:
     """Key that changes nothing in this cell, given the others -> what it needs for that."""
     recipe, data, logs = config.recipe, config.data, config.logger.mode != "none"
     warms_up = recipe.warm_up != "none"
-    deep = config.model.depth >= recipe.warm_up_from_depth
-    deeper = f"recipe.warm_up_from_depth={config.model.depth} or less"
+    deep = config.layers >= recipe.warm_up_from_depth
+    deeper = f"recipe.warm_up_from_depth={config.layers} or less"
     needs = [
         ("warm_up", deep or not warms_up, deeper),
         ("warm_up_learning_rate", warms_up, "recipe.warm_up=steps or train_error"),
@@ -211,7 +217,7 @@ def _read_data(values: Mapping[str, Any]) -> AnyData:
 def parse_config(config: Mapping[str, Any]) -> Config:
     """The typed configuration of a resolved mapping; ConfigError says what does not fit."""
     return Config(
-        model=read_section(NetworkConfig, config["model"], "model"),
+        model=families.read(config["model"]),
         data=_read_data(config["data"]),
         recipe=read_section(RecipeConfig, config["recipe"], "recipe"),
         trainer=read_section(TrainerConfig, config["trainer"], "trainer"),

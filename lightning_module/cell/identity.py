@@ -28,9 +28,23 @@ NOT_RESULT_KEYS = frozenset({"data.root", "data.download", "data.workers"})
 """Exceptions below RESULT_KEYS."""
 
 
-NEUTRAL: Mapping[str, Any] = {"recipe.warm_up_limit": None, "trainer.deterministic": False}
+NEUTRAL: Mapping[str, Any] = {
+    "recipe.warm_up_limit": None,
+    "trainer.deterministic": False,
+    "model.family": "resnet",
+    "model.widen": 1,
+    "model.groups": 1,
+    "model.group_width": None,
+    "model.squeeze_ratio": None,
+    "model.residual_dropout": 0,
+    "model.stochastic_depth": 0,
+}
 """Keys that were added later, with the value at which all is as before: there they are left out, and records keep
-their names. These values are never changed, whatever the defaults in conf/ become."""
+their names. These values are never changed, whatever the defaults in conf/ become. Those of `model` are of the family
+`resnet`; another family has all of its keys in its identities."""
+
+USUAL_LAYERS = 20
+"""Taken for the weight layers of a network that does not say how many it has, where time and threads are planned."""
 
 NOT_SPEED_KEYS = frozenset({"progress", "checkpoint_every", "evaluation_batch_size"})
 """Choices of the trainer without effect on a benchmark."""
@@ -94,7 +108,19 @@ def canonical(config: Mapping[str, Any]) -> dict[str, Any]:
         # Another kind of run, whose result is speed: there everything that makes it fast counts.
         kept |= {f"trainer.{key}": plain(trainer[key]) for key in trainer.keys() - NOT_SPEED_KEYS}
         kept = dict(sorted({**kept, "mode": config["mode"]}.items()))
-    return {key: value for key, value in kept.items() if key not in NEUTRAL or value != NEUTRAL[key]}
+    neutral = _neutral(kept)
+    return {key: value for key, value in kept.items() if key not in neutral or value != neutral[key]}
+
+
+def _neutral(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """NEUTRAL, as far as this flat configuration's family has its keys."""
+    of_resnet = flat.get("model.family", NEUTRAL["model.family"]) == NEUTRAL["model.family"]
+    return {key: value for key, value in NEUTRAL.items() if of_resnet or not key.startswith("model.")}
+
+
+def whole(canonical_config: Mapping[str, Any]) -> dict[str, Any]:
+    """A canonical configuration with the neutral values that it leaves out, for whoever compares levels of a key."""
+    return {**_neutral(canonical_config), **canonical_config}
 
 
 def identity(config: Mapping[str, Any]) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import json
 from dataclasses import asdict, astuple, replace
+from typing import Any
 
 from lightning_module.cell.config import Config
+from lightning_module.networks import families
 from lightning_module.networks.config import Cost, NetworkConfig
 from lightning_module.support.disk import ROOT, DiskCache
+from lightning_module.support.errors import ConfigError
 
 CACHE = DiskCache("costs", (ROOT / "lightning_module" / "networks").rglob("*.py"))
 """Counts by network. Another file starts when the code of the networks changes, so that they are counted again."""
@@ -19,8 +22,10 @@ def of(config: Config) -> Cost:
     return _cost(config.model, config.data.classes, config.data.image_size)
 
 
-def _shape(model: NetworkConfig) -> NetworkConfig:
+def _shape(model: families.Model) -> families.Model:
     """The network with everything that changes its numbers but not their count at one value."""
+    if not isinstance(model, NetworkConfig):
+        return model
     scaled = model.shortcut_type == "constant_scaling"
     return replace(
         model,
@@ -31,18 +36,36 @@ def _shape(model: NetworkConfig) -> NetworkConfig:
         bn_momentum=0.1,
         gate_bias=0.0,
         dropout=0.5 if model.dropout else 0.0,
+        residual_dropout=0.5 if model.residual_dropout else 0.0,
+        stochastic_depth=0.5 if model.stochastic_depth else 0.0,
         shortcut_scale=0.5 if scaled else 1.0,
         residual_scale=0.5 if scaled else 1.0,
     )
 
 
 @functools.lru_cache(maxsize=16384)
-def _cost(model: NetworkConfig, classes: int, image_size: int) -> Cost:
-    key = json.dumps([asdict(_shape(model)), classes, image_size], sort_keys=True)
+def _cost(model: families.Model, classes: int, image_size: int) -> Cost:
+    shape: Any = _shape(model)
+    if not type(model).__module__.startswith(families.ROOM):
+        return _of_their_own(model, classes, image_size)
+    key = json.dumps([type(model).__module__, asdict(shape), classes, image_size], sort_keys=True)
     counted = CACHE.get(key)
     if not (isinstance(counted, list) and len(counted) == 3):
         from lightning_module.networks.cost import cost  # torch: only for a network that was never counted
 
-        counted = astuple(cost(_shape(model), classes, image_size))
+        counted = astuple(cost(shape, classes, image_size))
         CACHE.put(key, counted)
     return Cost(*counted)
+
+
+def _of_their_own(model: families.Model, classes: int, image_size: int) -> Cost:
+    """Of a user's network, whose code may change and has imported torch anyway; ConfigError if it cannot be counted."""
+    from lightning_module.networks.cost import cost
+
+    try:
+        return cost(model, classes, image_size)
+    except Exception as error:  # somebody's program: whatever is wrong with it is bad input
+        raise ConfigError(
+            f"{model.name} of {type(model).__module__} cannot be counted on torch's meta device, which has shapes and "
+            f"no numbers ({type(error).__name__}: {error})"
+        ) from error

@@ -193,9 +193,11 @@ def wrong_config(config: Mapping[str, Any], identity: str) -> str:
 
 def wrong_setting(config: Mapping[str, Any]) -> str:
     """What is wrong with a value of a configuration; "" if nothing is."""
+    # Another family may call something else its depth.
+    numbers = set(_NUMBERS) - ({"model.depth"} if "model.family" in config else set())
     for key, value in config.items():
         flat = _plain_value(value) or (type(value) is list and all(map(_plain_value, value)))
-        if not flat or (key in _NUMBERS and not _count(value)):
+        if not flat or (key in numbers and not _count(value)):
             return f"its config has {key}={shown(value)}"
     return ""
 

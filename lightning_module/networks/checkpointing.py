@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +13,12 @@ from torch.utils.checkpoint import checkpoint
 
 # torch.compile knows no context_fn, so this stays out of its graphs and runs eagerly.
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def run(stages: nn.Sequential, x: Tensor, every: int) -> Tensor:
-    """stages(x), keeping for the backward pass only the inputs of segments of `every` units.
+def run(units: Sequence[nn.Module], x: Tensor, every: int) -> Tensor:
+    """The output of the last unit, keeping for the backward pass only the inputs of segments of `every` units.
 
     Each segment is computed again, with the same random numbers, when its gradients are needed. Results, gradients
-    and running statistics are bit for bit those of stages(x).
+    and running statistics are bit for bit those of the units one after the other.
     """
-    units = [unit for stage in stages for unit in cast(nn.Sequential, stage)]
     for start in range(0, len(units), every):
         segment = nn.Sequential(*units[start : start + every])
 

@@ -1,15 +1,18 @@
-"""Which network: every choice of the two papers as a typed, checked value. Imports no torch."""
+"""Which residual network: every choice of the papers as a typed, checked value. Imports no torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lightning_module.networks import blocks
-from lightning_module.support.check import at_least, field_types, fit, one_of
+from lightning_module.support.check import at_least, below_one, field_types, fit, one_of
 from lightning_module.support.errors import ConfigError, spelled
+
+if TYPE_CHECKING:
+    from torch import nn
 
 IMAGENET_UNITS = ((2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3), (3, 24, 36, 3))
 """Units per stage of the ImageNet forms (arXiv:1512.03385, Table 1; the last one arXiv:1603.05027, section 5)."""
@@ -53,6 +56,12 @@ class NetworkConfig:
     zero_init_last_bn: bool = False
     bn_epsilon: float = 1e-5
     bn_momentum: float = 0.1
+    widen: int = 1
+    groups: int = 1
+    group_width: int | None = None
+    squeeze_ratio: int | None = None
+    residual_dropout: float = 0.0
+    stochastic_depth: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every key by itself, then the combinations."""
@@ -60,7 +69,8 @@ class NetworkConfig:
             # A whole number is welcome, but must not make another configuration: -6 is -6.0.
             object.__setattr__(self, key, fit(getattr(self, key), kind, f"model.{key}"))
         one_of("model.block", self.block, blocks.names())
-        at_least(self, "model", "width")
+        at_least(self, "model", "width", "widen", "groups", "group_width", "squeeze_ratio")
+        below_one(self, "model", "residual_dropout", "stochastic_depth")
         if self.bn_epsilon <= 0:
             raise ConfigError(f"model.bn_epsilon={self.bn_epsilon} is not above 0; the usual value is 1e-5")
         if not 0 < self.bn_momentum <= 1:
@@ -69,7 +79,8 @@ class NetworkConfig:
                 "the usual value is 0.1"
             )
         self._check_depth()
-        self._check_shortcut()
+        self._check_needs()
+        self._check_channels()
 
     @property
     def units_per_stage(self) -> tuple[int, ...]:
@@ -84,6 +95,12 @@ class NetworkConfig:
         """Weight layers as the papers count them: first convolution, those of the units, classifier."""
         return blocks.weighted_layers(self.block) * sum(self.units_per_stage) + 2
 
+    def build(self, classes: int, channels: int) -> nn.Module:
+        """The network, newly initialised from torch's global random generator."""
+        from lightning_module.networks import resnet  # torch, which a plan does not need
+
+        return resnet.build(self, classes, channels)
+
     @property
     def preactivation(self) -> bool:
         """Whether a unit begins with its activation (arXiv:1603.05027, Fig. 4 d and e)."""
@@ -91,21 +108,36 @@ class NetworkConfig:
 
     @property
     def name(self) -> str:
-        """To show to a reader: `ResNet-110`, `plain-20`, `ResNet-34 B`, `ResNet-110 (dropout=0.5)`."""
-        if self.shortcut == "none":
-            head = f"plain-{self.depth}"
-        else:
-            head = f"ResNet-{self.depth}" + ("" if self.shortcut == "A" else f" {self.shortcut}")
-        usual = NetworkConfig(width=64 if self.form == "imagenet" else 16)
+        """To show to a reader: `ResNet-110`, `plain-20`, `ResNet-34 B`, `ResNet-110 (dropout=0.5)`, `WRN-28-10`.
+
+        A wide network counts its three projections and not its classifier, as its paper does.
+        """
         told = {"form", "depth", "shortcut", "activation", "block"}
-        words = [self.activation.replace("_", " ").replace("preact", "pre-act")] * (
-            self.activation != "original"
-        )
-        words += [self.block.replace("_", " ")] * (self.block != "basic")
+        usual = {**_defaults(), "width": 64 if self.form == "imagenet" else 16}
+        activation, block, shortcut = self.activation, self.block, self.shortcut
+        wide = (activation, block, shortcut, self.form) == ("full_preactivation", "basic", "B", "cifar")
+        head = f"ResNet-{self.depth}"
+        if self.widen > 1 and wide:
+            head, activation, shortcut = f"WRN-{self.depth + 2}-{self.widen}", "original", "A"
+            told |= {"widen"}
+        elif self.groups > 1 and self.group_width:
+            head, block = f"ResNeXt-{self.depth} {self.groups}x{self.group_width}d", "basic"
+            shortcut = "A" if shortcut == "B" else shortcut
+            told |= {"groups", "group_width"}
+            usual |= {"width": 64, "bottleneck_stride": "conv3x3"}
+        if self.squeeze_ratio == 16:
+            head = f"SE-{head}"
+            told |= {"squeeze_ratio"}
+        if shortcut == "none":
+            head = head.replace("ResNet", "plain")
+        elif shortcut != "A":
+            head += f" {shortcut}"
+        words = [activation.replace("_", " ").replace("preact", "pre-act")] * (activation != "original")
+        words += [block.replace("_", " ")] * (block != "basic")
         words += [
             f"{key}={getattr(self, key)}"
-            for key in (field.name for field in dataclasses.fields(self))
-            if key not in told and getattr(self, key) != getattr(usual, key)
+            for key, value in usual.items()
+            if key not in told and getattr(self, key) != value
         ]
         return head + (f" ({', '.join(words)})" if words else "")
 
@@ -127,11 +159,12 @@ class NetworkConfig:
         depths = f"depths are {nearest[0]} and {nearest[1]}" if len(nearest) > 1 else f"depth is {nearest[0]}"
         raise ConfigError(f"model.depth={self.depth} is not {rule}; the nearest valid {depths}")
 
-    def _check_shortcut(self) -> None:
+    def _check_needs(self) -> None:
         """Refuse a key that the rest of the configuration makes meaningless."""
         scaled = self.shortcut_type == "constant_scaling"
         gated = self.shortcut_type.endswith("gating")
         dropped = self.shortcut_type == "dropout"
+        bottleneck = blocks.has_bottleneck(self.block)
         bn_last = self.activation not in ("full_preactivation", "bn_after_addition")
         needs = [
             ("shortcut_type", self.shortcut != "none", "a shortcut: model.shortcut=A, B or C"),
@@ -142,7 +175,11 @@ class NetworkConfig:
             ("residual_scale", scaled, "model.shortcut_type=constant_scaling"),
             ("gate_bias", gated, "model.shortcut_type=exclusive_gating or shortcut_only_gating"),
             ("dropout", dropped, "model.shortcut_type=dropout"),
-            ("bottleneck_stride", blocks.has_bottleneck(self.block), "a block with a bottleneck"),
+            ("bottleneck_stride", bottleneck, "a block with a bottleneck"),
+            ("groups", bottleneck, "a block with a bottleneck"),
+            ("group_width", bottleneck, "a block with a bottleneck"),
+            ("residual_dropout", blocks.weighted_layers(self.block) > 1, "a block of several layers"),
+            ("stochastic_depth", self.shortcut != "none", "a shortcut: model.shortcut=A, B or C"),
             ("projection_bn", self.shortcut in ("B", "C"), "model.shortcut=B or C"),
             ("projection_bn", self.activation != "full_preactivation", "BN behind the weight layers"),
             ("zero_init_last_bn", self.shortcut != "none", "a shortcut: model.shortcut=A, B or C"),
@@ -160,14 +197,34 @@ class NetworkConfig:
                 f"model.dropout={self.dropout} is not a ratio between 0 and 1; the paper's is 0.5"
             )
 
+    def _check_channels(self) -> None:
+        """Refuse groups and ratios that the channels of the first stage cannot be shared out by."""
+        width = self.width * self.widen
+        if self.group_width is None and width % self.groups:
+            raise ConfigError(
+                f"model.groups={self.groups} does not divide the {width} channels of the first bottleneck; "
+                "give them a number of their own each: model.group_width"
+            )
+        if self.group_width is not None and self.group_width * self.groups == width:
+            raise ConfigError(
+                f"model.group_width={self.group_width} is what {self.groups} groups of {width} channels have anyway; "
+                "leave it out"
+            )
+        channels = width * blocks.load(self.block).EXPANSION
+        if (self.squeeze_ratio or 1) > channels:
+            raise ConfigError(
+                f"model.squeeze_ratio={self.squeeze_ratio} leaves nothing of the first stage's {channels} channels; "
+                f"the largest valid value is {channels}, the paper's is 16"
+            )
+
 
 @dataclass(frozen=True)
 class Cost:
     """The price of one network.
 
     parameters: numbers that are learned
-    multiply_adds: multiplications (each with its addition) in the convolutions and the classifier of one forward
-        pass on one image; this is what both papers call FLOPs. A training step is about three forward passes
+    multiply_adds: multiplications (each with its addition) in the convolutions and matrix products of one forward
+        pass on one image; this is what the papers call FLOPs. A training step is about three forward passes
     activation_bytes: what the forward pass of one batch in 32 bits keeps for the backward pass, parameters not
         counted
     """

@@ -9,26 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from lightning_module.networks import blocks
 from lightning_module.networks.config import Cost, NetworkConfig
-from lightning_module.networks.resnet import ResNet
+from lightning_module.networks.families import Model
 from lightning_module.networks.unit import Unit
 
 
 @functools.lru_cache(maxsize=1024)
-def cost(
-    config: NetworkConfig, num_classes: int, image_size: int, batch_size: int = 1, in_channels: int = 3
-) -> Cost:
+def cost(config: Model, num_classes: int, image_size: int, batch_size: int = 1, in_channels: int = 3) -> Cost:
     """The cost of training `config` on square images of `image_size` pixels, in batches of `batch_size`.
 
-    Nothing is allocated: the network is built and run on torch's meta device. In the CIFAR form every unit but the
-    first of a stage is alike, so the cost grows by the same amount with each: a deep network is continued from two
-    short ones, which is exact and takes the time of those.
+    Nothing is allocated: the network is built and run on torch's meta device. In the CIFAR form of a ResNet every
+    unit but the first of a stage is alike, so the cost grows by the same amount with each: a deep network is
+    continued from two short ones, which is exact and takes the time of those.
     """
+    if not isinstance(config, NetworkConfig) or config.form == "imagenet":
+        return _measured(config, num_classes, image_size, batch_size, in_channels)
     step = 3 * blocks.weighted_layers(config.block)
     short = 2 + 2 * step
-    if config.form == "imagenet" or config.depth <= short + step:
+    if config.depth <= short + step:
         return _measured(config, num_classes, image_size, batch_size, in_channels)
     two, three = (
         _measured(replace(config, depth=depth), num_classes, image_size, batch_size, in_channels)
@@ -42,15 +44,18 @@ def cost(
     )
 
 
+def outline(config: Model, num_classes: int, in_channels: int = 3) -> nn.Module:
+    """The network on torch's meta device: its shapes without its numbers."""
+    with torch.device("meta"), _Unwritten():
+        return config.build(num_classes, in_channels)
+
+
 @functools.lru_cache(maxsize=1024)
-def _measured(
-    config: NetworkConfig, num_classes: int, image_size: int, batch_size: int, in_channels: int
-) -> Cost:
+def _measured(config: Model, num_classes: int, image_size: int, batch_size: int, in_channels: int) -> Cost:
     """Run one forward pass on the meta device and watch it: of two images at least, as batch normalisation must."""
     run_size = max(batch_size, 2)
-    with torch.device("meta"), _Unwritten():
-        network = ResNet(config, num_classes, in_channels)
-        images = torch.empty(run_size, in_channels, image_size, image_size)
+    network = outline(config, num_classes, in_channels)
+    images = torch.empty(run_size, in_channels, image_size, image_size, device="meta")
     own = {tensor.untyped_storage()._cdata for tensor in network.state_dict().values()}
     saved: dict[int, Tensor] = {}
 
@@ -61,15 +66,20 @@ def _measured(
             saved[storage] = tensor
         return tensor
 
-    multiply_adds = _counted(network)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.forward = _KeepsAsBatchNorm.apply  # type: ignore[method-assign]
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        network(images)
+    kept = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    # What the network makes by itself, such as positions, is on the meta device too.
+    with torch.device("meta"), kept, _Counting() as counting:  # type: ignore[no-untyped-call]
+        logits = network(images)
+    if logits.shape != (run_size, num_classes):
+        raise ValueError(
+            f"the network gives {list(logits.shape)} for {list(images.shape)}, not [{run_size}, {num_classes}]"
+        )
     return Cost(
         sum(parameter.numel() for parameter in network.parameters()),
-        sum(multiply_adds) // run_size,
+        counting.multiply_adds // run_size,
         sum(tensor.untyped_storage().nbytes() for tensor in saved.values()) * batch_size // run_size,
     )
 
@@ -84,24 +94,22 @@ def unit_cost(block: str, channels: int) -> tuple[int, int]:
         width = channels // blocks.load(block).EXPANSION
         unit = Unit(channels, width, 1, NetworkConfig(block=block), first=False)
         positions = torch.empty(2, channels, 1, 1)  # two, as batch normalisation must have
-    multiply_adds = _counted(unit)
-    unit(positions)
+    with _Counting() as counting:  # type: ignore[no-untyped-call]
+        unit(positions)
     weights = sum(module.weight.numel() for module in unit.modules() if isinstance(module, nn.Conv2d))
-    return weights, sum(multiply_adds) // len(positions)
+    return weights, counting.multiply_adds // len(positions)
 
 
-def _counted(network: nn.Module) -> list[int]:
-    """Filled with the multiply-adds of every convolution and classifier that runs from now on."""
-    counts: list[int] = []
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """The multiply-adds of every convolution and matrix product that runs within it, whichever module asks for it."""
 
-    def count(module: nn.Module, _: object, output: Tensor) -> None:
-        assert isinstance(module, nn.Conv2d | nn.Linear)
-        counts.append(output.numel() * module.weight[0].numel())
+    multiply_adds = 0
 
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(count)
-    return counts
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if count := flop_registry.get(function._overloadpacket):
+            self.multiply_adds += count(*args, **(kwargs or {}), out_val=out) // 2
+        return out
 
 
 class _Unwritten(TorchFunctionMode):

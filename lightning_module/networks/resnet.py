@@ -7,26 +7,24 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from lightning_module.networks.config import NetworkConfig
+from lightning_module.networks.staged import Staged
 from lightning_module.networks.unit import Unit, activation_of
 
 
-class ResNet(nn.Module):
+class ResNet(Staged):
     """A residual or plain network in the CIFAR or the ImageNet form.
 
     CIFAR form (arXiv:1512.03385, section 4.2): a 3x3 convolution, three stages of widths w, 2w, 4w (w = 16) on
     maps of 32, 16, 8 pixels for 32x32 images. ImageNet form (Table 1): 7x7 convolution of stride 2, 3x3 max
-    pooling of stride 2, four stages of widths w to 8w (w = 64). Any image size works: pooling is global.
+    pooling of stride 2, four stages of widths w to 8w (w = 64). Any image size works: pooling is global. `widen`
+    multiplies the widths of the stages (arXiv:1605.07146), not that of the first convolution.
 
     The first convolution is followed by BN and ReLU in every variant. In a pre-activation net this is the paper's
     treatment of the first unit ("activation right after conv1"), and the last addition is followed by one more
     activation (arXiv:1603.05027, Appendix).
-
-    `checkpoint_every` units make a segment of which only the input is kept for the backward pass; the rest is
-    computed a second time there. Results, gradients and running statistics are bit for bit the same.
     """
 
     def __init__(
@@ -34,15 +32,17 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.checkpoint_every = checkpoint_every
-        width = config.width
-        self.stem = _stem(in_channels, width, config)
-        channels = width
+        self.stem = _stem(in_channels, config.width, config)
+        channels, width = config.width, config.width * config.widen
+        number, count = 0, sum(config.units_per_stage)
         stages: list[nn.Module] = []
         for index, units in enumerate(config.units_per_stage):
             stage: list[nn.Module] = []
             for position in range(units):
                 stride = 2 if index > 0 and position == 0 else 1
-                unit = Unit(channels, width << index, stride, config, first=index == position == 0)
+                number += 1
+                survival = 1 - config.stochastic_depth * number / count
+                unit = Unit(channels, width << index, stride, config, number == 1, survival)
                 channels = unit.out_channels
                 stage.append(unit)
             stages.append(nn.Sequential(*stage))
@@ -53,18 +53,11 @@ class ResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images float[B, in_channels, H, W] -> logits float[B, num_classes]."""
         x: Tensor = self.stem(images)
-        x = self._checkpointed(x) if self.checkpoint_every and torch.is_grad_enabled() else self.stages(x)
+        x = self.run_stages(x)
         if self.last_activation is not None:
             x = self.last_activation(x)
         logits: Tensor = self.classifier(x.mean((2, 3)))
         return logits
-
-    def _checkpointed(self, x: Tensor) -> Tensor:
-        # Imported here because it loads torch's compiler, which takes seconds.
-        from lightning_module.networks import checkpointing
-
-        out: Tensor = checkpointing.run(self.stages, x, self.checkpoint_every)
-        return out
 
 
 def build(config: NetworkConfig, num_classes: int, in_channels: int = 3, checkpoint_every: int = 0) -> ResNet:

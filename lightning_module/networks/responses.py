@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
+def _is_3x3(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
+
+
 @torch.no_grad()
-def layer_responses(network: nn.Module, images: Tensor) -> dict[str, float]:
+def layer_responses(
+    network: nn.Module, images: Tensor, watches: Callable[[nn.Module], bool] | None = None
+) -> dict[str, float]:
     """Standard deviation of every 3x3 layer's response, by layer name, in order of execution.
 
     The response is what the BN directly behind the convolution gives, before non-linearity and addition, over all
@@ -19,6 +27,7 @@ def layer_responses(network: nn.Module, images: Tensor) -> dict[str, float]:
     Args:
         network: any network; its training mode is as before afterwards
         images: float[B, C, H, W], on the network's device
+        watches: which layers, in place of the 3x3 convolutions
     """
     names = {module: name for name, module in network.named_modules()}
     responses: dict[str, float] = {}
@@ -35,9 +44,7 @@ def layer_responses(network: nn.Module, images: Tensor) -> dict[str, float]:
             responses[name] = output.float().std(correction=0).item()
 
     handles = [
-        module.register_forward_hook(after_convolution)
-        for module in names
-        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
+        module.register_forward_hook(after_convolution) for module in names if (watches or _is_3x3)(module)
     ]
     handles += [
         module.register_forward_hook(after_norm) for module in names if isinstance(module, _BatchNorm)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lightning_module.networks import blocks
 from lightning_module.networks.blocks import Convolution, Layer
 from lightning_module.networks.config import NetworkConfig
+from lightning_module.networks.residual import SqueezeExcitation, StochasticDepth
 from lightning_module.networks.shortcuts import (
     Addition,
     ConstantScaling,
@@ -27,6 +28,7 @@ class Unit(nn.Module):
         width: channels of the block's inner layers; the output has `width * EXPANSION`
         stride: 1, or 2 where the stage begins with a smaller map
         config: the network's choices
+        survival: probability that the unit is more than its shortcut in a step of training (arXiv:1603.09382)
         first: the network's first unit. In a pre-activation net its activation is the one right after the first
             convolution, before the paths split (arXiv:1603.05027, Appendix), so the unit brings none of its own.
 
@@ -35,7 +37,15 @@ class Unit(nn.Module):
     pre-activation that is where its BN is; in every other placement BN follows the projection.
     """
 
-    def __init__(self, in_channels: int, width: int, stride: int, config: NetworkConfig, first: bool) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        stride: int,
+        config: NetworkConfig,
+        first: bool,
+        survival: float = 1.0,
+    ) -> None:
         super().__init__()
         block = blocks.load(config.block)
         self.out_channels = width * block.EXPANSION
@@ -52,7 +62,15 @@ class Unit(nn.Module):
         self.before_split = nn.Sequential(before) if before else None
 
         layers = block.layers(in_channels, width, stride, config.bottleneck_stride)
+        if config.groups > 1 or config.group_width:
+            # The unit's width doubles with each stage, and so does that of its groups.
+            scale = width // (config.width * config.widen)
+            inner = scale * config.groups * config.group_width if config.group_width else width
+            layers = grouped(layers, inner, config.groups)
         self.residual = residual_function(layers, config, starts_activated=projected or not own_activation)
+        ratio = config.squeeze_ratio
+        self.excitation = SqueezeExcitation(self.out_channels, ratio) if ratio else None
+        self.survival = StochasticDepth(survival) if config.stochastic_depth else None
         self.shortcut = _shortcut(in_channels, self.out_channels, stride, config, projected)
         self.after_addition = _after_addition(self.out_channels, config)
 
@@ -61,6 +79,10 @@ class Unit(nn.Module):
         if self.before_split is not None:
             x = self.before_split(x)
         out: Tensor = self.residual(x)
+        if self.excitation is not None:
+            out = self.excitation(out)
+        if self.survival is not None:
+            out = self.survival(out)
         if self.shortcut is not None:
             out = self.shortcut(x, out)
         return out if self.after_addition is None else self.after_addition(out)
@@ -77,6 +99,21 @@ def convolution(layer: Convolution) -> nn.Conv2d:
         groups=layer.groups,
         bias=False,
     )
+
+
+def grouped(layers: list[Layer], inner: int, groups: int) -> list[Layer]:
+    """The layers of a bottleneck with `inner` channels between its ends, its middle in groups (arXiv:1611.05431)."""
+    last = len(layers) - 1
+    return [
+        layer._replace(
+            in_channels=layer.in_channels if position == 0 else inner,
+            out_channels=layer.out_channels if position == last else inner,
+            groups=groups if 0 < position < last else 1,
+        )
+        if isinstance(layer, Convolution)
+        else layer
+        for position, layer in enumerate(layers)
+    ]
 
 
 def activation_of(channels: int, config: NetworkConfig) -> nn.Sequential:
@@ -103,11 +140,15 @@ def residual_function(layers: list[Layer], config: NetworkConfig, starts_activat
             if number > 1 or not starts_activated:
                 modules[f"bn{number}"] = nn.BatchNorm2d(layer.in_channels)
                 modules[f"relu{number}"] = nn.ReLU(inplace=True)
+            if config.residual_dropout and number > 1:
+                modules[f"dropout{number}"] = nn.Dropout(config.residual_dropout)
             modules[f"conv{number}"] = convolution(layer)
             continue
         if number > 1 or (config.preactivation and not starts_activated):
             # In place everywhere but on the unit's own input, which the shortcut reads as well.
             modules[f"relu{number}"] = nn.ReLU(inplace=number > 1)
+        if config.residual_dropout and number > 1:
+            modules[f"dropout{number}"] = nn.Dropout(config.residual_dropout)
         modules[f"conv{number}"] = convolution(layer)
         if number < convolutions or config.activation != "bn_after_addition":
             modules[f"bn{number}"] = nn.BatchNorm2d(layer.out_channels)

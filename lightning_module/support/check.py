@@ -98,6 +98,16 @@ def between(section: object, prefix: str, *names: str, minimum: float, maximum: 
     _within(section, prefix, names, minimum, maximum, f"it lies between {minimum} and {maximum}")
 
 
+def below_one(section: object, prefix: str, *names: str) -> None:
+    """ConfigError for the first of these fields that is no probability below 1."""
+    for name in names:
+        value = getattr(section, name)
+        if not 0 <= value < 1:
+            raise ConfigError(
+                f"{prefix}.{name}={spelled(value)} is not a probability: at least 0 and below 1"
+            )
+
+
 def _within(
     section: object, prefix: str, names: Sequence[str], minimum: float, maximum: float, allowed: str
 ) -> None:

@@ -94,7 +94,7 @@ class Reporter:
     def learning_rates(self, steps: int, warm_up_ends: int | None) -> None:
         """The rates of the steps that were made, and a warning where a whole run's were not those of its recipe."""
         recipe = self.config.recipe
-        said = departure(recipe, self.config.model.depth, warm_up_ends) if steps == recipe.steps else ""
+        said = departure(recipe, self.config.layers, warm_up_ends) if steps == recipe.steps else ""
         self.event("learning_rates", ranges=used(recipe, steps, warm_up_ends), departure=said)
         if said and self.writer:
             log.warning("%s: %s; see recipe.warm_up_limit", self.cell.name, said)

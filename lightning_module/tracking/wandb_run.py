@@ -53,7 +53,8 @@ def tags(cell: Cell, group: str | None) -> list[str]:
     flat = canonical(cell.config)
     shortcut = flat.get("model.shortcut")
     kind = "plain" if shortcut == "none" else f"shortcut {shortcut}" if shortcut else None
-    return [str(tag)[:TAG] for tag in (group, flat.get("data.name"), flat.get("model.block"), kind) if tag]
+    network = flat.get("model.family", flat.get("model.block"))
+    return [str(tag)[:TAG] for tag in (group, flat.get("data.name"), network, kind) if tag]
 
 
 class Tracker:

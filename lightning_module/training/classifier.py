@@ -50,7 +50,7 @@ class Classifier(LightningModule):
         self.config, self.network, self.data = config, network, data
         self.on_epoch, self.on_call = on_epoch, on_call
         self.step = 0
-        self.warm_up_ends = recipe.warm_up_end(config.recipe, config.model.depth)
+        self.warm_up_ends = recipe.warm_up_end(config.recipe, config.layers)
         self.seconds = 0.0
         self.interrupted = False
         self.diverged = ""

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 
 from lightning_module.cell.config import Config
-from lightning_module.networks.cost import cost
+from lightning_module.networks.cost import cost, outline
+from lightning_module.networks.staged import Staged
 from lightning_module.support.mps import memory_share
 
 SHARE = 0.5
@@ -26,14 +27,15 @@ SHARE = 0.5
 def with_activation_checkpoint(config: Config, memory: int) -> Config:
     """The configuration with `trainer.activation_checkpoint` decided if it is null.
 
-    No network is checkpointed whose activations of one batch fit; a deeper one, about every square root of its
-    units, which saves most. Results are the same either way.
+    No network is checkpointed whose activations of one batch fit, or that has no units; a deeper one, about every
+    square root of its units, which saves most. Results are the same either way.
     """
     if config.trainer.activation_checkpoint is not None:
         return config
     share = config.recipe.batch_size // config.trainer.processes
     needed = cost(config.model, config.data.classes, config.data.image_size, share).activation_bytes
-    every = round(math.sqrt(sum(config.model.units_per_stage))) if needed > SHARE * memory else 0
+    network = outline(config.model, config.data.classes) if needed > SHARE * memory else None
+    every = round(math.sqrt(len(network.units))) if isinstance(network, Staged) else 0
     return replace(config, trainer=replace(config.trainer, activation_checkpoint=every))
 
 

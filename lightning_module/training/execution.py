@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lightning_module.cell.config import TrainerConfig
-from lightning_module.networks.unit import Unit
+from lightning_module.networks.staged import Staged
 from lightning_module.training.step import Graphed
 
 COMPILED_VARIANTS = 64
@@ -28,16 +28,16 @@ def without_graph(trainer: TrainerConfig, device: torch.device) -> str:
 
 
 def compile_units(network: nn.Module) -> None:
-    """Let PyTorch compile each residual unit at its first call, as if no cell had been trained in this process.
+    """Let PyTorch compile each unit at its first call, or a network without units, as if no cell had been trained in
+    this process.
 
     What others had compiled would count against dynamo's limit, beyond which it silently compiles no more.
     """
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
     torch._dynamo.config.recompile_limit = COMPILED_VARIANTS
-    for module in network.modules():
-        if isinstance(module, Unit):
-            module.compile()
+    for module in network.units if isinstance(network, Staged) else [network]:
+        module.compile()
 
 
 def executed(make_step: Callable[..., None], reason: str, compiled: bool) -> dict[str, Any]:

@@ -19,24 +19,29 @@ Ranges = list[tuple[int, int, float]]
 def realised(config: Config, parameters: int, network: nn.Module) -> dict[str, Any]:
     """Weight layers, parameters and learning rates of a run, for its record; of the rates those that are certain.
 
-    Raises ValueError, in one sentence, if they are not what the configuration says: layers other than model.depth,
-    other than the planned `parameters`, rates that are not the learning rate and then each drop of it.
+    Raises ValueError, in one sentence, if they are not what the configuration says: layers other than the network's
+    own number, other than the planned `parameters`, rates that are not the learning rate and then each drop of it.
     """
     layers, learned = weight_layers(network), sum(value.numel() for value in network.parameters())
-    if layers != config.model.depth:
-        raise ValueError(f"the network has {layers} weight layers, but model.depth={config.model.depth}")
+    said = getattr(config.model, "weighted_layers", layers)
+    if layers != said:
+        raise ValueError(f"the network has {layers} weight layers, but {config.model.name} says {said}")
     if learned != parameters:
         raise ValueError(f"the network has {learned} parameters, but {parameters} were planned")
-    schedule = learning_rates(config.recipe, config.model.depth)
-    _check_rates(config.recipe, schedule, config.model.depth)
-    certain = schedule[:1] if warm_up_end(config.recipe, config.model.depth) is None else schedule
+    schedule = learning_rates(config.recipe, config.layers)
+    _check_rates(config.recipe, schedule, config.layers)
+    certain = schedule[:1] if warm_up_end(config.recipe, config.layers) is None else schedule
     return {"layers": layers, "parameters": learned, "learning_rates": certain}
+
+
+NOT_COUNTED = {"shortcut", "excitation"}
+"""Parts of a network whose layers the papers do not count as its depth, by the name of the module."""
 
 
 def weight_layers(network: nn.Module) -> int:
     """Convolutions and the classifier, as the papers count them: what lies on a shortcut does not count."""
     return sum(
-        isinstance(module, nn.Conv2d | nn.Linear) and "shortcut" not in name.split(".")
+        isinstance(module, nn.Conv2d | nn.Linear) and not NOT_COUNTED & {*name.split(".")}
         for name, module in network.named_modules()
     )
 

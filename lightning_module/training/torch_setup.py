@@ -31,9 +31,7 @@ def cpu_threads(config: Config, multiply_adds: int) -> int:
     """
     if config.trainer.threads:
         return config.trainer.threads
-    per_layer = (
-        multiply_adds * config.recipe.batch_size / config.trainer.processes / config.model.weighted_layers
-    )
+    per_layer = multiply_adds * config.recipe.batch_size / config.trainer.processes / config.layers
     there, told = len(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     cores = min(int(told), there) if told.isdecimal() and int(told) else there // config.trainer.devices
     return max(1, min(cores, int(per_layer / MULTIPLY_ADDS_PER_THREAD)))

@@ -141,7 +141,7 @@ def test_no_lightning_is_imported(tmp_path):
 
 
 def test_a_listing_composes_nothing_and_counts_no_network_twice(tmp_path, capsys, monkeypatch):
-    """It would take a minute: there are 826 cells."""
+    """It would take a minute: there are 944 cells."""
     monkeypatch.setattr(price, "CACHE", DiskCache("costs", [], tmp_path))
     for cached in (price._cost, cost.cost, cost._measured):
         cached.cache_clear()
@@ -149,7 +149,7 @@ def test_a_listing_composes_nothing_and_counts_no_network_twice(tmp_path, capsys
     assert main(["list", "--runs", str(tmp_path)]) == 0
     assert capsys.readouterr().out.count("\n") == len(studies.names()) + 5
     assert not GlobalHydra.instance().is_initialized()
-    assert cost._measured.cache_info().misses < 80
+    assert cost._measured.cache_info().misses < 115
 
 
 def test_what_was_counted_once_needs_no_torch(tmp_path):

@@ -165,7 +165,7 @@ def test_peak_memory_is_that_of_the_cell_and_not_of_what_ran_before_it():
 
 def test_a_cell_that_has_ended_holds_no_memory_when_the_next_begins(tmp_path, monkeypatch):
     """Its objects refer to each other, and the garbage collector runs when it likes; on a GPU that is too late."""
-    build, networks = training._network, list[weakref.ref[nn.Module]]()
+    build, networks = training.initial, list[weakref.ref[nn.Module]]()
 
     def watched(*all):
         assert not [network for network in networks if network() is not None]
@@ -173,7 +173,7 @@ def test_a_cell_that_has_ended_holds_no_memory_when_the_next_begins(tmp_path, mo
         networks.append(weakref.ref(network))
         return network
 
-    monkeypatch.setattr(training, "_network", watched)
+    monkeypatch.setattr(training, "initial", watched)
     gc.disable()
     try:
         for seed in range(2):

@@ -46,12 +46,7 @@ def test_a_sweep_feeds_itself_through_a_limit_past_a_preemption_and_a_faulty_nod
 ) -> None:
     monkeypatch.setenv("SBATCH_EXPORT", "NONE")
     sweep = Sweep(limited, tmp_path / "runs")
-    two_ranks = (
-        "trainer.devices=2",
-        "hydra.launcher.cpus_per_task=2",
-        "recipe.steps=40",
-        "recipe.drops=[30]",
-    )
+    two_ranks = ("trainer.devices=2", "hydra.launcher.cpus_per_task=2")
     done = run(*sweep.command("seed=0,1,2,3,4,5,6,7", *two_ranks, "hydra.launcher.feed=true"))
     assert "3 submitted, 5 waiting for a place\n" in done.stdout, done.stderr
     sweep.hold(0)

@@ -8,6 +8,8 @@ from ablations.sweep import manifest
 from ablations.sweep.manifest import slug
 from ablations.sweep.plan import sweep
 from ablations.sweep.request import request
+from ablations.sweep.results import levels_of
+from lightning_module.cell.identity import whole
 from lightning_module.support.errors import ConfigError
 
 
@@ -113,3 +115,14 @@ def test_long_names_are_cut_and_stay_apart():
     one, other = (slug([*overrides, f"seed=0,1,2,3,{seed}"]) for seed in (4, 5))
     assert len(one) == len(other) == 80
     assert one != other
+
+
+def test_a_neutral_level_is_a_level():
+    """A configuration leaves it out, and whoever tells cells apart by it must not."""
+    manifest = sweep(request(["model.stochastic_depth=0,0.5", "model.widen=1,2"]), []).manifest
+    levels = levels_of(manifest, None)
+    assert [(each["model.stochastic_depth"], each["model.widen"]) for each in levels] == [
+        (0, 1), (0, 2), (0.5, 1), (0.5, 2)
+    ]  # fmt: skip
+    (cell,) = sweep(request(["model=densenet"]), []).manifest.cells
+    assert "model.widen" not in whole(cell["config"])

@@ -13,12 +13,14 @@ import torch
 from small import ROOT
 
 import ablations
+from ablations import after_resnet
 from ablations.__main__ import main
 from ablations.study import Claim, Levels, Published, Study, grid
 from ablations.sweep import check_study as check
 from ablations.sweep import studies
 from ablations.sweep.compose import compose, register_studies
 from ablations.sweep.plan import study_manifest
+from lightning_module.cell import price
 from lightning_module.cell.config import parse_config
 from lightning_module.support.errors import ConfigError
 from lightning_module.training.execution import without_graph
@@ -28,7 +30,7 @@ BASE = ["model=resnet_cifar", "data=digits", "recipe=quick"]
 EXPECTED = {
     "depth", "degradation", "layer_responses", "shortcut_options", "shortcut_options_imagenet", "depth_imagenet",
     "block_types", "shortcut_types", "activation_placement", "preactivation_depth", "implementations",
-    "downsampling", "warm_up", "last_bn_gamma", "preactivation_imagenet",
+    "downsampling", "warm_up", "last_bn_gamma", "preactivation_imagenet", "after_resnet",
 }  # fmt: skip
 
 
@@ -264,3 +266,15 @@ def test_a_broken_file_is_named(folder, code, says):
     (folder / "broken.py").write_text(code)
     with pytest.raises(ConfigError, match=says):
         studies.load("broken")
+
+
+def test_what_is_called_equal_in_after_resnet_is_within_8_percent():
+    def costs(networks: list[Levels]) -> list[Any]:
+        texts = [[check.override(key, level) for key, level in network.items()] for network in networks]
+        return [price.of(parse_config(compose(["data=cifar10", *each]))) for each in texts]
+
+    base = costs([after_resnet.RESNET_110])[0]
+    for cost in costs(after_resnet.EQUAL_PARAMETERS):
+        assert cost.parameters == pytest.approx(base.parameters, rel=0.08)
+    for cost in costs(after_resnet.EQUAL_MULTIPLY_ADDS):
+        assert cost.multiply_adds == pytest.approx(base.multiply_adds, rel=0.08)

@@ -34,6 +34,7 @@ def trained(every: int, choice: dict[str, Any]) -> tuple[ResNet, list[float]]:
         {"activation": "full_preactivation", "shortcut": "B"},
         {"activation": "relu_only_preactivation"},
         {"shortcut_type": "dropout", "dropout": 0.5},
+        {"stochastic_depth": 0.9, "residual_dropout": 0.3},
         {"shortcut_type": "exclusive_gating"},
     ],
     ids=str,

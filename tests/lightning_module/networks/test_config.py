@@ -79,6 +79,30 @@ def test_configuration_needs_no_torch() -> None:
             "model.gate_bias=nan is not a finite number",
         ),
         ({"bn_epsilon": "small"}, "model.bn_epsilon=small is not a finite number but a text"),
+        ({"widen": 0}, "model.widen=0 is not allowed; the smallest valid value is 1"),
+        ({"stochastic_depth": 1}, "model.stochastic_depth=1.0 is not a probability: at least 0 and below 1"),
+        (
+            {"residual_dropout": -0.1},
+            "model.residual_dropout=-0.1 is not a probability: at least 0 and below 1",
+        ),
+        (
+            {"block": "bottleneck", "groups": 3},
+            (
+                "model.groups=3 does not divide the 16 channels of the first bottleneck; "
+                "give them a number of their own each: model.group_width"
+            ),
+        ),
+        (
+            {"block": "bottleneck", "groups": 4, "group_width": 4},
+            "model.group_width=4 is what 4 groups of 16 channels have anyway; leave it out",
+        ),
+        (
+            {"squeeze_ratio": 32},
+            (
+                "model.squeeze_ratio=32 leaves nothing of the first stage's 16 channels; "
+                "the largest valid value is 16, the paper's is 16"
+            ),
+        ),
     ],
 )
 def test_what_has_no_meaning_is_one_sentence(choice: dict[str, Any], sentence: str) -> None:
@@ -103,6 +127,10 @@ def test_what_has_no_meaning_is_one_sentence(choice: dict[str, Any], sentence: s
         {"bn_momentum": 0.0},
         {"bn_epsilon": 0.0},
         {"activation": "preactivation"},
+        {"groups": 2},
+        {"group_width": 4},
+        {"residual_dropout": 0.3, "block": "single_layer"},
+        {"stochastic_depth": 0.5, "shortcut": "none"},
     ],
 )
 def test_a_key_without_effect_is_refused(choice: dict[str, Any]) -> None:
@@ -136,6 +164,10 @@ def test_units_per_stage() -> None:
     assert deep.units_per_stage == (3, 24, 36, 3)
 
 
+WIDE = {"shortcut": "B", "activation": "full_preactivation"}
+GROUPED = {"depth": 29, "block": "bottleneck", "width": 64, "shortcut": "B", "bottleneck_stride": "conv3x3"}
+
+
 @pytest.mark.parametrize(
     ("choice", "name"),
     [
@@ -150,6 +182,16 @@ def test_units_per_stage() -> None:
             {"depth": 164, "block": "bottleneck", "activation": "full_preactivation", "shortcut": "B"},
             "ResNet-164 B (full pre-activation, bottleneck)",
         ),
+        ({**WIDE, "depth": 26, "widen": 10}, "WRN-28-10"),
+        (
+            {**WIDE, "depth": 26, "widen": 10, "residual_dropout": 0.3},
+            "WRN-28-10 (residual_dropout=0.3)",
+        ),
+        ({"widen": 2}, "ResNet-20 (widen=2)"),
+        ({**GROUPED, "groups": 8, "group_width": 64}, "ResNeXt-29 8x64d"),
+        ({**GROUPED, "groups": 8}, "ResNet-29 B (bottleneck, width=64, bottleneck_stride=conv3x3, groups=8)"),
+        ({"depth": 110, "squeeze_ratio": 16}, "SE-ResNet-110"),
+        ({"depth": 110, "stochastic_depth": 0.5}, "ResNet-110 (stochastic_depth=0.5)"),
     ],
 )
 def test_name(choice: dict[str, Any], name: str) -> None:

@@ -104,3 +104,61 @@ def test_plain_is_residual_without_shortcuts() -> None:
         }
         assert names["none"] == {name for name in names["C"] if ".shortcut." not in name}
         assert names["none"] != names["C"]
+
+
+WIDE = {"activation": "full_preactivation", "shortcut": "B"}
+NEXT = {"depth": 29, "block": "bottleneck", "width": 64, "shortcut": "B", "bottleneck_stride": "conv3x3"}
+
+
+@pytest.mark.parametrize(("depth", "widen", "millions"), [(28, 10, 36.5), (40, 4, 8.9), (16, 8, 11.0)])
+def test_wide_networks_have_the_parameters_of_their_paper(depth: int, widen: int, millions: float) -> None:
+    """arXiv:1605.07146, Tables 3 to 5, which count the projections as layers and the classifier not."""
+    count = parameters(10, depth=depth - 2, widen=widen, **WIDE)
+    total, channels, n = 3 * 16 * 9, 16, (depth - 4) // 6
+    for width in (16 * widen, 32 * widen, 64 * widen):
+        total += channels * width  # the projection
+        for _ in range(n):
+            total += 9 * channels * width + 9 * width * width + 2 * channels + 2 * width
+            channels = width
+    assert count == total + 2 * channels + 10 * channels + 10
+    assert round(count / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize(("groups", "millions"), [(8, 34.4), (16, 68.1)])
+def test_resnext_has_the_parameters_of_table_7(groups: int, millions: float) -> None:
+    count = parameters(10, groups=groups, group_width=64, **NEXT)
+    total, channels = 3 * 64 * 9 + 2 * 64, 64
+    for stage in range(3):
+        inner, out = groups * 64 << stage, 256 << stage
+        total += channels * out + 2 * out
+        for _ in range(3):
+            total += channels * inner + 9 * inner * inner // groups + inner * out + 4 * inner + 2 * out
+            channels = out
+    assert count == total + 10 * channels + 10
+    assert count / 1e6 == pytest.approx(millions, abs=0.06)  # 68.155 is cut off rather than rounded
+
+
+IMAGENET = {"form": "imagenet", "depth": 50, "block": "bottleneck", "width": 64, "shortcut": "B"}
+
+
+def test_squeeze_and_excitation_counts_as_its_paper() -> None:
+    """arXiv:1709.01507, section 6.1: 2.5 million more than the 25.6 million of ResNet-50."""
+    extra = parameters(1000, squeeze_ratio=16, **IMAGENET) - parameters(1000, **IMAGENET)
+    units = [(256, 3), (512, 4), (1024, 6), (2048, 3)]
+    assert extra == sum(n * (2 * c * c // 16 + c // 16 + c) for c, n in units)
+    assert parameters(1000, squeeze_ratio=16, **IMAGENET) / 1e6 == pytest.approx(28.1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("choice", "count"),
+    [
+        ({"groups": 32, "group_width": 4}, 25_028_904),  # resnext50_32x4d
+        ({"group_width": 128}, 68_883_240),  # wide_resnet50_2
+    ],
+)
+def test_bottlenecks_of_another_width_count_as_torchvision(choice: dict[str, int], count: int) -> None:
+    assert parameters(1000, **IMAGENET, **choice) == count
+
+
+def test_dropout_and_stochastic_depth_have_no_parameters() -> None:
+    assert parameters(10, residual_dropout=0.3, stochastic_depth=0.5) == parameters(10)

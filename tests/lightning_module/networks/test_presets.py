@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ablations.sweep.compose import CONF, compose
+from lightning_module.networks import families
 from lightning_module.networks.config import NetworkConfig
 from lightning_module.networks.resnet import build
 
@@ -64,11 +65,29 @@ DIFFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
         "resnet_cifar",
         {"zero_padding": "both", "initialization": "he_fan_in", "classifier_initialization": "he_normal"},
     ),
+    "wrn": (
+        "resnet_cifar",
+        {"depth": 26, "activation": "full_preactivation", "shortcut": "B", "widen": 10},
+    ),
+    "resnext_cifar": (
+        "resnet_cifar",
+        {
+            "depth": 29,
+            "block": "bottleneck",
+            "width": 64,
+            "bottleneck_stride": "conv3x3",
+            "shortcut": "B",
+            "groups": 8,
+            "group_width": 64,
+        },
+    ),
 }
 
 
 def model(name: str) -> dict[str, Any]:
+    """The keys of its family."""
     choice: dict[str, Any] = compose([f"model={name}"])["model"]
+    assert choice.pop("family") == ("densenet" if name == "densenet" else "resnet")
     return choice
 
 
@@ -78,7 +97,13 @@ def test_the_default_file_is_the_default_configuration_key_by_key() -> None:
 
 
 def test_every_file_is_known_here() -> None:
-    assert {path.stem for path in (CONF / "model").glob("*.yaml")} == {"resnet_cifar", *DIFFERENCES}
+    files = {path.stem for path in (CONF / "model").glob("*.yaml")}
+    assert files == {"resnet_cifar", *DIFFERENCES, *families.names()} - {"resnet"}
+
+
+def test_the_file_of_another_family_has_its_defaults() -> None:
+    for family in {*families.names()} - {"resnet"}:
+        assert compose([f"model={family}"])["model"] == families.defaults(family)
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)

@@ -17,7 +17,21 @@ State = dict[str, Tensor]
 
 def conv(state: State, name: str, x: Tensor, stride: int = 1) -> Tensor:
     weight = state[f"{name}.weight"]
-    return functional.conv2d(x, weight, state.get(f"{name}.bias"), stride, weight.shape[-1] // 2)
+    bias, groups = state.get(f"{name}.bias"), x.shape[1] // weight.shape[1]
+    share = weight.shape[0] // groups
+    return torch.cat(  # each group by itself
+        [
+            functional.conv2d(
+                x[:, group * weight.shape[1] : (group + 1) * weight.shape[1]],
+                weight[group * share : (group + 1) * share],
+                None if bias is None else bias[group * share : (group + 1) * share],
+                stride,
+                weight.shape[-1] // 2,
+            )
+            for group in range(groups)
+        ],
+        dim=1,
+    )
 
 
 def bn(state: State, name: str, x: Tensor, epsilon: float) -> Tensor:
@@ -40,7 +54,25 @@ def zeros_around(x: Tensor, channels: int, where: str) -> Tensor:
     return torch.cat([before, x, after], dim=1)
 
 
-def unit(state: State, key: str, x: Tensor, config: NetworkConfig, stride: int, first: bool) -> Tensor:
+def excited(state: State, key: str, f: Tensor) -> Tensor:
+    """Equations 2 to 4 of arXiv:1709.01507."""
+    z = f.sum((2, 3)) / (f.shape[2] * f.shape[3])
+    z = (z @ state[f"{key}.squeeze.weight"].T + state[f"{key}.squeeze.bias"]).clamp(min=0)
+    s = 1 / (1 + torch.exp(-(z @ state[f"{key}.expand.weight"].T + state[f"{key}.expand.bias"])))
+    return torch.einsum("bchw,bc->bchw", f, s)
+
+
+def unit(
+    state: State,
+    key: str,
+    x: Tensor,
+    config: NetworkConfig,
+    stride: int,
+    first: bool,
+    lost: float,
+    training: bool,
+) -> Tensor:
+    """lost: with which probability stochastic depth drops the unit."""
     eps = config.bn_epsilon
     strides = {
         "basic": [stride, 1],
@@ -69,12 +101,22 @@ def unit(state: State, key: str, x: Tensor, config: NetworkConfig, stride: int, 
             f = bn(state, f"{key}.residual.bn{i}", f, eps)
         if i > 1:
             f = functional.relu(f)
+        if i > 1 and config.residual_dropout and training:
+            f = f * (
+                torch.empty_like(f).bernoulli_(1 - config.residual_dropout) / (1 - config.residual_dropout)
+            )
         f = conv(state, f"{key}.residual.conv{i}", f, s)
         after_last = i == layers and config.activation == "bn_after_addition"
         if config.activation != "full_preactivation" and not after_last:
             f = bn(state, f"{key}.residual.bn{i}", f, eps)
     if config.activation == "relu_before_addition":
         f = functional.relu(f)
+    if config.squeeze_ratio:
+        f = excited(state, f"{key}.excitation", f)
+    if lost and training:
+        f = f if torch.rand(()) < 1 - lost else 0 * f
+    elif lost:
+        f = (1 - lost) * f
 
     if config.shortcut == "none":
         total = f
@@ -102,15 +144,17 @@ def unit(state: State, key: str, x: Tensor, config: NetworkConfig, stride: int, 
     return functional.relu(total) if config.activation in ("original", "bn_after_addition") else total
 
 
-def reference(state: State, config: NetworkConfig, images: Tensor) -> Tensor:
+def reference(state: State, config: NetworkConfig, images: Tensor, training: bool = True) -> Tensor:
     x = conv(state, "stem.conv", images, 1 if config.form == "cifar" else 2)
     x = functional.relu(bn(state, "stem.bn", x, config.bn_epsilon))
     if config.form == "imagenet":
         x = functional.max_pool2d(x, 3, 2, padding=1)
+    number = 0
     for stage, units in enumerate(config.units_per_stage):
         for position in range(units):
-            stride = 2 if stage and not position else 1
-            x = unit(state, f"stages.{stage}.{position}", x, config, stride, first=stage == position == 0)
+            stride, number = 2 if stage and not position else 1, number + 1
+            lost = config.stochastic_depth * number / sum(config.units_per_stage)
+            x = unit(state, f"stages.{stage}.{position}", x, config, stride, number == 1, lost, training)
     if config.activation == "full_preactivation":
         x = bn(state, "last_activation.bn", x, config.bn_epsilon)
     if config.activation.endswith("preactivation"):
@@ -164,6 +208,17 @@ VARIANTS += [
         "activation": "full_preactivation",
     },
     {"bn_epsilon": 0.1},
+    {"widen": 3, "shortcut": "B", "activation": "full_preactivation"},
+    {"widen": 2, "shortcut": "B", "activation": "full_preactivation", "residual_dropout": 0.3},
+    {"residual_dropout": 0.3, "block": "bottleneck"},
+    {"block": "bottleneck", "shortcut": "B", "groups": 2, "bottleneck_stride": "conv3x3"},
+    {"block": "bottleneck", "shortcut": "B", "groups": 3, "group_width": 2},
+    {"block": "bottleneck", "group_width": 6, "activation": "full_preactivation", "widen": 2},
+    {"squeeze_ratio": 2},
+    {"squeeze_ratio": 4, "block": "bottleneck", "shortcut": "B", "activation": "full_preactivation"},
+    {"squeeze_ratio": 2, "activation": "relu_before_addition"},
+    {"stochastic_depth": 0.9, "depth": 26},
+    {"stochastic_depth": 0.9, "depth": 26, "shortcut": "B", "activation": "full_preactivation"},
 ]
 
 
@@ -179,10 +234,24 @@ def test_network_is_the_reference(choice: dict[str, Any]) -> None:
     images = torch.randn(3, 3, *([64, 64] if config.form == "imagenet" else [8, 8]), dtype=torch.double)
     state = {name: tensor.detach().clone().requires_grad_() for name, tensor in network.named_parameters()}
 
-    logits, expected = network(images), reference(state, config, images)
+    torch.manual_seed(1)  # the random numbers of dropout
+    logits = network(images)
+    torch.manual_seed(1)
+    expected = reference(state, config, images)
     weights = torch.randn_like(logits)
     torch.autograd.backward([(logits * weights).sum(), (expected * weights).sum()])
 
     torch.testing.assert_close(logits, expected)
     for name, parameter in network.named_parameters():
         torch.testing.assert_close(parameter.grad, state[name].grad, msg=f"gradient of {name}")
+
+
+def test_stochastic_depth_weights_every_unit_by_its_survival_in_evaluation() -> None:
+    config = NetworkConfig(depth=14, width=4, stochastic_depth=0.5)
+    network = build(config, num_classes=3).double()
+    for module in network.modules():  # whose statistics are not those of testing in the reference
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.track_running_stats, module.running_mean, module.running_var = False, None, None
+    images = torch.randn(3, 3, 8, 8, dtype=torch.double)
+    state = dict(network.named_parameters())
+    torch.testing.assert_close(network.eval()(images), reference(state, config, images, training=False))

@@ -80,8 +80,9 @@ def same(network: nn.Module, make: Callable[[Step], Callable[..., None]] = lambd
         NetworkConfig(width=4, depth=8, shortcut_type="exclusive_gating"),
         NetworkConfig(width=4, depth=8, shortcut_type="shortcut_only_gating", shortcut="B"),
         NetworkConfig(width=4, depth=8, shortcut="none"),
+        NetworkConfig(width=4, depth=11, block="bottleneck", groups=2, squeeze_ratio=4, stochastic_depth=0.5),
     ],
-    ids=["A", "B", "bottleneck", "dropout", "exclusive", "shortcut only", "plain"],
+    ids=["A", "B", "bottleneck", "dropout", "exclusive", "shortcut only", "plain", "after ResNet"],
 )
 def test_steps_are_those_of_autocast(config):
     torch.manual_seed(0)

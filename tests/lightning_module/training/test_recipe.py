@@ -379,12 +379,13 @@ def test_layers_are_counted_in_the_network():
         ("model.depth=20",), ("model=plain_cifar",), ("model=preact_cifar",), ("model.shortcut=C",),
         ("model.shortcut_type=exclusive_gating",), ("model.depth=11", "model.block=single_layer"),
         ("model=preact_imagenet",), ("model=resnet_imagenet", "model.depth=18", "model.shortcut=B"),
+        ("model=wrn", "model.widen=2"), ("model=resnext_cifar",), ("model.squeeze_ratio=4",), ("model=densenet",),
     ):  # fmt: skip
         config = parse_config(compose(overrides)).model
         with torch.device("meta"):
-            assert weight_layers(build(config, 10)) == config.depth
+            assert weight_layers(config.build(10, 3)) == config.weighted_layers == config.depth  # type: ignore[attr-defined]
     config = parse_config(compose(["model.depth=8"]))
-    with pytest.raises(ValueError, match=r"the network has 14 weight layers, but model\.depth=8"):
+    with pytest.raises(ValueError, match=r"the network has 14 weight layers, but ResNet-8 says 8"):
         realised(config, 0, build(replace(config.model, depth=14), 10))
 
 

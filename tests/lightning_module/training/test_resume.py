@@ -311,3 +311,11 @@ def test_mutated_checkpoints_are_set_aside_or_hold_the_same(tmp_path, half, fore
         else:
             assert checksum(state) == truth
     assert refused > (FLIPS + OTHERS) / 2
+
+
+def test_the_units_that_are_dropped_are_a_function_of_the_step(tmp_path):
+    more = ("model.stochastic_depth=0.5", "model.residual_dropout=0.3")
+    undisturbed = train(tmp_path / "whole", *more)
+    train(tmp_path / "half", *more, looks=7)
+    assert numbers(train(tmp_path / "half", *more)) == numbers(undisturbed)
+    assert numbers(train(tmp_path / "calls", *more, "trainer.steps_per_call=3")) == numbers(undisturbed)

@@ -323,7 +323,13 @@ WAITS = {"_local_scalar_dense", "lift_fresh", "nonzero"}
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("data.padding_with=black",), ("trainer.precision=bf16", "model.shortcut_type=dropout")]
+    "words",
+    [
+        (),
+        ("data.padding_with=black",),
+        ("trainer.precision=bf16", "model.shortcut_type=dropout"),
+        ("model.stochastic_depth=0.5", "model.residual_dropout=0.3", "model.squeeze_ratio=4"),
+    ],
 )
 def test_nothing_in_a_call_waits_for_the_device(tmp_path, monkeypatch, words):
     original, seen = Classifier.training_step, Counter[str]()
@@ -343,9 +349,16 @@ def test_nothing_in_a_call_waits_for_the_device(tmp_path, monkeypatch, words):
 
 
 @gpu
-@pytest.mark.parametrize("shortcut", ["identity", "dropout"])
-def test_gpu_training_with_and_without_a_graph(tmp_path, shortcut):
-    more = ["model.shortcut_type=dropout", "model.dropout=0.5"] if shortcut == "dropout" else []
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["model.shortcut_type=dropout", "model.dropout=0.5"],
+        ["model.stochastic_depth=0.5", "model.squeeze_ratio=4"],
+    ],
+    ids=["identity", "dropout", "stochastic depth"],
+)
+def test_gpu_training_with_and_without_a_graph(tmp_path, more):
     with_graph, without = (
         cell(tmp_path / word, "trainer.accelerator=gpu", f"trainer.cuda_graph={word}", *more)
         for word in ("true", "false")
