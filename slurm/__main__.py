@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import os
 import shlex
 import signal
 import sys
@@ -26,6 +27,7 @@ from lightning_module.support.program import program
 from slurm import cluster, listing, settled, status, store, waiting
 from slurm.cluster import SlurmError
 from slurm.options import parse_options
+from slurm.shell import with_shell
 from slurm.site import discover
 
 
@@ -173,7 +175,7 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
 
     words = [quoted(f"hydra.launcher.{change.removeprefix('hydra.launcher.')}") for change in changes]
     own = {word.partition("=")[0].removeprefix("hydra.launcher."): plain_value(word) for word in words}
-    follow = parse_options(own).wait
+    follow, told = parse_options(own).wait, list[str]()
     # Who names the cells of another user, whose jobs SLURM hides, knows that they are over.
     again = ("failed", "killed", "cancelled", *(["unknown"] if wanted else []))
     queue = waiting.by_identity(waiting.read_all(runs))
@@ -190,7 +192,9 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
     if not groups:
         print("Nothing to retry: no cell failed, was killed or cancelled.")
     for array, cells in groups.values():
-        options = parse_options({**array.options, **own})
+        options, said = with_shell(parse_options({**array.options, **own}), os.environ)
+        print("".join(f"{line}\n" for line in said if line not in told), end="", flush=True)
+        told += said
         outcome = submit(cells, runs, options, array.sweep, discover(), sure=bool(wanted))
         for submitted in outcome.arrays:
             all_of_them = ", ".join(cell.name for cell in cells)

@@ -130,9 +130,12 @@ def rows(text: str, columns: int) -> list[list[str]]:
 
 def hostnames(nodes: str) -> list[str]:
     """The nodes of a list such as node[1-3], in order."""
-    from submitit.slurm.slurm import _parse_node_list
+    from submitit.slurm.slurm import SlurmParseException, _parse_node_list
 
-    return list(_parse_node_list(nodes))
+    try:
+        return list(_parse_node_list(nodes))
+    except SlurmParseException:
+        raise SlurmError(f"{nodes} is not a list of nodes such as node7 or node[1-3,5]") from None
 
 
 def job_now(job: str) -> dict[str, str]:

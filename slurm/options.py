@@ -44,6 +44,17 @@ MANAGED = {
 }
 """sbatch options that the launcher sets itself -> the key that governs them."""
 
+NEVER = {
+    "clusters": "whose jobs the other commands would not see; submit on a login node of that cluster",
+    "help": "which submits nothing",
+    "test-only": "which submits nothing; SLURM is asked before each submission anyway",
+    "usage": "which submits nothing",
+    "version": "which submits nothing",
+    "wait": "which would hold up the command; hydra.launcher.wait=true follows the jobs to the end",
+    "wrap": "but the launcher has a batch script; hydra.launcher.setup takes lines of it",
+}
+"""sbatch options that no sweep can have -> why."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -98,8 +109,17 @@ class Options:
     @property
     def more_sbatch(self) -> dict[str, Any]:
         """The other options of sbatch: "hold" -> {"hold": True}, "reservation=x" -> {"reservation": "x"}."""
-        pairs = (text.removeprefix("--").partition("=") for text in self.sbatch)
-        return {key: value if equals else True for key, equals, value in pairs}
+        return dict(map(_read_sbatch, self.sbatch))
+
+
+def _read_sbatch(text: str) -> tuple[str, str | bool]:
+    """One option of sbatch, as "reservation=x" or as people also write it: "--reservation x", "hold"."""
+    match = re.fullmatch(r"\s*(?:--)?([a-zA-Z][\w-]+)(?:(?:\s*=|\s)\s*(.*?))?\s*", text)
+    if not match:
+        raise ConfigError(
+            f'hydra.launcher.sbatch has "{text}"; an entry is a long option, such as "reservation=maint" or "hold"'
+        )
+    return match[1], True if match[2] is None else match[2]
 
 
 def read_cells(text: str) -> tuple[tuple[str, Any], dict[str, Any]]:
@@ -186,6 +206,8 @@ def parse_options(values: Mapping[str, Any]) -> Options:
     counts = ("array_parallelism", "cells_per_device", "signal_seconds", "max_requeues", "stop_after")
     at_least(options, "hydra.launcher", *counts)
     for key in options.more_sbatch:
+        if why := NEVER.get(key.replace("_", "-")):
+            raise ConfigError(f"hydra.launcher.sbatch has {key}, {why}")
         owner = MANAGED.get(key.replace("_", "-"))
         if owner and not (key == "gres" and "gpu" not in str(options.more_sbatch[key])):
             raise ConfigError(f"hydra.launcher.sbatch: {key} is set by the launcher; it follows from {owner}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ablations.sweep.estimate import Speed
@@ -20,6 +20,9 @@ LIMITS = (15, 30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 7200, 10080)
 START_SECONDS = 120.0
 """Imports from a shared file system, data, the first steps."""
 
+FEW = 3
+"""Partitions that are suggested."""
+
 SAFETY = 2.0
 """On the estimated time. Too short a limit costs a requeue, not a result."""
 
@@ -28,6 +31,7 @@ SAFETY = 2.0
 class Limits:
     """What a partition offers on one node, and for how long (None: without end).
 
+    elsewhere: GPUs of a node by partition.
     decided: False where the site may send the job to another partition, so that SLURM says what is too much.
     """
 
@@ -36,6 +40,7 @@ class Limits:
     mem_gb: float
     gpus: int = 0
     decided: bool = True
+    elsewhere: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -117,9 +122,11 @@ def resources(cell: Cell, options: Options, limits: Limits, speed: Speed) -> Res
             f"set trainer.devices={gpu_count(gpus)}"
         )
     if gpus and gpu_count(gpus) > limits.gpus and limits.decided:
+        having = [name for name, there in limits.elsewhere.items() if there >= gpu_count(gpus)][:FEW]
+        others = f"hydra.launcher.partition={' or '.join(having)}" if having else "fewer trainer.devices"
         raise ConfigError(
             f"trainer.devices={devices} GPUs are not on any node of the partition (at most {limits.gpus}); "
-            "choose another with hydra.launcher.partition, or trainer.accelerator=cpu"
+            f"choose {others}, or trainer.accelerator=cpu"
         )
     if trainer["threads"] > limits.cpus and limits.decided:
         raise ConfigError(

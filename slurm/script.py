@@ -192,8 +192,8 @@ def executor(
         # Several cells on one device: if one of them fails the others go on.
         *(["export SLURM_KILL_BAD_EXIT=0"] if shared else []),
         *([f"export RESIDUAL_COMMIT={known}"] if known else []),
-        # What setup exports reaches the ranks, also where the site says SBATCH_EXPORT=NONE.
-        "export SLURM_EXPORT_ENV=ALL",
+        # What setup exports reaches the ranks, also where the site says SBATCH_EXPORT=NONE, or the node's profile more.
+        "export SLURM_EXPORT_ENV=ALL SRUN_EXPORT_ENV=ALL",
         # Of the shell that submitted; one that was left there from something else would make the ranks wait in vain.
         "unset MASTER_ADDR",
         *options.setup,

@@ -41,6 +41,8 @@ def with_shell(options: Options, variables: Mapping[str, str]) -> tuple[Options,
         variable = f"{PREFIX}{name.upper()}={value} of your shell"
         option = OPTIONS.get(name, name).replace("_", "-")
         own = getattr(options, name) if name in KEYS else options.more_sbatch.get(name)
+        if own == value:
+            continue  # a sweep that is tried again has taken it up
         if name in KEYS + MORE and own is None:
             counted |= {name: value} if name in KEYS else {}
             more += [f"{name}={value}"] if name in MORE else []

@@ -11,10 +11,7 @@ from dataclasses import dataclass, replace
 from lightning_module.support.errors import ConfigError, nearest
 from slurm import cluster
 from slurm.options import minutes
-from slurm.resources import Limits
-
-FEW = 3
-"""Partitions that are suggested."""
+from slurm.resources import FEW, Limits
 
 
 def parse_partitions(text: str) -> tuple[dict[str, Limits], str]:
@@ -25,7 +22,7 @@ def parse_partitions(text: str) -> tuple[dict[str, Limits], str]:
         if name.endswith("*"):
             name = default = name[:-1]
         before = partitions.get(name, Limits(None, 0, 0.0, 0))
-        gpus = sum(int(count) for count in re.findall(r"gpu(?::[\w.-]+)*?:(\d+)", gres))
+        gpus = sum(int(count) for count in re.findall(r"\bgpu(?::[^:,]+)*?:(\d+)(?![^,(])", gres))
         partitions[name] = Limits(
             None if limit in ("infinite", "n/a", "UNLIMITED") else minutes(limit),
             max(before.cpus, int(cpus.rstrip("+"))),
@@ -71,6 +68,7 @@ class Site:
             min(limits.cpus for limits in some),
             min(limits.mem_gb for limits in some),
             min(limits.gpus for limits in some),
+            elsewhere={name: limits.gpus for name, limits in self.shown.items() if limits.gpus},
         )
 
     def _default(self) -> Limits:

@@ -25,10 +25,10 @@ from lightning_module.support.disk import ROOT, Lock
 from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import visible
 from slurm import listing, store, waiting
-from slurm.cluster import RefusedError
+from slurm.cluster import RefusedError, hostnames
 from slurm.feed import give
 from slurm.listing import Job
-from slurm.options import Options
+from slurm.options import Options, gpu_count
 from slurm.places import Offer, Submitted, executor, place
 from slurm.resources import arrays, kind, resources, throttles
 from slurm.site import Site, discover, hosts, unresolvable
@@ -227,7 +227,7 @@ def for_cluster(cell: Cell, options: Options, site: Site) -> Cell:
         config["data"] = {**config["data"], "root": str(Path(config["data"]["root"]).expanduser().absolute())}
     if config["trainer"]["accelerator"] == "auto":
         own = options.of(cell.config)
-        gpus = own.gpus_per_node or site.limits(own.partition).gpus
+        gpus = gpu_count(own.gpus_per_node) if own.gpus_per_node else site.limits(own.partition).gpus
         config["trainer"] = {**config["trainer"], "accelerator": "gpu" if gpus else "cpu"}
     return replace(cell, config=config)
 
@@ -245,15 +245,16 @@ def _check_addresses(cells: Sequence[Cell], options: Options, site: Site) -> Non
 
     It would not fail but hang, for half an hour.
     """
-    if any(re.search(r"\bexport\b.*\bMASTER_ADDR=", line) for line in options.setup):
+    if any(re.search(r"(\bexport|\s-x)\b.*\bMASTER_ADDR\b", line) for line in options.setup):
         return
-    several = [cell for cell in cells if cell.config["trainer"]["nodes"] > 1]
+    several = [options.of(cell.config) for cell in cells if cell.config["trainer"]["nodes"] > 1]
     default = "" if site.routes else site.default
-    for partition in sorted({options.of(cell.config).partition or default for cell in several}):
-        names = hosts(partition)[:HOSTS_CHECKED]
+    for partition, exclude in sorted({(own.partition or default, own.exclude or "") for own in several}):
+        avoided = set(hostnames(exclude))
+        names = [name for name in hosts(partition) if name not in avoided][:HOSTS_CHECKED]
         if missing := unresolvable(names):
             raise ConfigError(
                 f"trainer.nodes is above 1, but {missing[0]} has no address (of {len(names)} nodes tried, "
-                f"{len(missing)} have none); add them to the name service, or say "
-                "'hydra.launcher.setup=[\"export MASTER_ADDR=...\"]' (of your shell it does not count)"
+                f"{len(missing)} have none); add them to the name service, avoid them with hydra.launcher.exclude, "
+                "or say 'hydra.launcher.setup=[\"export MASTER_ADDR=...\"]' (of your shell it does not count)"
             )

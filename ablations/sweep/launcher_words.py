@@ -1,4 +1,4 @@
-"""SLURM's own words (node[3-4], a,b, a&b) for keys of `hydra.launcher`: Hydra would read them as lists and sweeps."""
+"""SLURM's own words (node[3-4], a,b, 1e3) for keys of `hydra.launcher`: Hydra would read lists, sweeps and numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def quoted(word: str) -> str:
         return word
     try:
         read = parse(word)
-        if not read.is_sweep_override() and not isinstance(read.value(), list | dict):
+        # 12_3 would become 123, 1e3 a fraction
+        if not read.is_sweep_override() and isinstance(read.value(), str | None):
             return word
     except ConfigError:
         pass

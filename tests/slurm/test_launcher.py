@@ -141,7 +141,9 @@ def test_what_was_submitted_is_what_runs(slurm_cluster: Cluster, tmp_path: Path)
     assert "done: finished" in logs.stdout
 
 
-def test_the_same_failure_stops_the_sweep_and_retry_goes_on(slurm_cluster: Cluster, tmp_path: Path) -> None:
+def test_the_same_failure_stops_the_sweep_and_retry_goes_on(
+    slurm_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep = Sweep(slurm_cluster, tmp_path / "runs")
     policy = ("hydra.launcher.stop_after=2", "hydra.launcher.array_parallelism=1")
     assert submit(sweep.command("seed=0,1,2,3", *SHORT, *policy, "hydra.launcher.sbatch=[hold]")) == 4
@@ -157,11 +159,13 @@ def test_the_same_failure_stops_the_sweep_and_retry_goes_on(slurm_cluster: Clust
 
     for row in rows.values():
         (sweep.runs / row.identity / "last.ckpt").unlink()
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "1")
     changes = ("array_parallelism=4", "sbatch=[]", 'setup=["export A=1", "echo A is $A"]', "wait=true")
     words = [word for change in changes for word in ("--set", change)]
     done = run("-m", "slurm", "retry", "--runs", str(sweep.runs), *words, seconds=240)
     assert done.returncode == 0, done.stderr
     assert "4 finished" in done.stdout
+    assert done.stdout.count("SBATCH_TIMELIMIT=1 of your shell does not count") == 1
     logs = run("-m", "slurm", "logs", "ResNet-8 seed 0", "--runs", str(sweep.runs), "--no-follow").stdout
     assert "A is 1" in logs
 

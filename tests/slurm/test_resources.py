@@ -121,6 +121,15 @@ def test_generic_resources_other_than_gpus_are_the_user_s() -> None:
     assert parse_options({"sbatch": ["gres=nvme:1"]}).more_sbatch == {"gres": "nvme:1"}
 
 
+def test_options_of_sbatch_may_be_written_as_for_sbatch() -> None:
+    written = ("--hold", "mail-type END", "export=ALL,A=b c")
+    assert parse_options({"sbatch": written}).more_sbatch == {
+        "hold": True,
+        "mail-type": "END",
+        "export": "ALL,A=b c",
+    }
+
+
 def test_a_long_cell_takes_the_partition_s_limit_and_resumes() -> None:
     assert asked(cell(1202), Options(), Limits(minutes=45, cpus=64, mem_gb=64, gpus=1)).time == 45
 
@@ -153,6 +162,11 @@ def test_what_cannot_run_is_refused(options: dict[str, Any], trainer: dict[str, 
         ({"sbatch": ["ntasks-per-node=2"]}, "trainer.devices"),
         ({"sbatch": ["--cpus-per-task=3"]}, "follows from cpus_per_task"),
         ({"sbatch": ["gres=gpu:2"]}, "follows from gpus_per_node"),
+        ({"sbatch": ["partition high"]}, "follows from partition"),
+        ({"sbatch": ["-p high"]}, 'has "-p high"; an entry is a long option'),
+        ({"sbatch": ["clusters=other"]}, "login node of that cluster"),
+        ({"sbatch": ["--test-only"]}, "submits nothing"),
+        ({"sbatch": ["wait"]}, "hydra.launcher.wait=true"),
         ({"cells": ["model.depth=20 tim=3"]}, "did you mean time"),
         ({"cells": ["model.depth time=3"]}, "an entry looks like"),
         ({"cells": ["model.depth=20,56 time=3"]}, "several values"),
@@ -185,6 +199,12 @@ def test_all_memory_of_a_node_may_be_asked_for() -> None:
     assert asked(cell(20), options, ANY).mem == "0"
     assert "all memory of a node" in str(asked(cell(20), options, ANY))
     assert asked(cell(56), options, ANY).mem == "8G"
+
+
+def test_partitions_with_enough_gpus_are_named() -> None:
+    offered = Limits(None, 64, 256.0, 1, elsewhere={"small": 1, "big": 4, "bigger": 8})
+    with pytest.raises(ConfigError, match="choose hydra.launcher.partition=big or bigger, or"):
+        asked(cell(devices=2), Options(), offered)
 
 
 def test_where_the_site_may_choose_another_partition_slurm_says_what_is_too_much() -> None:

@@ -13,7 +13,7 @@ from sweeps import Sweep, job_of, run
 
 from lightning_module.support.errors import ConfigError
 from slurm.resources import Limits
-from slurm.site import Site, discover, hosts
+from slurm.site import Site, discover, hosts, parse_partitions
 
 NOBODY = 65534
 CPU, GPU = Limits(60, 4, 8.0, 0), Limits(1440, 16, 64.0, 4)
@@ -31,10 +31,28 @@ def test_only_a_site_that_routes_jobs_needs_no_partition() -> None:
     there = {"cpu": CPU, "gpu": GPU, "secret": GPU}
     site = Site(there, "", 1000, hidden=frozenset({"secret"}))
     assert (site.limits("secret"), site.limits("cpu,gpu")) == (GPU, CPU)
+    assert site.limits("cpu").elsewhere == {"gpu": 4}
     with pytest.raises(ConfigError, match="no default partition; choose one .* cpu, gpu$"):
         site.limits(None)
     assert Site(there, "", 1000, routes=True).limits(None) == Limits(1440, 16, 64.0, 4, decided=False)
     assert Site(there, "cpu", 1000, routes=True).limits(None) == Limits(60, 4, 8.0, 0, decided=False)
+
+
+@pytest.mark.parametrize(
+    ("gres", "gpus"),
+    [
+        ("gpu:4", 4),
+        ("gpu:3090:2(S:0-1)", 2),
+        ("nvme:1,gpu:2080ti:8", 8),
+        ("gpu:1g.5gb:8,gpu:a100:2(IDX:0,1)", 10),
+        ("gpu:(null):3(S:0)", 3),
+        ("mygpu:7", 0),
+        ("(null)", 0),
+    ],
+)
+def test_gpus_of_a_node_are_counted_whatever_their_type_is_called(gres: str, gpus: int) -> None:
+    (limits,) = parse_partitions(f"gpu*|infinite|4|1000|{gres}")[0].values()
+    assert limits.gpus == gpus
 
 
 def as_nobody(work: Callable[[], str]) -> str:

@@ -18,7 +18,7 @@ from lightning_module.support.errors import ConfigError
 from slurm.options import Options
 from slurm.resources import LIMITS, SAFETY, START_SECONDS, Limits
 from slurm.site import Site
-from slurm.submit import submit
+from slurm.submit import for_cluster, submit
 
 GPU, CPU = "1 x Example GPU", "Example CPU, 2 threads"
 PAPER = ("data=cifar10", "recipe=he2015_cifar", "logger=none")
@@ -102,6 +102,15 @@ def test_nodes_without_addresses_are_refused_but_for_an_address_in_setup(
     there = Options(setup=("module load x; export A=1 MASTER_ADDR=10.0.0.1",))
     (array,) = submit(cells, tmp_path / "runs", there, "sweep", SITE).arrays
     assert array.job == "7"
+    avoiding = Options(setup=("echo $MASTER_ADDR",), exclude="node[1-3].invalid")
+    assert submit(cells, tmp_path / "runs", avoiding, "sweep", SITE).arrays
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(None, "gpu"), ("a100:1", "gpu"), ("0", "cpu")])
+def test_no_gpus_asked_for_are_cpus(gpus: str | None, device: str) -> None:
+    (cell,) = sweep(request([*PAPER, "seed=0", "trainer.accelerator=auto"]), []).cells
+    made = for_cluster(cell, Options(gpus_per_node=gpus), SITE)
+    assert made.config["trainer"]["accelerator"] == device
 
 
 @pytest.mark.parametrize(
