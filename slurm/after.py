@@ -20,7 +20,7 @@ from typing import Any
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import Lock, write_json
-from slurm import cluster, store
+from slurm import cluster, store, waiting
 from slurm.store import Attempt
 from slurm.undecided import NO_SPACE
 from slurm.verdict import MEMORY_HINT, Decision, Evidence, decide_job, signature
@@ -58,7 +58,7 @@ def after(folder: Path, element: int, exit_code: int) -> int:
         if decision.action == "fail":
             with contextlib.suppress(OSError):
                 store.note(run, "over", attempt)  # who requeues the job now wants the cell tried again
-    if job.get("JobState") == "RUNNING" and array.options.get("feed"):
+    if job.get("JobState") == "RUNNING" and waiting.read_all(runs):
         from slurm.feed import feed  # with submitit, which the others do without
 
         feed(folder, attempt.job)
