@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
@@ -108,7 +109,8 @@ def _logs(runs: Path, wanted: str, rank: int, follow: bool) -> None:
             break
         elif time.monotonic() > looked + status.REFRESH:
             looked = time.monotonic()
-            row = status.survey(runs, [wanted])[0]
+            with contextlib.suppress(SlurmError):  # a controller that restarts is no reason to leave
+                row = status.survey(runs, [wanted])[0]
         else:
             time.sleep(0.5)
     if row.record.damage:
@@ -154,9 +156,16 @@ def _cancel_jobs(runs: Path, named: Collection[str], others: Sequence[str]) -> N
         f"{counted(len(ids) + len(foreign) - len(refused), 'job')} cancelled"
         + "".join(f"\n  {row.name}" for row in rows)
     )
+    trouble = [
+        f"{row.name} is not cancelled: {row.reason}"
+        for row in every
+        if row.state == "unknown" and row.identity in named
+    ]
     if refused:
         whose = ", ".join(sorted({foreign[job] for job in refused}))
-        raise SlurmError(f"SLURM lets you cancel no jobs of {whose}: {', '.join(refused)} go on")
+        trouble.append(f"SLURM lets you cancel no jobs of {whose}: {', '.join(refused)} go on")
+    if trouble:
+        raise SlurmError("; ".join(trouble))
 
 
 def _cancelled_for(job: str) -> bool:
@@ -177,7 +186,7 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
     own = {word.partition("=")[0].removeprefix("hydra.launcher."): plain_value(word) for word in words}
     follow, told = parse_options(own).wait, list[str]()
     # Who names the cells of another user, whose jobs SLURM hides, knows that they are over.
-    again = ("failed", "killed", "cancelled", *(["unknown"] if wanted else []))
+    again = ("failed", "killed", "cancelled", *(["unknown", "waiting"] if wanted else []))
     queue = waiting.by_identity(waiting.read_all(runs))
     groups: dict[str, tuple[store.Array, list[Cell]]] = {}
     for row in status.survey(runs, wanted):
@@ -185,10 +194,10 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
             continue
         if row.identity in queue:
             (one, each), array = queue[row.identity], queue[row.identity][0].about
-            groups.setdefault(one.about.submission, (array, []))[1].append(each.wanted[0])
+            groups.setdefault(one.about.submission, (array, []))[1].append(_here(each.wanted[0], runs))
         elif row.array:
             path = runs / store.FOLDER / row.array.name / "cells" / f"{row.index}.json"
-            groups.setdefault(row.array.name, (row.array, []))[1].append(Cell.read(path))
+            groups.setdefault(row.array.name, (row.array, []))[1].append(_here(Cell.read(path), runs))
     if not groups:
         print("Nothing to retry: no cell failed, was killed or cancelled.")
     for array, cells in groups.values():
@@ -208,6 +217,11 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
     if follow and groups:
         named = [cell.identity for _, cells in groups.values() for cell in cells]
         status.follow(runs, named, lambda: [give(runs, sweep) for sweep in sorted(sweeps)])
+
+
+def _here(cell: Cell, runs: Path) -> Cell:
+    """A cell as it was resolved, in a runs folder that may have been moved since."""
+    return replace(cell, config={**cell.config, "runs": str(runs)})
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import Lock, write_json
 from lightning_module.support.errors import one_line
-from slurm import cluster, store
+from slurm import cluster, store, waiting
 from slurm.store import Attempt
 from slurm.undecided import NO_SPACE
 from slurm.verdict import MEMORY_HINT, Decision, Evidence, decide_job, signature
@@ -59,17 +59,21 @@ def after(folder: Path, element: int, exit_code: int) -> int:
         if decision.action == "fail":
             with contextlib.suppress(OSError):
                 store.note(run, "over", attempt)  # who requeues the job now wants the cell tried again
-    if job.get("JobState") == "RUNNING" and array.options.get("feed"):
-        try:
-            from slurm.feed import feed  # with submitit, which the others do without
-
-            feed(folder, attempt.job)
-        except (
-            Exception
-        ) as error:  # of a disk or of other cells; this job's are decided, and not to be doubted
-            print(f"slurm: cells that wait could not be submitted ({one_line(error)})", flush=True)
+    if job.get("JobState") == "RUNNING":
+        _feed(folder, attempt.job)
     # A job that could not ask whether it may go on has no result, and SLURM must not call it completed.
     return 1 if "fail" in actions or ("leave" in actions and not job) else 0
+
+
+def _feed(folder: Path, job: str) -> None:
+    """Submit cells that wait for the place of this job, if there are any; whatever happens, its own are decided."""
+    try:
+        if waiting.read_all(folder.parent.parent):
+            from slurm.feed import feed  # with submitit, which the others do without
+
+            feed(folder, job)
+    except Exception as error:
+        print(f"slurm: cells that wait could not be submitted ({one_line(error)})", flush=True)
 
 
 def _settle_cell(

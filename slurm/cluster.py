@@ -26,8 +26,8 @@ KEPT = ("SLURM_CONF", "SLURM_JWT")
 """Those of them that only tell how to reach the controller."""
 
 
-SUBMIT_LIMIT = re.compile(r"\b(?:Assoc|QOS)\w*Submit\w*Limit\b")
-"""SLURM's names of the limits of jobs that wait and run, such as AssocMaxSubmitJobLimit."""
+SUBMIT_LIMIT = re.compile(r"\b(?:(?:Assoc|QOS)\w*Submit\w*Limit|MaxSubmitJobsPerAccount)\b")
+"""SLURM's names of the limits of jobs that wait and run, such as AssocMaxSubmitJobLimit; a QOS has an odd one."""
 
 
 class SlurmError(Exception):

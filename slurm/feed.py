@@ -7,7 +7,6 @@ before it. Jobs that will end later are left to do the same; the last one waits 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Collection
 from dataclasses import replace
@@ -34,7 +33,7 @@ LONGEST = 900.0
 def feed(folder: Path, job: str) -> None:
     """At the end of a job: submit what waits of its sweep, where that was asked for. folder: of its array."""
     array, runs = store.read_array(folder), folder.parent.parent
-    if not array.options.get("feed") or not _lists(runs, array.sweep):
+    if not _lists(runs, array.sweep, job):
         return
     end = time.monotonic() + PATIENCE
     try:
@@ -47,7 +46,7 @@ def feed(folder: Path, job: str) -> None:
     except (cluster.SlurmError, ConfigError) as error:
         print(f"slurm: cells that wait could not be submitted ({one_line(error)})", flush=True)
         with contextlib.suppress(Busy), Lock(runs / store.FOLDER, patience=LONGEST):
-            for one in _lists(runs, array.sweep):
+            for one in _lists(runs, array.sweep, job):
                 waiting.write(runs, replace(one, trouble=one_line(error)))
 
 
@@ -57,34 +56,33 @@ def give(runs: Path, sweep: str, job: str = "") -> bool:
     False if it found no place and nobody else will look for one later.
     """
     with Lock(runs / store.FOLDER, patience=LONGEST):
-        lists = _lists(runs, sweep)
+        lists = _lists(runs, sweep, job)
         ours = [array for array in store.arrays(runs) if array.sweep == sweep]
         known = listing.jobs([array.name for array in ours]) if lists else {}
         active = {found.id for found in known.values() if found.active} - {job}
-        feeding = {array.name for array in ours if array.options.get("feed")}
+        feeding = {name for one in lists for name in waiting.feeders(runs, one)}
         later = {found.id for found in known.values() if found.id in active and found.name in feeding}
         fed, given = {job, *(name for one in lists for name in one.fed)}, 0
         for one in lists:
-            siblings = [array for array in ours if array.submission == one.about.submission]
-            if stopped := _stopped(runs, siblings):
-                waiting.drop(runs, {cell.identity for cell in one.left}, stopped)
-                continue
             there = {
                 cell["identity"]
-                for array in siblings
+                for array in ours
                 for index, cell in enumerate(array.cells)
-                if (array.name, array.element(index)[0]) in known
+                if array.submission == one.about.submission and (array.name, array.element(index)[0]) in known
             }
             given += _submit(runs, replace(one, fed=tuple(fed - {""})), there, len(active) + given)
-        return bool(given or later - fed) or not any(one.left for one in _lists(runs, sweep))
+        return bool(given or later - fed) or not any(one.left for one in _lists(runs, sweep, job))
 
 
-def _lists(runs: Path, sweep: str) -> list[Waiting]:
-    """What waits of a sweep, by the command of this user."""
+def _lists(runs: Path, sweep: str, job: str) -> list[Waiting]:
+    """What waits of a sweep, by the command of this user. job: that asks, which needs to be allowed to."""
     return [
         one
         for one in waiting.read_all(runs)
-        if one.left and one.about.sweep == sweep and one.about.user == listing.user_name()
+        if one.left
+        and one.about.sweep == sweep
+        and one.about.user == listing.user_name()
+        and (not job or one.about.options.get("feed"))
     ]
 
 
@@ -103,11 +101,3 @@ def _submit(runs: Path, now: Waiting, there: Collection[str], active: int) -> in
     for array in placed.arrays:
         print(f"slurm: {array.cells} of the cells that waited submitted as job {array.job}", flush=True)
     return sum(array.cells for array in placed.arrays)
-
-
-def _stopped(runs: Path, siblings: list[store.Array]) -> str:
-    """Why the sweep was stopped, "" if it was not."""
-    for array in siblings:
-        with contextlib.suppress(*store.ODD):
-            return str(json.loads((runs / store.FOLDER / array.name / "stopped.json").read_bytes())["why"])
-    return ""

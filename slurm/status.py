@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
 import time
 from collections import Counter
@@ -71,7 +69,7 @@ def job_state(
     if known.state in ("failed", "damaged"):
         return known.state, str(known.status.get("error", known.damage))
     if known.state == "running":
-        return "running", "by a process outside of SLURM"
+        return "running", unseen or "by a process outside of SLURM"
     if cancelled or (job and job.state == "CANCELLED"):
         return "cancelled", stopped or "by scancel"
     if unseen and not job:
@@ -140,20 +138,25 @@ def survey(runs: Path, wanted: Sequence[str] = (), silent: bool = False) -> list
     """
     chosen, places = choose(runs, wanted)
     arrays = {places[identity][0].name: places[identity][0] for identity in chosen if identity in places}
-    jobs = {} if silent else listing.jobs(sorted(arrays))
+    queue = waiting.by_identity(waiting.read_all(runs))
+    lists = {queue[name][0].about.submission: queue[name][0] for name in chosen if name in queue}
+    feeders = {submission: set(waiting.feeders(runs, one)) for submission, one in lists.items()}
+    names = set(arrays).union(*feeders.values())
+    jobs = {} if silent else listing.jobs(sorted(names))
+    at_work = names if silent else {name for (name, _), job in jobs.items() if job.active}
+    fed = {submission for submission, those in feeders.items() if at_work & those}
     unseen = (
         dict.fromkeys(arrays, "SLURM does not answer") if silent else unseen_arrays(arrays.values(), jobs)
     )
-    queue = waiting.by_identity(waiting.read_all(runs))
     found = [
         _status(runs, identity, name, places.get(identity), jobs, unseen) for identity, name in chosen.items()
     ]
-    return [
-        replace(row, state=waiting.why(*queue[row.identity])[0], reason=waiting.why(*queue[row.identity])[1])
-        if row.identity in queue and row.state in ("planned", "cancelled", "killed", "failed")
-        else row
-        for row in found
-    ]
+    for place, row in enumerate(found):
+        if row.identity in queue and row.state in ("planned", "cancelled", "killed", "failed", "unknown"):
+            one, cell = queue[row.identity]
+            word, reason = waiting.why(one, cell, fed=one.about.submission in fed)
+            found[place] = replace(row, state=word, reason=reason)
+    return found
 
 
 def survey_or_records(
@@ -187,12 +190,7 @@ def _status(
         cancelled = cancelled or store.scancelled(runs, array, index)
     # A job may go on for another cell that shares it.
     over = array.cells_per_job > 1 and known.state in record.FINAL
-    note = folder / "stopped.json"
-    stopped = ""
-    if note.exists():
-        stopped = f"{note} cannot be read"
-        with contextlib.suppress(*store.ODD):
-            stopped = str(json.loads(note.read_bytes())["why"])
+    stopped = store.stopped(folder)
     submitted = (folder / "job.json").exists()
     word, reason = job_state(
         known, None if over else job, stopped, submitted, cancelled, unseen.get(array.name, "")

@@ -115,6 +115,16 @@ class Attempt:
         return other is not None and (self.job, self.restart) == (other.job, other.restart)
 
 
+def stopped(folder: Path) -> str:
+    """Why what has not started of an array never will, "" if it was not stopped. folder: of the array."""
+    note = folder / "stopped.json"
+    if not note.exists():
+        return ""
+    with contextlib.suppress(*ODD):
+        return str(json.loads(note.read_bytes())["why"])
+    return f"{note} cannot be read"
+
+
 def owner(run: Path) -> Attempt | None:
     """The attempt that a run folder belongs to."""
     try:

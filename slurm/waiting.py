@@ -6,6 +6,7 @@ RUNS/slurm/waiting/<submission>.json   what one command could not submit; writte
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -73,8 +74,12 @@ def read(runs: Path, submission: str) -> Waiting | None:
         cells = tuple(WaitingCell(**cell) for cell in data["cells"])
         texts = [about.sweep, about.user, data["limit"], data["trouble"]]
         texts += [text for cell in cells for text in (cell.identity, cell.name, cell.dropped)]
-        known = about.submission == submission and all(isinstance(text, str) for text in texts)
-        return Waiting(about, data["limit"], cells, tuple(data["fed"]), data["trouble"]) if known else None
+        if about.submission != submission or not all(isinstance(text, str) for text in texts):
+            return None
+        folders = (runs / store.FOLDER).glob(f"{glob.escape(submission)}.*")
+        if stopped := next(filter(None, map(store.stopped, folders)), ""):
+            cells = tuple(replace(cell, dropped=cell.dropped or stopped) for cell in cells)
+        return Waiting(about, data["limit"], cells, tuple(data["fed"]), data["trouble"])
     except store.ODD:
         return None
 
@@ -122,13 +127,23 @@ def by_identity(every: Sequence[Waiting]) -> dict[str, tuple[Waiting, WaitingCel
     return {cell.identity: (one, cell) for one in every for cell in one.cells}
 
 
-def why(one: Waiting, cell: WaitingCell) -> tuple[str, str]:
-    """(state, reason) of a cell that is in such a list."""
+def feeders(runs: Path, one: Waiting) -> list[str]:
+    """Names of the arrays whose jobs submit at their end what waits there: all of the same sweep and user, if any."""
+    if not one.about.options.get("feed"):
+        return []
+    every = store.arrays(runs)
+    return [array.name for array in every if (array.sweep, array.user) == (one.about.sweep, one.about.user)]
+
+
+def why(one: Waiting, cell: WaitingCell, fed: bool) -> tuple[str, str]:
+    """(state, reason) of a cell that is in such a list. fed: whether a job is left that will submit it."""
     if cell.dropped:
         return "cancelled", cell.dropped
     by = "the sweep's command submits it"
     if one.trouble:
         by = f"{one.trouble}; {by}"
-    elif one.about.options.get("feed"):
+    elif fed:
         by = "jobs of the sweep submit it at their end"
+    elif one.about.options.get("feed"):
+        by = f"no job is left that could; {by}"
     return "waiting", f"for a place ({one.limit}); {by}"

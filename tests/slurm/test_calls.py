@@ -16,6 +16,7 @@ from small import ROOT
 
 from ablations.sweep.compose import compose, make_cell
 from lightning_module.cell.identity import Cell
+from lightning_module.support.disk import write_json
 from lightning_module.support.errors import ConfigError
 from slurm import cluster, listing, status, store, undecided, waiting
 from slurm.__main__ import main
@@ -394,11 +395,11 @@ def test_a_job_that_finds_no_place_waits_only_if_no_other_will_look(program: Pro
     assert not give(waits, "sweep", "1_1"), "1_0 has looked"
     program("squeue", f"echo '1|0|{array.name}|RUNNING|n|None|{listing.user_name()}'")
     assert not give(waits, "sweep", "1_1"), "1_0 is on its way out"
-    other = replace(array, name="sweep.other.0", submission="sweep.other", options=asdict(Options()))
+    other = replace(array, name="sweep.other.0", submission="sweep.other", user="ana")
     (waits / store.FOLDER / other.name).mkdir()
     store.write_array(waits / store.FOLDER / other.name, other, [])
     program("squeue", f"echo '2|0|{other.name}|RUNNING|n|None|{listing.user_name()}'")
-    assert not give(waits, "sweep", "1_1"), "2_0 was not asked to feed"
+    assert not give(waits, "sweep", "1_1"), "ana's jobs submit nothing of ours"
 
 
 def test_what_waits_is_dropped_when_its_sweep_is_stopped(program: Program, waits: Path) -> None:
@@ -407,12 +408,69 @@ def test_what_waits_is_dropped_when_its_sweep_is_stopped(program: Program, waits
         '{"why": "3 cells failed in the same way"}'
     )
     program("sbatch", LIMITED.replace("PLACES", "9"))
-    assert give(waits, "sweep", "1_0")
     rows = status.survey(waits)
     assert [row.state for row in rows] == ["cancelled"] * 5
     assert {row.reason for row in rows} == {"3 cells failed in the same way"}
+    assert give(waits, "sweep", "1_0")
+    assert len(store.arrays(waits)) == 1
     assert submit(seeds(5), waits, FED, "sweep", SITE).waiting == 0, "the command begins anew"
     assert not waiting.read_all(waits)
+
+
+def test_a_job_submits_what_waits_only_if_that_was_asked_for_last(program: Program, waits: Path) -> None:
+    (one,) = waiting.read_all(waits)
+    waiting.write(waits, replace(one, about=replace(one.about, options=asdict(Options()))))
+    program("sbatch", LIMITED.replace("PLACES", "3"))
+    assert give(waits, "sweep", "1_0")
+    assert len(store.arrays(waits)) == 1
+    give(waits, "sweep")
+    assert len(store.arrays(waits)) == 3, "a client that waits does"
+
+
+def test_status_says_that_no_job_is_left_to_submit_what_waits(program: Program, waits: Path) -> None:
+    (array,) = store.arrays(waits)
+    last = seeds(5)[4].identity
+    for user, by in (
+        (listing.user_name(), "jobs of the sweep submit it at their end"),
+        ("ana", "no job is left that could; the sweep's command submits it"),
+    ):
+        write_json(waits / store.FOLDER / array.name / "array.json", asdict(replace(array, user=user)))
+        program("squeue", f"echo '1|0|{array.name}|RUNNING|n|None|{user}'")
+        (row,) = status.survey(waits, [last])
+        assert (row.state, row.reason) == ("waiting", f"for a place (AssocMaxSubmitJobLimit); {by}")
+
+
+def test_what_waits_is_retried_by_name_in_a_folder_that_was_moved(program: Program, waits: Path) -> None:
+    program("sbatch", LIMITED.replace("PLACES", "9"))
+    program("sinfo", "echo 'p*|infinite|8|64000|gpu:8'")
+    program("scontrol", "echo 'MaxArraySize = 1001'")
+    moved = waits.rename(waits.with_name("moved"))
+    main(["retry", "--runs", str(moved)])
+    first, second = store.arrays(moved)
+    assert [cell["name"] for cell in second.cells] == [first.cells[0]["name"]], (
+        "without a name what has ended"
+    )
+    main(["retry", seeds(5)[4].identity, "--runs", str(moved)])
+    third = store.arrays(moved)[-1]
+    assert [cell["identity"] for cell in third.cells] == [seeds(5)[4].identity]
+    for array in (second, third):
+        cell = Cell.read(moved / store.FOLDER / array.name / "cells" / "0.json")
+        assert cell.config["runs"] == str(moved), "it trains there"
+    assert len(waiting.read_all(moved)[0].left) == 3
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        *("AssocMaxSubmitJobLimit", "AssocGrpSubmitJobsLimit", "QOSMaxSubmitJobPerUserLimit"),
+        *("QOSGrpSubmitJobsLimit", "MaxSubmitJobsPerAccount"),
+    ],
+)
+def test_a_limit_of_submitted_jobs_has_many_names(program: Program, limit: str) -> None:
+    """As SLURM 22.05 says them, for --test-only too."""
+    program("sbatch", f"echo 'sbatch: error: {limit}\nallocation failure: Job violates ...' >&2; exit 1")
+    with pytest.raises(cluster.FullError, match=f"^{limit}$"):
+        cluster.test_only("x.sh")
 
 
 def test_no_more_than_array_parallelism_run_at_once(program: Program, waits: Path) -> None:

@@ -54,6 +54,11 @@ def test_job_state(found: Record, there: Job | None, submitted: bool, expected: 
     assert job_state(found, there, "", submitted) == expected
 
 
+def test_a_cell_that_trains_unseen_by_slurm_may_have_a_job() -> None:
+    unseen = "SLURM does not answer"
+    assert job_state(record("running"), None, "", submitted=True, unseen=unseen) == ("running", unseen)
+
+
 @pytest.mark.parametrize(
     ("found", "there", "expected"),
     [

@@ -86,6 +86,9 @@ def test_what_one_has_queued_the_other_leaves_alone(
         assert "submitted by root; SLURM shows you no jobs of others" in hidden
         assert "cancelled" not in hidden
         assert "1 queued or running, 0 submitted" in as_nobody(*first).stdout
+        refused = as_nobody("-m", "slurm", "cancel", "ResNet-8 seed 0", *where)
+        assert (refused.returncode, refused.stdout) == (2, "0 jobs cancelled\n")
+        assert "ResNet-8 seed 0 is not cancelled: submitted by root; SLURM shows you no" in refused.stderr
         again = as_nobody("-m", "slurm", "retry", "ResNet-8 seed 0", *where)
         assert again.stdout.startswith("job "), again.stderr
     finally:
