@@ -242,7 +242,8 @@ def _controller(
 ) -> T:
     """What comes of the submission of the job that decides what follows a round, which waits for no other yet."""
     script.check_setup(options.setup)
-    place, code = settled.folder(runs, asked.name), snapshot(runs)
+    place = settled.folder(runs, asked.name)
+    code = snapshot(runs, settled.sweep(runs, asked).cells)
     decide = f"-u {shlex.quote(str(code / 'slurm' / 'start.py'))} settle {shlex.quote(str(place))}"
     lines = [
         "#!/bin/bash",

@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ablations.sweep.preflight import check_data, check_records
 from ablations.sweep.rounds import counted
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
+from lightning_module.networks import families
 from lightning_module.support.command_line import command
 from lightning_module.support.disk import ROOT, Lock
 from lightning_module.support.errors import ConfigError
@@ -64,22 +65,26 @@ def check_folder(runs: Path) -> None:
         )
 
 
-def snapshot(runs: Path) -> Path:
-    """A copy of the program in RUNS/slurm/code, one for each content, which edits do not reach."""
+def snapshot(runs: Path, cells: Iterable[Cell]) -> Path:
+    """A copy of the program in RUNS/slurm/code, one for each content, which edits do not reach.
+
+    It holds the source of the users' own networks that these cells train.
+    """
     every = (path for room in ROOMS for path in sorted((ROOT / room).rglob("*")))
-    files = [path for path in every if path.suffix in (".py", ".yaml")]
+    files = {str(path.relative_to(ROOT)): path for path in every if path.suffix in (".py", ".yaml")}
+    for family in sorted({str(cell.config["model"].get("family", families.USUAL)) for cell in cells}):
+        files |= families.sources(family)
     digest = hashlib.sha256()
-    for path in files:
-        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    for name, path in files.items():
+        digest.update(name.encode() + b"\0" + path.read_bytes())
     target = runs / store.FOLDER / "code" / digest.hexdigest()[:12]
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target.parent))
         temporary.chmod(0o755)
-        for path in files:
-            copy = temporary / path.relative_to(ROOT)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+        for name, path in files.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, temporary / name)
         with contextlib.suppress(OSError):  # another client was faster
             temporary.rename(target)
     return target
@@ -141,7 +146,7 @@ def submit(
         groups = arrays(wanted, site.largest_array)
         sizes = [math.ceil(len(members) / needs.cells) for needs, members in groups]
         shares = throttles(sizes, options.array_parallelism)
-        code, now = snapshot(runs), time.time()
+        code, now = snapshot(runs, left), time.time()
         stamp = f"{sweep}.{time.strftime('%y%m%d-%H%M%S', time.localtime(now))}-{os.getpid()}"
         about = store.Array("", sweep, stamp, now, str(code), (), asdict(options), user=listing.user_name())
         offers = [Offer(*group, share) for group, share in zip(groups, shares, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from lightning_module.support.errors import ConfigError
 from slurm.options import Options
 from slurm.resources import LIMITS, SAFETY, START_SECONDS, Limits
 from slurm.site import Site
-from slurm.submit import for_cluster, submit
+from slurm.submit import for_cluster, snapshot, submit
 
 GPU, CPU = "1 x Example GPU", "Example CPU, 2 threads"
 PAPER = ("data=cifar10", "recipe=he2015_cifar", "logger=none")
@@ -128,3 +129,25 @@ def test_a_job_with_fewer_cores_than_were_measured_gets_more_time(
     made = sweep(request([*asked, f"runs={runs}"]), [])
     (array,) = submit(made.cells, runs, Options(cpus_per_task=cores), "sweep", SITE).arrays
     assert array.needs.time == limit
+
+
+def test_the_snapshot_holds_the_code_of_networks_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lab_of_mine").mkdir()
+    (tmp_path / "lab_of_mine" / "__init__.py").touch()
+    (tmp_path / "lab_of_mine" / "nets.py").write_text(
+        "from dataclasses import dataclass\nfrom torch import nn\n"
+        "@dataclass(frozen=True)\nclass Config:\n    name = 'mine'\n"
+        "    def build(self, classes, channels):\n"
+        "        return nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, classes))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    overrides = ("data=digits", "recipe=quick", "model.family=lab_of_mine.nets")
+    cell = make_cell(compose(overrides), overrides)
+    code = snapshot(tmp_path / "runs", [cell])
+    copied = sorted(path.relative_to(code).as_posix() for path in (code / "lab_of_mine").rglob("*"))
+    assert copied == ["lab_of_mine/__init__.py", "lab_of_mine/nets.py"]
+    assert (code / "slurm" / "start.py").exists()
+    assert not (snapshot(tmp_path / "runs", []) / "lab_of_mine").exists()

@@ -116,22 +116,29 @@ def defaults(family: str) -> dict[str, Any]:
 
 @functools.cache
 def code(family: str) -> str:
-    """Twelve hexadecimal digits of the source of a module of one's own, as it was imported; "" of a family of ours.
+    """Twelve hexadecimal digits of the source of a module of one's own, as it was imported; "" of a family of ours."""
+    digest = hashlib.sha256()
+    files = sources(family)
+    for name, path in files.items():
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12] if files else ""
+
+
+@functools.cache
+def sources(family: str) -> dict[str, Path]:
+    """Name below the folder that it is imported from -> file, of the source of a module of one's own; none of ours.
 
     It is that of the package which the module lies in, all of it; of a module that lies in none, its file and whatever
     this imports from beside it.
     """
     if family in names():
-        return ""
+        return {}
     load(family)
     top = family.partition(".")[0]
     file = getattr(sys.modules[top], "__file__", None)
     places = [Path(place).parent for place in getattr(sys.modules[top], "__path__", ())]
     folder = places[0] if places else Path(file or "").parent
-    digest = hashlib.sha256()
-    for path in sorted(_sources(top, folder, {})):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+    return {path.relative_to(folder).as_posix(): path for path in sorted(_sources(top, folder, {}))}
 
 
 def _sources(name: str, folder: Path, found: dict[Path, None]) -> dict[Path, None]:

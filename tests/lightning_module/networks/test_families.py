@@ -81,6 +81,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def forget() -> None:
     families.load.cache_clear()
     families.code.cache_clear()
+    families.sources.cache_clear()
     for name in [name for name in sys.modules if name.startswith("my_")]:
         del sys.modules[name]
 
