@@ -56,6 +56,15 @@ class Outcome:
     waiting: int = 0
     limit: str = ""
 
+    @property
+    def at_work(self) -> bool:
+        """Whether this user has jobs of it, at whose end there is a place."""
+        return bool(self.arrays) or _any_own(self.there)
+
+
+def _any_own(there: Mapping[str, Job]) -> bool:
+    return any(job.user == listing.user_name() for job in there.values())
+
 
 def check_folder(runs: Path) -> None:
     """ConfigError for a runs folder whose logs SLURM would write elsewhere: it replaces %j and its like in --output."""
@@ -153,7 +162,8 @@ def submit(
         for offer in offers:
             executor(runs, about, offer, options, offer.throttle)[1].test()
         placed = place(runs, about, offers, options)
-        waits = placed.left if keep and (placed.arrays or there or options.wait) else []
+        # Else they stay where they may wait already: jobs of a colleague submit only what waits of the colleague.
+        waits = placed.left if keep and (placed.arrays or _any_own(there) or options.wait) else []
         fed = [job for one in waiting.read_all(runs) if one.about.sweep == sweep for job in one.fed]
         waiting.take(runs, {cell.identity for cell, _ in wanted if placed.arrays or waits})
         if waits:
@@ -182,7 +192,7 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
     # Before the jobs: reports must know what runs, whatever happens here.
     announce(sweep, kind(todo[0]) if todo else "gpu")
     outcome = submit(todo, runs, options, name, site)
-    if outcome.waiting and not outcome.arrays and not outcome.there and not options.wait:
+    if outcome.waiting and not outcome.at_work and not options.wait:
         raise RefusedError(waiting_line(outcome, options))
     waits = f", {outcome.waiting} waiting for a place" if outcome.waiting else ""
     print(
@@ -209,7 +219,7 @@ def submit_sweep(sweep: Sweep, options: Options) -> None:
 
 def waiting_line(outcome: Outcome, options: Options) -> str:
     """How many cells SLURM did not take, why, and what submits them."""
-    if not outcome.arrays and not outcome.there and not options.wait:
+    if not outcome.at_work and not options.wait:
         who = "run the same again when some of your jobs have ended, or with hydra.launcher.wait=true"
     elif options.wait:
         who = "this command submits them as places come free"

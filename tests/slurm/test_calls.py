@@ -25,7 +25,7 @@ from slurm.feed import give
 from slurm.options import Options
 from slurm.resources import Limits
 from slurm.site import Site
-from slurm.submit import submit
+from slurm.submit import submit, waiting_line
 
 Program = Callable[[str, str], None]
 
@@ -438,6 +438,19 @@ def test_status_says_that_no_job_is_left_to_submit_what_waits(program: Program, 
         program("squeue", f"echo '1|0|{array.name}|RUNNING|n|None|{user}'")
         (row,) = status.survey(waits, [last])
         assert (row.state, row.reason) == ("waiting", f"for a place (AssocMaxSubmitJobLimit); {by}")
+
+
+def test_what_waits_of_a_colleague_is_left_to_the_colleagues_jobs(program: Program, waits: Path) -> None:
+    (one,), (array,) = waiting.read_all(waits), store.arrays(waits)
+    waiting.write(waits, replace(one, about=replace(one.about, user="ana")))
+    write_json(waits / store.FOLDER / array.name / "array.json", asdict(replace(array, user="ana")))
+    program("squeue", f"echo '1|0|{array.name}|RUNNING|n|None|ana'")
+    outcome = submit(seeds(5), waits, FED, "sweep", SITE)  # there is no place
+    assert ": run the same again when some of your jobs have ended" in waiting_line(outcome, FED)
+    assert [one.about.user for one in waiting.read_all(waits)] == ["ana"]
+    program("sbatch", LIMITED.replace("PLACES", "2"))
+    assert len(submit(seeds(5), waits, FED, "sweep", SITE).arrays) == 1
+    assert [one.about.user for one in waiting.read_all(waits)] == [listing.user_name()]
 
 
 def test_what_waits_is_retried_by_name_in_a_folder_that_was_moved(program: Program, waits: Path) -> None:
