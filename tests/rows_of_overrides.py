@@ -48,10 +48,10 @@ GRAMMAR: list[tuple[str, int, list[str], list[str]]] = [
     (
         "ablations plan 'model=glob(*_cifar)'",
         0,
-        ["4 cells", "plain-20", "ResNet-164 B (full pre-activation, bottleneck)"],
+        ["5 cells", "plain-20", "ResNeXt-29 8x64d", "ResNet-164 B (full pre-activation, bottleneck)"],
         [],
     ),
-    ("ablations plan 'model=glob(*_cifar,exclude=plain*)'", 0, ["3 cells"], ["plain-20"]),
+    ("ablations plan 'model=glob(*_cifar,exclude=plain*)'", 0, ["4 cells"], ["plain-20"]),
     ("run.py -m 'model=glob(*_cifar)' model.depth=57", 2, ["model.depth=57 is not 6n+2"], []),
     ("run.py 'model=glob(*_cifar)'", 2, ["model=glob(*_cifar) lists several values; add -m"], []),
     ("run.py -m 'model=glob(x*)'", 2, ["model=glob(x*) fits none of the choices; allowed are akamaster"], []),

@@ -48,8 +48,10 @@ def for_hydra(arguments: Sequence[str], overrides: Sequence[str], shown: bool) -
 
     section = compose([text for text in overrides if not text.startswith("hydra")])["model"]
     file = compose([text for text in overrides if text.startswith("model=")])["model"]
+    left_out = [f"model.{key}" for key in file if key not in section]
     return [
-        *(f"~model.{key}" for key in file if key not in section),
+        # Hydra takes a null for absent, and deletes nothing that is.
+        *(text for key in left_out for text in (f"{ADDED}{key}=0", f"~{key}")),
         *(ADDED + typed(f"model.{key}", value) for key, value in section.items()),
         *(text for text in arguments if not text.startswith("model.")),
     ]
