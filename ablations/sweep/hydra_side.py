@@ -48,10 +48,10 @@ def for_hydra(arguments: Sequence[str], overrides: Sequence[str], shown: bool) -
 
     section = compose([text for text in overrides if not text.startswith("hydra")])["model"]
     file = compose([text for text in overrides if text.startswith("model=")])["model"]
-    left_out = [f"model.{key}" for key in file if key not in section]
     return [
-        # Hydra takes a null for absent, and deletes nothing that is.
-        *(text for key in left_out for text in (f"{ADDED}{key}=0", f"~{key}")),
+        # All of the file's keys go, so that the family's stand in its own order. Hydra takes a null for absent, and
+        # deletes nothing that is.
+        *(text for key in file for text in (f"{ADDED}model.{key}=0", f"~model.{key}")),
         *(ADDED + typed(f"model.{key}", value) for key, value in section.items()),
         *(text for text in arguments if not text.startswith("model.")),
     ]
