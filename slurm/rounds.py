@@ -148,7 +148,9 @@ def _go_on(sweep: Sweep, asked: Settled, look: _Look, retry: bool) -> None:
 
     retry: on behalf of somebody, who also wants what failed or was cancelled tried again.
     """
-    if look.last and look.waiting:
+    # A client may be lost between the controller and the cells.
+    lost = retry and any(row.state == "planned" for row in look.rows)
+    if look.last and look.waiting and not lost:
         print(
             f"{asked.name}: round {look.last.number} is under way; "
             f"job {look.waiting} decides the next one when its cells have ended"
@@ -171,7 +173,7 @@ def _go_on(sweep: Sweep, asked: Settled, look: _Look, retry: bool) -> None:
         return
     cells = [cell for cell in sweep.cells if cell.identity in todo]
     # Its place first: without cells it looks again later, but cells without it would be the end of the sweep.
-    job = _controller(sweep.runs, asked, made, options, cluster.sbatch)
+    job = look.waiting or _controller(sweep.runs, asked, made, options, cluster.sbatch)
     try:
         outcome = submit(cells, sweep.runs, options, asked.name, discover(), keep=options.feed)
         if outcome.waiting and not (outcome.arrays or outcome.there or look.going):
