@@ -110,7 +110,7 @@ def _fit(
     writer: record.Writer | None,
 ) -> None:
     """Train on, from the last checkpoint if there is one, to an end that the log is told of."""
-    config = sound(parse_config(cell.config))
+    config = parse_config(cell.config)
     config = with_activation_checkpoint(config, device_memory(config, on_gpu(config)))
     data = load(config.data)
     reporter = Reporter(cell, config, folder, writer)
@@ -120,7 +120,7 @@ def _fit(
         network = initial(config, data.classes)
         about = {**realised(config, cell.parameters, network), "images_crc32": data.checksum()}
         kind = Benchmark if config.mode == "benchmark" else Classifier
-        module = kind(config, network, data, training.on_epoch, training.on_call)
+        module = kind(sound(config, network), network, data, training.on_epoch, training.on_call)
         training.module = module
         trainer = _trainer(config, training, environment)
         if config.trainer.processes > 1:
@@ -128,9 +128,8 @@ def _fit(
         state, set_aside = choose(folder, cell.identity, config.recipe, network)
         if state:
             reporter.step = state["step"]
-            training.saved = (
-                time.monotonic()
-            )  # a cell killed again and again must not save a call more each time
+            # A cell killed again and again must not save a call more each time.
+            training.saved = time.monotonic()
             module.restore(state, 0 if writer else 1)
         reporter.start(trainer.strategy.root_device.type, about)
         reporter.set_aside(set_aside)

@@ -9,7 +9,6 @@ from torch import nn
 
 from lightning_module.cell.config import Config
 from lightning_module.data.stream import generator
-from lightning_module.networks.cost import outline
 from lightning_module.networks.staged import Staged
 from lightning_module.training.execution import compile_units
 from lightning_module.training.sync_batch_norm import synchronise_batch_norm
@@ -19,14 +18,14 @@ CHANNELS = 3
 """Of every image: the sources make red, green and blue of what has fewer."""
 
 
-def sound(config: Config) -> Config:
+def sound(config: Config, network: nn.Module) -> Config:
     """The configuration, without channels_last where that would corrupt memory: PyTorch 2.13 on a CPU writes beyond its
     own in the backward pass of a 1x1 convolution of stride 2 over fewer than 8 channels in that layout."""
     if on_gpu(config):
         return config
     convolutions = [
         module
-        for module in outline(config.model, config.data.classes).modules()
+        for module in network.modules()
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.stride != (1, 1)
     ]
     if all(module.in_channels >= 8 for module in convolutions):
@@ -45,7 +44,7 @@ def initial(config: Config, classes: int) -> nn.Module:
                 "see Staged in lightning_module/networks/staged.py"
             )
         network.checkpoint_every = every
-    if config.trainer.channels_last:
+    if sound(config, network).trainer.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.trainer.processes > 1 and config.trainer.sync_batch_norm:
         network = synchronise_batch_norm(network, gpu=on_gpu(config))
