@@ -200,11 +200,13 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
             groups.setdefault(row.array.name, (row.array, []))[1].append(_here(Cell.read(path), runs))
     if not groups:
         print("Nothing to retry: no cell failed, was killed or cancelled.")
+        return
+    site = discover()
     for array, cells in groups.values():
         options, said = with_shell(parse_options({**array.options, **own}), os.environ)
         print("".join(f"{line}\n" for line in said if line not in told), end="", flush=True)
         told += said
-        outcome = submit(cells, runs, options, array.sweep, discover(), sure=bool(wanted))
+        outcome = submit(cells, runs, options, array.sweep, site, sure=bool(wanted))
         for submitted in outcome.arrays:
             all_of_them = ", ".join(cell.name for cell in cells)
             some = counted(submitted.cells, "cell")
@@ -212,9 +214,9 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
         if outcome.waiting:
             print(waiting_line(outcome, options))
     sweeps = {array.sweep for array, _ in groups.values()}
-    for line in settled.lines(runs, settled.survey(runs, sorted(sweeps)) if sweeps else []):
+    for line in settled.lines(runs, settled.survey(runs, sorted(sweeps))):
         print(line)
-    if follow and groups:
+    if follow:
         named = [cell.identity for _, cells in groups.values() for cell in cells]
         status.follow(runs, named, lambda: [give(runs, sweep) for sweep in sorted(sweeps)])
 

@@ -60,7 +60,7 @@ def give(runs: Path, sweep: str, job: str = "") -> bool:
         ours = [array for array in store.arrays(runs) if array.sweep == sweep]
         known = listing.jobs([array.name for array in ours]) if lists else {}
         active = {found.id for found in known.values() if found.active} - {job}
-        feeding = {name for one in lists for name in waiting.feeders(runs, one)}
+        feeding = {name for one in lists for name in waiting.feeders(ours, one)}
         later = {found.id for found in known.values() if found.id in active and found.name in feeding}
         fed, given = {job, *(name for one in lists for name in one.fed)}, 0
         for one in lists:

@@ -164,8 +164,9 @@ def _go_on(sweep: Sweep, asked: Settled, look: _Look, retry: bool) -> None:
     else:
         states = {each.identity: each.state for each in look.now.results}
         todo = {name for name in made.cells if states[name] in ("planned", "killed", "failed")}
-    if not made.end:
-        _controller(sweep.runs, asked, made, options, cluster.test_only)
+    decides = [] if made.end else _controller(sweep, asked, made, options)
+    if decides:
+        _offered(cluster.test_only, decides)
     if not again:
         announced(sweep, made, asked.kind)
     print("\n".join(told(made, look.now)), flush=True)
@@ -173,7 +174,7 @@ def _go_on(sweep: Sweep, asked: Settled, look: _Look, retry: bool) -> None:
         return
     cells = [cell for cell in sweep.cells if cell.identity in todo]
     # Its place first: without cells it looks again later, but cells without it would be the end of the sweep.
-    job = look.waiting or _controller(sweep.runs, asked, made, options, cluster.sbatch)
+    job = look.waiting or _offered(cluster.sbatch, decides)
     try:
         outcome = submit(cells, sweep.runs, options, asked.name, discover(), keep=options.feed)
         if outcome.waiting and not (outcome.arrays or outcome.there or look.going):
@@ -235,17 +236,19 @@ def _left_of(
     return todo
 
 
-def _controller(
-    runs: Path,
-    asked: Settled,
-    made: Round,
-    options: Options,
-    submission: Callable[..., T],
-) -> T:
-    """What comes of the submission of the job that decides what follows a round, which waits for no other yet."""
+def _offered(submission: Callable[..., T], decides: Sequence[str]) -> T:
+    """What comes of the submission of a controller."""
+    try:
+        return submission(*decides)
+    except SlurmError as error:
+        raise RefusedError(f"SLURM refuses the job that is to decide the next round ({error})") from error
+
+
+def _controller(sweep: Sweep, asked: Settled, made: Round, options: Options) -> list[str]:
+    """Arguments of sbatch for the job that decides what follows a round, which waits for no other yet."""
     script.check_setup(options.setup)
-    place = settled.folder(runs, asked.name)
-    code = snapshot(runs, settled.sweep(runs, asked).cells)
+    place = settled.folder(sweep.runs, asked.name)
+    code = snapshot(sweep.runs, sweep.cells)
     decide = f"-u {shlex.quote(str(code / 'slurm' / 'start.py'))} settle {shlex.quote(str(place))}"
     lines = [
         "#!/bin/bash",
@@ -273,7 +276,4 @@ def _controller(
         "kill-on-invalid-dep": "no",
         **options.more_sbatch,
     }
-    try:
-        return submission(*cluster.flags(wanted), str(path))
-    except SlurmError as error:
-        raise RefusedError(f"SLURM refuses the job that is to decide the next round ({error})") from error
+    return [*cluster.flags(wanted), str(path)]

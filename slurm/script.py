@@ -175,7 +175,6 @@ def executor(
 
     elements: what each of them trains, to be shown by squeue as their comment.
     """
-    check_setup(options.setup)
     known, asked = commit(), asdict(needs)
     own_comment = "comment" in options.more_sbatch
     shared = asked.pop("cells") > 1

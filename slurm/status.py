@@ -140,7 +140,8 @@ def survey(runs: Path, wanted: Sequence[str] = (), silent: bool = False) -> list
     arrays = {places[identity][0].name: places[identity][0] for identity in chosen if identity in places}
     queue = waiting.by_identity(waiting.read_all(runs))
     lists = {queue[name][0].about.submission: queue[name][0] for name in chosen if name in queue}
-    feeders = {submission: set(waiting.feeders(runs, one)) for submission, one in lists.items()}
+    every = store.arrays(runs) if lists else []
+    feeders = {submission: set(waiting.feeders(every, one)) for submission, one in lists.items()}
     names = set(arrays).union(*feeders.values())
     jobs = {} if silent else listing.jobs(sorted(names))
     at_work = names if silent else {name for (name, _), job in jobs.items() if job.active}

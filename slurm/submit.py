@@ -25,7 +25,7 @@ from lightning_module.support.command_line import command
 from lightning_module.support.disk import ROOT, Lock
 from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import visible
-from slurm import listing, store, waiting
+from slurm import listing, script, store, waiting
 from slurm.cluster import RefusedError, hostnames
 from slurm.feed import give
 from slurm.listing import Job
@@ -159,6 +159,8 @@ def submit(
         stamp = f"{sweep}.{time.strftime('%y%m%d-%H%M%S', time.localtime(now))}-{os.getpid()}"
         about = store.Array("", sweep, stamp, now, str(code), (), asdict(options), user=listing.user_name())
         offers = [Offer(*group, share) for group, share in zip(groups, shares, strict=True)]
+        if offers:
+            script.check_setup(options.setup)
         for offer in offers:
             executor(runs, about, offer, options, offer.throttle)[1].test()
         placed = place(runs, about, offers, options)

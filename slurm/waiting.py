@@ -127,12 +127,11 @@ def by_identity(every: Sequence[Waiting]) -> dict[str, tuple[Waiting, WaitingCel
     return {cell.identity: (one, cell) for one in every for cell in one.cells}
 
 
-def feeders(runs: Path, one: Waiting) -> list[str]:
-    """Names of the arrays whose jobs submit at their end what waits there: all of the same sweep and user, if any."""
+def feeders(arrays: Sequence[store.Array], one: Waiting) -> list[str]:
+    """Names of those arrays whose jobs submit at their end what waits there: all of the same sweep and user, if any."""
     if not one.about.options.get("feed"):
         return []
-    every = store.arrays(runs)
-    return [array.name for array in every if (array.sweep, array.user) == (one.about.sweep, one.about.user)]
+    return [array.name for array in arrays if (array.sweep, array.user) == (one.about.sweep, one.about.user)]
 
 
 def why(one: Waiting, cell: WaitingCell, fed: bool) -> tuple[str, str]:
