@@ -239,13 +239,19 @@ def test_a_line_that_was_cut_short_does_not_swallow_the_next(tmp_path: Path) -> 
     assert [line["event"] for line in store.history(tmp_path)] == ["start", "end"]
 
 
+def division_by_zero(folder: Path) -> Path:
+    """The file in which a rank of the one cell has left its error."""
+    (history,) = folder.glob("runs/*/jobs.jsonl")
+    error = history.parent / "error-0.txt"
+    error.write_text("Traceback:\nZeroDivisionError: division by zero\n")
+    return error
+
+
 def test_an_error_from_before_the_submission_says_nothing_of_it(
     program: Program, ended: Judge, tmp_path: Path
 ) -> None:
     program("scontrol", ASKED)
-    (history,) = tmp_path.glob("runs/*/jobs.jsonl")
-    error = history.parent / "error-0.txt"
-    error.write_text("Traceback:\nZeroDivisionError: division by zero\n")
+    error = division_by_zero(tmp_path)
     os.utime(error, (0, 0))
     assert ended() == (0, ["requeue"])
 
@@ -255,12 +261,10 @@ def test_a_failed_cell_is_tried_again_once_its_job_is_over(
 ) -> None:
     """By whoever requeues the job; stale errors do not count then."""
     program("scontrol", ASKED)
-    (history,) = tmp_path.glob("runs/*/jobs.jsonl")
-    error = history.parent / "error-0.txt"
-    error.write_text("Traceback:\nZeroDivisionError: division by zero\n")
+    error = division_by_zero(tmp_path)
     assert ended() == (1, ["fail"])
     assert not error.exists()
-    assert not store.settled(store.of_job(store.history(history.parent), "12_0"))
+    assert not store.settled(store.of_job(store.history(error.parent), "12_0"))
 
 
 NODE_FAULT = "Traceback:\nslurm.job.NodeFault: node1 has no GPU\n"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from references import State, assert_same
 from torch import Tensor
 from torch.nn import functional
 
@@ -58,9 +59,6 @@ def test_counts_are_those_of_table_2(choice: dict[str, Any], millions: float) ->
 def test_its_layers_are_counted_as_the_paper_counts_them(choice: dict[str, Any]) -> None:
     with torch.device("meta"):
         assert weight_layers(Config(**choice).build(10, 3)) == choice["depth"]
-
-
-State = dict[str, Tensor]
 
 
 def activated(state: State, name: str, x: Tensor) -> Tensor:
@@ -116,16 +114,7 @@ def test_network_is_the_reference(choice: dict[str, Any]) -> None:
             if parameter.ndim == 1:
                 parameter.add_(torch.randn_like(parameter), alpha=0.3)
     images = torch.randn(3, 3, 8, 8, dtype=torch.double)
-    state = {name: tensor.detach().clone().requires_grad_() for name, tensor in network.named_parameters()}
-    torch.manual_seed(1)  # the random numbers of dropout
-    logits = network(images)
-    torch.manual_seed(1)
-    expected = reference(state, config, images)
-    weights = torch.randn_like(logits)
-    torch.autograd.backward([(logits * weights).sum(), (expected * weights).sum()])
-    torch.testing.assert_close(logits, expected)
-    for name, parameter in network.named_parameters():
-        torch.testing.assert_close(parameter.grad, state[name].grad, msg=f"gradient of {name}")
+    assert_same(network, lambda state: reference(state, config, images), images)
 
 
 @pytest.mark.parametrize("every", [1, 3])

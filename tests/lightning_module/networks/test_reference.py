@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from references import State, assert_same
 from torch import Tensor
 from torch.nn import functional
 
@@ -11,8 +12,6 @@ from lightning_module.networks.config import NetworkConfig
 from lightning_module.networks.resnet import build
 
 torch.set_num_threads(1)
-
-State = dict[str, Tensor]
 
 
 def conv(state: State, name: str, x: Tensor, stride: int = 1) -> Tensor:
@@ -232,18 +231,7 @@ def test_network_is_the_reference(choice: dict[str, Any]) -> None:
             if parameter.ndim == 1 and not name.endswith("gate.bias"):
                 parameter.add_(torch.randn_like(parameter), alpha=0.3)
     images = torch.randn(3, 3, *([64, 64] if config.form == "imagenet" else [8, 8]), dtype=torch.double)
-    state = {name: tensor.detach().clone().requires_grad_() for name, tensor in network.named_parameters()}
-
-    torch.manual_seed(1)  # the random numbers of dropout
-    logits = network(images)
-    torch.manual_seed(1)
-    expected = reference(state, config, images)
-    weights = torch.randn_like(logits)
-    torch.autograd.backward([(logits * weights).sum(), (expected * weights).sum()])
-
-    torch.testing.assert_close(logits, expected)
-    for name, parameter in network.named_parameters():
-        torch.testing.assert_close(parameter.grad, state[name].grad, msg=f"gradient of {name}")
+    assert_same(network, lambda state: reference(state, config, images), images)
 
 
 def test_stochastic_depth_weights_every_unit_by_its_survival_in_evaluation() -> None:
