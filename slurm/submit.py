@@ -20,6 +20,7 @@ from ablations.sweep.preflight import check_data, check_records
 from ablations.sweep.rounds import counted
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
+from lightning_module.data.arrays import code_of
 from lightning_module.networks import families
 from lightning_module.support.command_line import command
 from lightning_module.support.disk import ROOT, Lock
@@ -77,12 +78,14 @@ def check_folder(runs: Path) -> None:
 def snapshot(runs: Path, cells: Iterable[Cell]) -> Path:
     """A copy of the program in RUNS/slurm/code, one for each content, which edits do not reach.
 
-    It holds the source of the users' own networks that these cells train.
+    It holds the source of the users' own networks that these cells train, and of their functions that load data.
     """
     every = (path for room in ROOMS for path in sorted((ROOT / room).rglob("*")))
     files = {str(path.relative_to(ROOT)): path for path in every if path.suffix in (".py", ".yaml")}
     for family in sorted({str(cell.config["model"].get("family", families.USUAL)) for cell in cells}):
         files |= families.sources(family)
+    for function in sorted({cell.config["data"].get("function") or "" for cell in cells} - {""}):
+        files |= code_of(function)
     digest = hashlib.sha256()
     for name, path in files.items():
         digest.update(name.encode() + b"\0" + path.read_bytes())
@@ -240,7 +243,7 @@ def for_cluster(cell: Cell, options: Options, site: Site) -> Cell:
     """A cell that any node can train: absolute paths, `accelerator=auto` decided by what is asked for."""
     config = dict(cell.config)
     config["runs"] = str(Path(config["runs"]).absolute())
-    if "root" in config["data"]:
+    if config["data"].get("root") is not None:
         config["data"] = {**config["data"], "root": str(Path(config["data"]["root"]).expanduser().absolute())}
     if config["trainer"]["accelerator"] == "auto":
         own = options.of(cell.config)

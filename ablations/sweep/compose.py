@@ -28,6 +28,7 @@ from ablations.sweep.overrides import parse, parse_overrides, plain_value, typed
 from lightning_module.cell import price
 from lightning_module.cell.config import Config, parse_config
 from lightning_module.cell.identity import Cell
+from lightning_module.data import found
 from lightning_module.networks import families
 from lightning_module.support.check import field_types, fit
 from lightning_module.support.errors import ConfigError, closest, nearest, spelled
@@ -54,7 +55,8 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     if code := families.code(config["model"].get("family", families.USUAL)):
         config["model"]["code"] = code
     if interpolated or any(map(_interpolates, values)):
-        return _resolved(config, values)
+        config = _resolved(config, values)
+    config["data"] |= found.keys(config["data"])
     return config
 
 

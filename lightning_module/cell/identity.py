@@ -24,7 +24,7 @@ SCHEMA = 1
 RESULT_KEYS = ("model", "data", "recipe", "seed", "trainer.precision")
 """What can change a result. Everything else in a configuration says where and how fast, not what."""
 
-NOT_RESULT_KEYS = frozenset({"data.root", "data.download", "data.workers"})
+NOT_RESULT_KEYS = frozenset({"data.root", "data.function", "data.download", "data.workers"})
 """Exceptions below RESULT_KEYS."""
 
 

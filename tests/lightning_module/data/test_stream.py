@@ -11,7 +11,9 @@ from lightning_module.data.stream import Images, Normalisation, TrainStream
 def config(
     padding: int = 4, flip: bool = True, normalisation: str = "per_pixel_mean", **others
 ) -> DataConfig:
-    return DataConfig("cifar10", "all", normalisation, padding, flip, **others)
+    return DataConfig(
+        name="cifar10", train="all", normalisation=normalisation, padding=padding, flip=flip, **others
+    )
 
 
 @pytest.fixture
@@ -143,7 +145,7 @@ def test_normalisation_uses_the_training_images_own_statistics(images):
 
 
 def test_digits_are_a_fixed_stratified_split():
-    data = load(DataConfig("digits", "all", "per_pixel_mean", 1, False))
+    data = load(DataConfig(name="digits", train="all", normalisation="per_pixel_mean", padding=1, flip=False))
     assert len(data.train) + len(data.test) == 1797
     assert data.train.images.shape[1:] == (3, 8, 8)
     share = torch.bincount(data.test.labels) / (
