@@ -27,6 +27,11 @@ RESULT_KEYS = ("model", "data", "recipe", "seed", "trainer.precision")
 NOT_RESULT_KEYS = frozenset({"data.root", "data.function", "data.download", "data.workers"})
 """Exceptions below RESULT_KEYS."""
 
+CONTENT = "data.content"
+"""The checksum of a user's own data, which stands for their path."""
+OF_CONTENT = ("data.classes", "data.shape", "data.train_images")
+"""Keys that say of it what it holds."""
+
 
 NEUTRAL: Mapping[str, Any] = {
     "recipe.warm_up_limit": None,

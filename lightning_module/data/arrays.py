@@ -11,7 +11,7 @@ import hashlib
 import json
 import types
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,7 @@ def _of_file(root: str) -> dict[str, NDArray[Any]]:
         if not path.is_file() or not zipfile.is_zipfile(path):
             raise ConfigError(f"data.root={root} is not a whole .npz file, as numpy.savez writes it")
         with np.load(path, allow_pickle=False) as file:
+            _split_names(file.files, f"data.root={root}")
             return {key: file[key] for key in file.files if key.endswith((IMAGES, LABELS))}
     except ConfigError:
         raise
@@ -133,37 +134,36 @@ def _names() -> str:
 
 def _splits(arrays: Mapping[str, NDArray[Any]], said: str) -> dict[str, Part]:
     """The checked splits of such arrays; said: where they are from, as the user wrote it."""
-    others = {key.removesuffix(kind) for key in arrays for kind in (IMAGES, LABELS) if key.endswith(kind)}
-    parts: dict[str, Part] = {}
-    for split in (*NEEDED, *sorted(others - set(NEEDED))):
-        for kind in (IMAGES, LABELS):
-            if split + kind not in arrays:
-                there = ", ".join(sorted(map(str, arrays))) or "no such array"
-                near = closest(split + kind, [key for key in arrays if key.removesuffix(kind) not in NEEDED])
-                raise ConfigError(
-                    f"{said} has no {split}{kind} but {there}" + (f"; is {near} meant?" if near else "")
-                )
-        if not split.isidentifier():
-            raise ConfigError(
-                f"{said}: {split}{IMAGES} is of no split; its name has letters, digits and _ alone"
-            )
-        parts[split] = (
+    parts = {
+        split: (
             _images(arrays[split + IMAGES], f"{said}: {split}{IMAGES}"),
             _labels(arrays[split + LABELS], f"{said}: {split}{LABELS}"),
         )
+        for split in _split_names(arrays, said)
+    }
     _check_together(parts, said)
     return parts
 
 
+def _split_names(keys: Collection[str], said: str) -> list[str]:
+    """The splits that arrays of these names are of; ConfigError if one lacks its images or its labels."""
+    others = {key.removesuffix(kind) for key in keys for kind in (IMAGES, LABELS) if key.endswith(kind)}
+    splits = [*NEEDED, *sorted(others - set(NEEDED))]
+    for name in (split + kind for split in splits for kind in (IMAGES, LABELS)):
+        if name not in keys:
+            there = ", ".join(sorted(keys)) or "nothing"
+            near = closest(name, [key for key in keys if not key.endswith((IMAGES, LABELS))])
+            raise ConfigError(f"{said} has no {name} but {there}" + (f"; is {near} meant?" if near else ""))
+        if not name.isidentifier():
+            raise ConfigError(f"{said}: {name} is of no split; its name has letters, digits and _ alone")
+    return splits
+
+
 def _images(images: NDArray[Any], said: str) -> NDArray[np.uint8]:
     if images.dtype != np.uint8:
-        bright = images.dtype.kind == "f" and images.size and np.nanmax(images) <= 1
-        factor = "255 * " if bright else ""
-        raise ConfigError(
-            f"{said} are {images.dtype}; they must be uint8 from 0 to 255: say ("
-            + factor
-            + "images).astype('uint8')"
-        )
+        to_one = images.dtype.kind == "f" and images.size and images.max() <= 1
+        say = f"({'255 * ' * bool(to_one)}images).astype('uint8')".replace("(images)", "images")
+        raise ConfigError(f"{said} are {images.dtype}; they must be uint8 from 0 to 255: say {say}")
     if images.ndim not in (3, 4):
         raise ConfigError(
             f"{said} have the shape {list(images.shape)}; it must be [N, height, width] or [N, height, width, channels]"

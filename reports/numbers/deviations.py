@@ -8,6 +8,7 @@ from typing import Any
 from ablations.study import related
 from ablations.sweep.manifest import Manifest
 from ablations.words import value_text
+from lightning_module.cell.identity import CONTENT, OF_CONTENT
 from reports.numbers.join import Collected, Level, ordered, varies
 from reports.words import level_text
 
@@ -43,6 +44,8 @@ def more_seeds(c: Collected) -> list[int]:
 def confounds(c: Collected) -> list[tuple[str, Any, list[str]]]:
     """Keys outside the studied factors in which compared cells differ: (key, a value of it, who has it)."""
     studied, axes = {"seed", *c.studied}, (*c.row_keys, *c.column_keys)
+    if CONTENT in studied:
+        studied.update(OF_CONTENT)
     differing = []
     for key in sorted(key for key in c.cells.columns if "." in key and not related(key, studied)):
         if varies(c.cells, key):
