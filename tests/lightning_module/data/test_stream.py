@@ -56,7 +56,9 @@ def test_the_shares_of_two_processes_are_the_global_batch(images):
             assert torch.equal(part, torch.cat(joined))
 
 
-def test_augmentation_is_that_of_an_obvious_reference(images):
+@pytest.mark.parametrize(("channels", "width"), [(3, 12), (2, 9)])
+def test_augmentation_is_that_of_an_obvious_reference(images, channels, width):
+    images = Images(images.images[:, :channels, :, :width], images.labels)
     source = stream(images, config(padding=4))
     mean = images.images.double().mean(0).float()
     seen_offsets = set()
@@ -65,7 +67,7 @@ def test_augmentation_is_that_of_an_obvious_reference(images):
         _, ys, xs, flips = source.places(step)
         for image, label, y, x, flip in zip(batch, labels, ys, xs, flips, strict=True):
             centred = (images.images[label].float() - mean) / 255
-            expected = torch.nn.functional.pad(centred, [4] * 4)[:, y : y + 12, x : x + 12]
+            expected = torch.nn.functional.pad(centred, [4] * 4)[:, y : y + 12, x : x + width]
             torch.testing.assert_close(image, expected.flip(-1) if flip else expected)
             seen_offsets.add((int(y), int(x)))
     assert {y for y, _ in seen_offsets} == {x for _, x in seen_offsets} == set(range(9))
