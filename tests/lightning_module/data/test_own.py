@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from small import SMALL
+from small import ROOT, SMALL
 
 from ablations.__main__ import main
 from ablations.sweep.compose import compose, make_cell
@@ -78,6 +78,12 @@ def test_the_network_is_that_of_the_images(folder: Path) -> None:
     assert make_cell(config, ()).parameters == digits - 2 * 9 * 16 - 7 * 65
     colour = make_cell(compose([*ARRAYS, "data.root=colour.npz"]), ())
     assert colour.parameters == digits - 6 * 65
+
+
+def test_the_file_of_the_document_is_data(folder: Path) -> None:
+    document = (ROOT / "docs" / "data.md").read_text("utf-8")
+    exec(document.split("```python\n")[1].split("```")[0])
+    assert compose([*ARRAYS, "data.root=mine.npz"])["data"]["train_images"] == 1400
 
 
 def test_the_content_is_the_identity_and_the_path_is_not(folder: Path) -> None:
