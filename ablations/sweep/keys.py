@@ -30,7 +30,7 @@ ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("eps", "bn_eps"), "model.bn_epsilon"),
     **dict.fromkeys(("dataset", "data_set"), "data"),
     **dict.fromkeys(("data_dir", "data_path", "data_root", "dataset_path", "path"), "data.root"),
-    **dict.fromkeys(("data.dir", "data.folder"), "data.root"),
+    **dict.fromkeys(("data.dir", "data.folder", "data.file", "data.path"), "data.root"),
     **dict.fromkeys(("num_workers", "n_workers", "data_workers"), "data.workers"),
     **dict.fromkeys(("lr", "base_lr", "init_lr", "max_lr", "eta"), "recipe.learning_rate"),
     **dict.fromkeys(
