@@ -20,8 +20,8 @@ from ablations.sweep.preflight import check_data, check_records
 from ablations.sweep.rounds import counted
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
-from lightning_module.data.arrays import code_of
 from lightning_module.networks import families
+from lightning_module.support import own_code
 from lightning_module.support.command_line import command
 from lightning_module.support.disk import ROOT, Lock
 from lightning_module.support.errors import ConfigError
@@ -85,7 +85,7 @@ def snapshot(runs: Path, cells: Iterable[Cell]) -> Path:
     for family in sorted({str(cell.config["model"].get("family", families.USUAL)) for cell in cells}):
         files |= families.sources(family)
     for function in sorted({cell.config["data"].get("function") or "" for cell in cells} - {""}):
-        files |= code_of(function)
+        files |= own_code.sources(function.rpartition(".")[0])
     digest = hashlib.sha256()
     for name, path in files.items():
         digest.update(name.encode() + b"\0" + path.read_bytes())

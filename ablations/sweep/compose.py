@@ -28,7 +28,7 @@ from ablations.sweep.overrides import parse, parse_overrides, plain_value, typed
 from lightning_module.cell import price
 from lightning_module.cell.config import Config, parse_config
 from lightning_module.cell.identity import Cell
-from lightning_module.data import found
+from lightning_module.data.config import OWN
 from lightning_module.networks import families
 from lightning_module.support.check import field_types, fit
 from lightning_module.support.errors import ConfigError, closest, nearest, spelled
@@ -56,7 +56,10 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
         config["model"]["code"] = code
     if interpolated or any(map(_interpolates, values)):
         config = _resolved(config, values)
-    config["data"] |= found.keys(config["data"])
+    if config["data"]["name"] in OWN:
+        from lightning_module.data import found  # and NumPy, of which other plans have no need
+
+        config["data"] |= found.keys(config["data"])
     return config
 
 

@@ -12,7 +12,6 @@ import json
 import types
 import zipfile
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,11 +57,6 @@ def found(parts: Mapping[str, Part]) -> dict[str, Any]:
         "train_images": len(labels),
         "shape": list(images.shape[1:]),
     }
-
-
-def code_of(function: str) -> dict[str, Path]:
-    """Name below the folder that it is imported from -> file, of the source that the function lies in."""
-    return own_code.sources(_module(function).__name__)
 
 
 def _module(function: str) -> types.ModuleType:
@@ -189,9 +183,10 @@ def _labels(labels: NDArray[Any], said: str) -> NDArray[np.int64]:
         raise ConfigError(
             f"{said} have the shape {list(labels.shape)}; an image has one label: [N] or [N, 1]"
         )
-    if labels.size and labels.min() < 0:
-        raise ConfigError(f"{said} go down to {labels.min()}; they count the classes from 0")
-    return np.array(labels, dtype=np.int64)
+    counted = np.array(labels, dtype=np.int64)
+    if counted.size and counted.min() < 0:
+        raise ConfigError(f"{said} go down to {counted.min()}; they count the classes from 0")
+    return counted
 
 
 def _check_together(parts: Mapping[str, Part], said: str) -> None:

@@ -212,4 +212,7 @@ class ImageNetConfig:
         return 3
 
 
+OWN = ("arrays", "folder")
+"""Names of data that are a user's own: what they hold is found when a cell is planned (found.py)."""
+
 AnyData = DataConfig | ArraysConfig | ImageNetConfig

@@ -29,12 +29,10 @@ SILENT_SECONDS = 2
 
 
 def keys(section: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that are found for what was typed of a section `data`: none for data of ours.
+    """The keys that are found for what was typed of a section `data` whose name is one of OWN.
 
     Raises ConfigError, in one sentence, for data that cannot be had.
     """
-    if section.get("name") not in ("arrays", "folder"):
-        return {}
     root, function = (fit(section.get(key), str | None, f"data.{key}") for key in ("root", "function"))
     try:
         if section["name"] == "folder":

@@ -28,11 +28,12 @@ def load(path: str, typed: str) -> types.ModuleType | None:
 
 
 def sources(path: str) -> dict[str, Path]:
-    """Name below the folder that it is imported from -> file, of the source of a module that was imported.
+    """Name below the folder that it is imported from -> file, of the source of a module.
 
     It is that of the package which the module lies in, all of it; of a module that lies in none, its file and whatever
     this imports from beside it.
     """
+    load(path, path)
     top = path.partition(".")[0]
     file = getattr(sys.modules[top], "__file__", None)
     places = [Path(place).parent for place in getattr(sys.modules[top], "__path__", ())]
