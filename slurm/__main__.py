@@ -223,7 +223,7 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
 
 
 def _here(cell: Cell, runs: Path) -> Cell:
-    """A cell as it was resolved, in a runs folder that may have been moved; ConfigError if its code has changed since."""
+    """A cell as it was resolved, in a runs folder that may have been moved; ConfigError if its code has changed."""
     config = {**cell.config, "runs": str(runs)}
     parse_config(config)
     return replace(cell, config=config)
