@@ -87,8 +87,8 @@ STOCHASTIC = (
     "batch"
 )
 SQUEEZED = (
-    f"{PER_CHANNEL}; batch, learning rate and decay are said to be those of the network's own paper; it leaves open how "
-    "many images batch normalisation saw"
+    f"{PER_CHANNEL}; batch, learning rate and decay are said to be those of the network's own paper; how many images "
+    "batch normalisation saw is not"
 )
 WIDE = (
     "200 epochs, where our recipe has 164, the learning rate times 0.2 after 60, 120 and 160; decay of 5e-4, where our "
@@ -112,7 +112,8 @@ class Printed(NamedTuple):
     runs: int | None = None
 
 
-# Of arXiv:1603.09382 its last version, 3: the first, which later papers cite, has 27.22, 5.23 and 24.58.
+# Of arXiv:1603.09382 its last version, 3: its text has 27.22 where Table 1 has 27.76. The first, which
+# later papers cite, has 5.23 and 24.58.
 PRINTED = [
     Printed(RESNET_110, (6.41, 27.76), "arXiv:1603.09382, Table 1", CONSTANT),
     Printed(RESNET_164, (5.46, 24.33), "arXiv:1603.05027, Table 3", CIFAR_2016, "median", 5),
