@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from hydra._internal.utils import get_args_parser
 
 from ablations.sweep.check_study import override
-from ablations.sweep.compose import check_choices, check_launcher, compose
+from ablations.sweep.compose import check_choices, check_launcher, compose_keys
 from ablations.sweep.keys import meant
 from ablations.sweep.overrides import parse_overrides
 from ablations.sweep.plan import Sweep, sweep
@@ -139,6 +139,6 @@ def _unreached(overrides: Sequence[str], config: Config) -> Iterator[str]:
 def _scaled(overrides: Sequence[str], steps: int) -> str:
     """The drops of the recipe itself, at the same part of so many steps."""
     own = ("recipe.steps", "recipe.drops")
-    usual = compose([text for text in overrides if text.partition("=")[0] not in own])["recipe"]
+    usual = compose_keys([text for text in overrides if text.partition("=")[0] not in own])["recipe"]
     drops = [round(drop * steps / usual["steps"]) for drop in usual["drops"]]
     return override("recipe.drops", sorted({drop for drop in drops if 0 < drop < steps}))

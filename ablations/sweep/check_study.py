@@ -8,7 +8,7 @@ from typing import Any
 
 from ablations.study import Claim, Levels, Study, related
 from ablations.sweep import studies
-from ablations.sweep.compose import compose
+from ablations.sweep.compose import compose, compose_keys
 from ablations.sweep.keys import groups
 from ablations.sweep.overrides import plain_value
 from lightning_module.cell.config import parse_config
@@ -52,7 +52,7 @@ def checked(name: str) -> Study:
 
 def _check(study: Study) -> None:
     try:
-        compose(study.base)
+        compose_keys(study.base)
     except ConfigError as error:
         raise ConfigError(f"base: {error}") from None
     possible: list[tuple[Levels, Flat]] = []

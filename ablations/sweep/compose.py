@@ -36,6 +36,16 @@ from lightning_module.support.errors import ConfigError, closest, nearest, spell
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
     """The resolved configuration of one cell as plain data; ConfigError names a group or key that is not there."""
+    config = compose_keys(overrides)
+    if config["data"]["name"] in OWN:
+        from lightning_module.data import found  # and NumPy, of which other plans have no need
+
+        config["data"] |= found.keys(config["data"])
+    return config
+
+
+def compose_keys(overrides: Sequence[str]) -> dict[str, Any]:
+    """That of `compose` without what is found in a user's own data, which these overrides may not name."""
     choices: dict[str, str] = {}
     values: list[str] = []
     for override in parse_overrides(overrides):
@@ -55,11 +65,7 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     if code := families.code(config["model"].get("family", families.USUAL)):
         config["model"]["code"] = code
     if interpolated or any(map(_interpolates, values)):
-        config = _resolved(config, values)
-    if config["data"]["name"] in OWN:
-        from lightning_module.data import found  # and NumPy, of which other plans have no need
-
-        config["data"] |= found.keys(config["data"])
+        return _resolved(config, values)
     return config
 
 

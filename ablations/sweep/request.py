@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ablations.sweep.check_study import checked, override, overrides_of
-from ablations.sweep.compose import compose
+from ablations.sweep.compose import compose_keys
 from ablations.sweep.estimate import budget_hours
 from ablations.sweep.keys import groups
 from ablations.sweep.overrides import expand, parse_overrides, plain_value, values_of
@@ -57,7 +57,8 @@ def _is_undone(part: _Part, choice: str) -> bool:
     group = choice.partition("=")[0]
     own = [part.own[group]] if group in part.own else []
     return (
-        compose([choice]) != compose(own) and compose([*(part.own | {group: choice}).values()]) == part.config
+        compose_keys([choice]) != compose_keys(own)
+        and compose_keys([*(part.own | {group: choice}).values()]) == part.config
     )
 
 
@@ -72,7 +73,7 @@ def study_request(name: str, overrides: Sequence[str]) -> Request:
     parts = []
     for levels in study.cells.cells:
         own = overrides_of(study, levels)
-        parts.append(_Part(own, dict(own), compose(list(own.values()))))
+        parts.append(_Part(own, dict(own), compose_keys(list(own.values()))))
     kept = list(range(len(parts)))
     changes: dict[str, list[str]] = {}
     narrowed: list[str] = []

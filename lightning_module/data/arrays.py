@@ -82,7 +82,7 @@ def _of_function(function: str) -> dict[str, Part]:
         raise ConfigError(f"{said}: {lab.__name__} has no function {name}; {nearest(name, own)}")
     try:
         arrays = call()
-    except Exception as error:  # somebody's program: whatever is wrong with it is bad input
+    except (Exception, SystemExit) as error:  # somebody's program: whatever is wrong with it is bad input
         raise ConfigError(f"{said} raised {type(error).__name__}: {one_line(error)}") from error
     wrong = "" if isinstance(arrays, Mapping) else type(arrays).__name__
     for key, value in arrays.items() if not wrong else ():
@@ -183,10 +183,12 @@ def _labels(labels: NDArray[Any], said: str) -> NDArray[np.int64]:
         raise ConfigError(
             f"{said} have the shape {list(labels.shape)}; an image has one label: [N] or [N, 1]"
         )
-    counted = np.array(labels, dtype=np.int64)
-    if counted.size and counted.min() < 0:
-        raise ConfigError(f"{said} go down to {counted.min()}; they count the classes from 0")
-    return counted
+    for end in (int(labels.min()), int(labels.max())) if labels.size else ():
+        if not 0 <= end <= np.iinfo(np.int64).max:
+            raise ConfigError(
+                f"{said} go {'down' if end < 0 else 'up'} to {end}; they count the classes from 0"
+            )
+    return np.array(labels, dtype=np.int64)
 
 
 def _check_together(parts: Mapping[str, Part], said: str) -> None:

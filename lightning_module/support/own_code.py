@@ -20,7 +20,7 @@ def load(path: str, typed: str) -> types.ModuleType | None:
         sys.path.append(os.getcwd())
     try:
         return importlib.import_module(path)
-    except Exception as error:  # somebody's program: whatever is wrong with it is bad input
+    except (Exception, SystemExit) as error:  # somebody's program: whatever is wrong with it is bad input
         absent = isinstance(error, ModuleNotFoundError) and f"{path}.".startswith(f"{error.name}.")
         if absent or not path.replace(".", "").isidentifier():
             return None

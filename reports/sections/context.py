@@ -13,6 +13,7 @@ from ablations.verdicts import statistics
 from ablations.verdicts.images import right_images
 from ablations.verdicts.results import NOT_NEEDED
 from ablations.words import value_text
+from lightning_module.data.config import OWN
 from reports.numbers.deviations import changes, confounds
 from reports.numbers.join import PENDING, SPEED, TEST_ERROR, Collected, ordered, varies
 from reports.pages.document import (
@@ -202,7 +203,8 @@ def threats_to_validity(c: Collected) -> Section:
                     f"{unknown} of {len(of_it)} finished cells do not say which images they got right (an older "
                     "version trained them): their differences have no interval on new images."
                 )
-        if (copies := of_it.loc[of_it["images"] != "", "images"].nunique()) > 1:
+        copies = of_it.loc[of_it["images"] != "", "images"].nunique()
+        if copies > 1 and name not in OWN:  # of a user's own data other images are another data set
             threats.append(f"The cells have {copies} different copies of {name}; see provenance.")
         if "data.verify" in of_it and of_it["data.verify"].eq(False).any():
             threats.append(

@@ -16,6 +16,7 @@ from small import ROOT, SMALL
 
 from ablations.__main__ import main
 from ablations.sweep.compose import compose, make_cell
+from ablations.sweep.request import study_request
 from lightning_module.cell import record
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import identity
@@ -36,6 +37,9 @@ def load():
 
 def broken():
     raise OSError("no disk")
+
+def leaving():
+    raise SystemExit("no data")
 
 def listed():
     return [1, 2]
@@ -111,6 +115,12 @@ def test_a_file_that_changed_since_it_was_planned_is_not_trained_on(folder: Path
     assert compose([*ARRAYS, "data.root=grey.npz"])["data"]["content"] != config.content  # type: ignore[union-attr]
 
 
+def test_a_study_of_ours_is_asked_of_them(folder: Path) -> None:
+    asked = study_request("degradation", ["data=arrays", "data.root=grey.npz"])
+    assert len(asked.overrides) == len(study_request("degradation", []).overrides)
+    assert compose(asked.overrides[0])["data"]["shape"] == [1, 10, 8]
+
+
 def test_nothing_is_unpickled(folder: Path) -> None:
     class Opens:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -138,6 +148,7 @@ def test_nothing_is_unpickled(folder: Path) -> None:
         ("val_labels", np.arange(9.0), "val_labels are float64; they must be whole numbers"),
         ("val_labels", np.full((9, 2), 1), r"an image has one label: \[N\] or \[N, 1\]"),
         ("val_labels", np.full((9, 1), -1), "val_labels go down to -1"),
+        ("val_labels", np.full(9, 2**63, np.uint64), "val_labels go up to 9223372036854775808"),
         ("val_labels", np.full(9, 3), "val_labels go up to 3, those of train only to 2"),
         ("train_labels", np.zeros(40, int), "all train_labels are 0; there must be two classes"),
         ("train_labels", np.arange(40) * 9, "train_labels go up to 351, more than there are images"),
@@ -168,6 +179,7 @@ def test_arrays_with_a_mistake_are_one_sentence(folder: Path, key: str, value: A
         ("data.function=his_data.load", "there is no module his_data"),
         ("data.function=my_data.lode", "my_data has no function lode; .*did you mean load"),
         ("data.function=my_data.broken", "my_data.broken raised OSError: no disk"),
+        ("data.function=my_data.leaving", "my_data.leaving raised SystemExit: no data"),
         ("data.function=my_data.listed", "my_data.listed returned list; it must return a dictionary"),
         ("data=folder", "data=folder needs data.root=FOLDER"),
         ("data=folder data.root=.", "train cannot be read .*must be the folder that holds train/<class>"),
