@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -162,9 +163,23 @@ def by_study(asked: Iterable[Manifest]) -> list[Manifest]:
     )
 
 
-def study(name: str | None) -> Study | None:
-    """The study of this name; None for none, or for one that exists no more."""
-    return studies.load(name) if name in studies.names() else None
+def study(manifest: Manifest) -> Study | None:
+    """The study of a sweep; None for none, or for one that is not to be found any more, which is said on stderr.
+
+    Among the studies in use, or else where the sweep had it.
+    """
+    name = manifest.study
+    if name is None or name in studies.names():
+        return studies.load(name) if name else None
+    found = studies.load_from(manifest.studies, name) if manifest.studies else None
+    if found is None:
+        place = manifest.studies or "ablations/"
+        print(
+            f"note: study {name} is not in {place} any more: sweep {manifest.name} is reported without its question "
+            "and claims; name its folder with --studies",
+            file=sys.stderr,
+        )
+    return found
 
 
 def every_study() -> tuple[dict[str, Study], dict[str, ConfigError]]:

@@ -138,11 +138,16 @@ def sources(family: str) -> dict[str, Path]:
     file = getattr(sys.modules[top], "__file__", None)
     places = [Path(place).parent for place in getattr(sys.modules[top], "__path__", ())]
     folder = places[0] if places else Path(file or "").parent
+    return source_files(top, folder)
+
+
+def source_files(top: str, folder: Path) -> dict[str, Path]:
+    """Name below the folder -> file, of the source of a module or a package there and of those beside it that it
+    imports."""
     return {path.relative_to(folder).as_posix(): path for path in sorted(_sources(top, folder, {}))}
 
 
 def _sources(name: str, folder: Path, found: dict[Path, None]) -> dict[Path, None]:
-    """The files of a module of the folder, and of those beside it that they import."""
     alone = folder / f"{name}.py"
     files = [alone] if alone.is_file() else sorted((folder / name).rglob("*.py"))
     installed = folder.name in ("site-packages", "dist-packages")
