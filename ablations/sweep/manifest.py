@@ -31,7 +31,7 @@ class Manifest:
     a cell is not the study's own: the values that the study has there, and those that stand there instead.
     expected: device-hours of each cell (identity -> hours) as they were planned before it first ran.
     expected_from: what the latest of them were planned from. rounds: what was decided so that claims are settled, the
-    latest last (`Round.to_json` of ablations.sweep.rounds). studies: where the study lies, folder or package; "" of ours.
+    latest last (`Round.to_json` of ablations.sweep.rounds). studies: place of the study; "" of ours.
     """
 
     name: str
