@@ -147,8 +147,8 @@ def _typed(c: Collected, columns: Iterable[str]) -> pd.DataFrame:
         elif column == "dirty":
             found[column] = found[column].astype("boolean")
         elif found[column].dtype == object:
-            plain = found[column].infer_objects()
-            found[column] = plain.convert_dtypes() if plain.dtype == object else plain
+            lacks = found[column].isna().any()  # plain types have no whole number that is absent
+            found[column] = found[column].convert_dtypes() if lacks else found[column].infer_objects()
     found.attrs["sweep"] = c.manifest.name
     return found
 
