@@ -82,8 +82,8 @@ def history(
     """
     c = _collected(name, runs, source, studies)
     cells = _typed(c, ["identity", "name", *_factors(c)])
-    kinds = {"identity": str, "epoch": "int64", "step": "int64"}
-    found = cells.merge(c.history.astype(kinds), on="identity")
+    curves = c.history.astype({"epoch": "int64", "step": "int64"}).astype({"identity": str})
+    found = cells.merge(curves, on="identity")
     found.attrs = cells.attrs
     return found
 

@@ -59,12 +59,12 @@ def is_folder(place: str) -> bool:
 
 def absolute(place: str) -> str:
     """The place as it can be found from any folder."""
-    return str(Path(place).absolute()) if is_folder(place) else place
+    return os.path.abspath(place) if is_folder(place) else place
 
 
 def _folder(place: str) -> Path:
     if is_folder(place):
-        return Path(place).absolute()
+        return Path(os.path.abspath(place))
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
