@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import shlex
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +15,7 @@ from ablations.sweep import studies
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.command_line import RUNS, command, in_hydra
 from lightning_module.support.errors import ConfigError, tell
-from lightning_module.support.text import aligned
+from lightning_module.support.text import aligned, visible
 from reports import sources
 from reports.numbers.deviations import departed
 from reports.sources._sweeps import Declared
@@ -164,7 +163,7 @@ def by_study(asked: Iterable[Manifest]) -> list[Manifest]:
 
 
 def study(manifest: Manifest) -> Study | None:
-    """The study of a sweep; None for none, or for one that is not to be found any more, which is said on stderr.
+    """The study of a sweep; None for none, or for one that is not to be found any more, which is said.
 
     Among the studies in use, or else where the sweep had it.
     """
@@ -175,9 +174,10 @@ def study(manifest: Manifest) -> Study | None:
     if found is None:
         place = manifest.studies or "ablations/"
         print(
-            f"note: study {name} is not in {place} any more: sweep {manifest.name} is reported without its question "
-            "and claims; name its folder with --studies",
-            file=sys.stderr,
+            visible(
+                f"Study {name} is not in {place} any more: sweep {manifest.name} is reported without its question and "
+                "claims; name its folder with --studies"
+            )
         )
     return found
 

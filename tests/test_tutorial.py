@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import tutorial
 
 from reports.notebook import frame, verdicts
 
 
-def test_a_network_of_ones_own_comes_to_a_verdict(tmp_path: Path) -> None:
+def test_a_network_of_ones_own_comes_to_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lab = tmp_path / "lab"
     lab.mkdir()
     tutorial.write_files(lab)
@@ -22,3 +23,4 @@ def test_a_network_of_ones_own_comes_to_a_verdict(tmp_path: Path) -> None:
     assert all(claim in page for claim in found["claim"])
     (lab / "my_study.py").unlink()
     assert verdicts("my_study", runs=lab / "runs").empty
+    assert capsys.readouterr().out.startswith("Study my_study is not in ")

@@ -104,10 +104,10 @@ def load(name: str) -> Study:
 def load_from(place: str, name: str) -> Study | None:
     """The study of this name in a place, which need not be in use; None if there is none any more."""
     try:
-        path = importable(place) / f"{name}.py"
+        path = _listed(importable(place)).get(name)  # no other file: a manifest may be somebody else's
     except ConfigError:
         return None
-    return _read(path) if path.is_file() else None
+    return _read(path) if path else None
 
 
 def shown(name: str) -> str:
