@@ -27,7 +27,7 @@ from reports.pages.svg import (
     room_for_keys,
     swatch,
 )
-from reports.words import MILLION, capital, heading, level_text, metric_text, number, unit
+from reports.words import MILLION, capital, metric_text, number, unit
 
 Item = TypeVar("Item")
 
@@ -114,7 +114,7 @@ def learning_curves(c: Collected) -> Figure | None:
     curves = dict(list(data.groupby("place")))
     recorded = {place: curves[index] for index, place in enumerate(c.places) if index in curves}
     for column, rows in [(column, rows) for column in columns for rows in parts]:
-        title = f"{heading(c.column_keys)} {c.columns[column]}" if column else "Error by step"
+        title = capital(c.columns[column]) if column else "Error by step"
         panel = Panel("" if several else title, x, y)
         drops = _drops(c, column)
         ruled = ruled or bool(drops)
@@ -122,23 +122,23 @@ def learning_curves(c: Collected) -> Figure | None:
             panel.rule(step, "lr drop" if step == min(drops) and not several else "")
         for index, row in enumerate(rows):
             if several:
-                panel.key(index, c.rows[row])
+                panel.key(index, c.row_names[row])
             place = c.place(row, column)
             if place not in recorded:
                 continue
-            name, curve = f"{heading(c.row_keys[:1])} {c.rows[row]}", recorded[place]
+            name, curve = c.row_names[row], recorded[place]
             for metric, what, style in ((TRAIN_ERROR, "training", "dashed"), (TEST_ERROR, "test", "")):
                 if metric in curve:
                     points = list(zip(curve["step"].tolist(), curve[metric], strict=True))
                     panel.line(points, index, f"{name}, {what}", style)
         panels.append(panel.svg())
-    legend = [] if several else [(c.rows[row], swatch(i, "line")) for i, row in enumerate(parts[0])]
+    legend = [] if several else [(c.row_names[row], swatch(i, "line")) for i, row in enumerate(parts[0])]
     legend += [("test", swatch(-1, "line")), ("training", swatch(-1, "dashed"))]
     shown = len({row for rows in parts for row in rows})
     caption = (
-        f"Error during training, mean over seeds, by {heading(c.row_keys)}. The axis ends at {y.high:.3g} %."
+        f"Error during training, mean over seeds, by {c.row_heading}. The axis ends at {y.high:.3g} %."
         + (" Dotted rules: the learning rate drops." if ruled else "")
-        + (f" {c.rows[first]} stands in every panel." if several else "")
+        + (f" {capital(c.row_names[first])} stands in every panel." if several else "")
         + left_out((len(c.rows), shown, "rows"), (len(c.columns), len(columns), "columns"))
     )
     return Figure("learning_curves", caption, tuple(panels), tuple(legend))
@@ -172,7 +172,7 @@ def by_cost(c: Collected) -> Figure | None:
                 labelled.add(place.row)
                 beside = [other.mean(c.metric) for other in costs if other.row == place.row]
                 highest = max(e.high if e.n > 2 and e.sd else e.mean for e in beside)
-                panel.label(at, highest, level_text(place.row, c.row_keys))
+                panel.label(at, highest, c.rows[place.row])
     caption = f"{capital(metric_text(c.metric))}, mean with 95 % interval, against multiply-adds."
     caption += left_out((len(c.columns), len(columns), "columns"))
     return Figure("error_by_multiply_adds", caption, (panel.svg(),), tuple(column_legend(c, columns)))
