@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from lightning_module.support.text import visible_lines
 from reports.pages.document import (
@@ -124,7 +125,8 @@ def _table(table: Table) -> str:
     head = "".join(
         f"<th{_class('left' * column.left)}>{_unit_held(inline(column.label))}</th>" for column in columns
     )
-    rows = ("".join(map(_cell, texts, columns)) for texts in printed_rows(table))
+    told = columns if table.cards else [replace(column, label="") for column in columns]
+    rows = ("".join(map(_cell, texts, told)) for texts in printed_rows(table))
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     kind = "table cards" if table.cards else "table"
     return (
@@ -143,4 +145,5 @@ def _cell(text: Inline, column: Column) -> str:
     out = re.sub("([†‡§]+)$", r'<span class="mark">\1</span>', inline(text))
     limit = 32 if isinstance(text, str) else 30  # code and links are wider
     style = "left long" if column.left and len(plain(text)) > limit else "left" * column.left
-    return f'<td{_class(style)} data-label="{escaped(column.label)}">{out}</td>'
+    label = f' data-label="{escaped(column.label)}"' if column.label else ""
+    return f"<td{_class(style)}{label}>{out}</td>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import random
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from reports_of_synthetic_cells import frames
 from ablations.sweep import studies
 from ablations.sweep.manifest import Manifest
 from ablations.sweep.plan import study_manifest
+from ablations.words import setting
 from reports.numbers.join import collect
 from reports.pages.document import Table
 from reports.pages.markdown import markdown
@@ -70,6 +72,22 @@ def test_every_state_is_a_report(name: str) -> None:
         assert word in text
 
 
+@pytest.mark.parametrize("name", studies.names())
+def test_every_level_has_a_name_for_people(name: str) -> None:
+    """Refused: names of the configuration, and numbers or truth values without their key."""
+    study, manifest = studies.load(name), whole(name)
+    c = collect(manifest, study, invented(manifest))
+    levels = [(key, level) for key in study.factors if key != "seed" for level in study.levels(key)]
+    names = [setting(*each) for each in levels] + [place.text for place in c.places]
+    names += [*c.row_names.values(), *filter(None, c.columns.values()), c.row_heading]
+    for text in names:
+        assert re.search("[A-Za-z]", text) and "_" not in text, text
+        assert not re.search(r"\b(yes|no|none)$", text, re.IGNORECASE), text
+    first = markdown(build_report(c, "")).split("\n## ")[0]
+    assert not re.search(r"\w_\w|\b(model|recipe|data)\.\w", re.sub(r"\]\([^)]*\)", "]", first)), first
+    assert "figures/" in first
+
+
 @pytest.mark.parametrize(
     "name", [name for name in studies.names() if studies.load(name).baseline is not None]
 )
@@ -77,7 +95,7 @@ def test_everything_has_its_difference_from_the_baseline(name: str) -> None:
     """Every place but the baselines themselves; of shortcut_types all 15 rows below the identity."""
     manifest = whole(name)
     c = collect(manifest, studies.load(name), frames((cell, "finished", 8.0) for cell in manifest.cells))
-    (table,) = study_report.differences(c).blocks
+    *_, table = study_report.differences(c).blocks
     without = [place for place in c.places if study_report.baseline(c, place) is None]
     assert isinstance(table, Table)
     itself = sum(study_report.baseline(c, place) == place for place in c.places)
