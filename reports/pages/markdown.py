@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from html import escape
 
 from lightning_module.support.text import visible, visible_lines
 from reports.pages.document import (
@@ -105,7 +106,7 @@ def _block(block: Block) -> str:
         return f"![{_words(block.caption, IN_LABEL)}](figures/{block.name}.svg)\n\n*{inline(block.caption)}*"
     if isinstance(block, Folded):
         inner = "\n\n".join(map(_block, block.blocks))
-        return f"<details>\n<summary>{_words(block.title)}</summary>\n\n{inner}\n\n</details>"
+        return f"<details>\n<summary>{escape(visible(block.title), quote=False)}</summary>\n\n{inner}\n\n</details>"
     if not block.rows:
         return ""
     sides = "|" + "|".join(":--" if column.left else "--:" for column in block.columns) + "|"
