@@ -21,19 +21,19 @@ from reports.numbers.join import (
 from reports.pages.document import Figure
 from reports.pages.svg import (
     SERIES,
+    WIDTH,
     Panel,
     linear,
     logarithmic,
     room_for_keys,
     swatch,
+    text_width,
 )
 from reports.words import MILLION, capital, metric_text, number, unit
 
 Item = TypeVar("Item")
 
 PANELS = 6
-LABELLED = 12
-"""Rows up to which each is labelled in the figure."""
 
 
 def spaced(items: Iterable[Item], most: int) -> list[Item]:
@@ -155,7 +155,7 @@ def by_cost(c: Collected) -> Figure | None:
     x = logarithmic("multiply-adds of one image, millions", cheapest / air, dearest * air)
     y = linear(metric_text(c.metric), *range_of_means(place.mean(c.metric) for place in costs))
     panel = Panel("", x, y)
-    labelled: set[Level] = set()
+    names: dict[Level, tuple[float, float, str]] = {}
     for index, column in enumerate(columns):
         shift = 9 * (index - (len(columns) - 1) / 2)
         places = [place for place in costs if place.column == column]
@@ -168,14 +168,26 @@ def by_cost(c: Collected) -> Figure | None:
             value = f"{number(mean.mean, 2)}{unit(c.metric)}"
             tip = f"{place.text}: {value}, {number(costs[place], 1)} M multiply-adds"
             panel.marker(at + shift, mean.mean, index, tip)
-            if place.row not in labelled and len(c.rows) <= LABELLED:
-                labelled.add(place.row)
+            if place.row not in names:
                 beside = [other.mean(c.metric) for other in costs if other.row == place.row]
                 highest = max(e.high if e.n > 2 and e.sd else e.mean for e in beside)
-                panel.label(at, highest, c.rows[place.row])
+                names[place.row] = at, highest, c.rows[place.row]
+    _label(panel, sorted(names.values(), key=lambda name: name[1]))
     caption = f"{capital(metric_text(c.metric))}, mean with 95 % interval, against multiply-adds."
     caption += left_out((len(c.columns), len(columns), "columns"))
     return Figure("error_by_multiply_adds", caption, (panel.svg(),), tuple(column_legend(c, columns)))
+
+
+def _label(panel: Panel, names: Iterable[tuple[float, float, str]]) -> None:
+    """Words (px, value, text) above marks, the first that have room; of the others the mark alone says the name."""
+    taken: list[tuple[float, float, float]] = []
+    for at, value, text in names:
+        half = text_width(text) * 10 / 12 / 2
+        x = min(max(at, panel.left + half), WIDTH - 16 - half)
+        y = panel.scale(value)
+        if all(abs(x - other) > half + width + 4 or abs(y - level) > 11 for other, level, width in taken):
+            taken.append((x, y, half))
+            panel.label(x, value, text)
 
 
 def layer_responses(c: Collected) -> Figure | None:

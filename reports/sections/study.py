@@ -68,7 +68,8 @@ def answer(c: Collected) -> tuple[Block, ...]:
     sentence = f"{best[1]}." if best else "No cell has finished."
     if not c.verdicts:
         return (Text(sentence, "lead"),)
-    return (Text(_verdict_sentence(c), "lead"), Items(tuple(map(_told, _telling(c)))), Text(sentence))
+    items = [Items(tuple(map(_told, telling)))] if (telling := _telling(c)) else []
+    return (Text(_verdict_sentence(c), "lead"), *items, Text(sentence))
 
 
 def _verdict_sentence(c: Collected) -> Inline:
