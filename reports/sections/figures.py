@@ -156,6 +156,7 @@ def by_cost(c: Collected) -> Figure | None:
     y = linear(metric_text(c.metric), *range_of_means(place.mean(c.metric) for place in costs))
     panel = Panel("", x, y)
     names: dict[Level, tuple[float, float, str]] = {}
+    marks: list[tuple[float, float]] = []
     for index, column in enumerate(columns):
         shift = 9 * (index - (len(columns) - 1) / 2)
         places = [place for place in costs if place.column == column]
@@ -168,25 +169,28 @@ def by_cost(c: Collected) -> Figure | None:
             value = f"{number(mean.mean, 2)}{unit(c.metric)}"
             tip = f"{place.text}: {value}, {number(costs[place], 1)} M multiply-adds"
             panel.marker(at + shift, mean.mean, index, tip)
+            marks.append((at + shift, mean.mean))
             if place.row not in names:
                 beside = [other.mean(c.metric) for other in costs if other.row == place.row]
                 highest = max(e.high if e.n > 2 and e.sd else e.mean for e in beside)
                 names[place.row] = at, highest, c.rows[place.row]
-    _label(panel, sorted(names.values(), key=lambda name: name[1]))
+    _label(panel, sorted(names.values(), key=lambda name: name[1]), marks)
     caption = f"{capital(metric_text(c.metric))}, mean with 95 % interval, against multiply-adds."
     caption += left_out((len(c.columns), len(columns), "columns"))
     return Figure("error_by_multiply_adds", caption, (panel.svg(),), tuple(column_legend(c, columns)))
 
 
-def _label(panel: Panel, names: Iterable[tuple[float, float, str]]) -> None:
-    """Words (px, value, text) above marks, the first that have room; of the others the mark alone says the name."""
-    taken: list[tuple[float, float, float]] = []
+def _label(
+    panel: Panel, names: Iterable[tuple[float, float, str]], marks: Sequence[tuple[float, float]]
+) -> None:
+    """Words (px, value, text) above marks (px, value), the first that have room; of the others the mark says the name."""
+    taken = [(at, 5.0, panel.scale(value) - 5, panel.scale(value) + 5) for at, value in marks]
     for at, value, text in names:
-        half = text_width(text) * 10 / 12 / 2
+        half, y = 0.46 * text_width(text), panel.scale(value)
         x = min(max(at, panel.left + half), WIDTH - 16 - half)
-        y = panel.scale(value)
-        if all(abs(x - other) > half + width + 4 or abs(y - level) > 11 for other, level, width in taken):
-            taken.append((x, y, half))
+        top, foot = y - 17, y - 7
+        if all(abs(x - other) > half + wide or foot < up or top > down for other, wide, up, down in taken):
+            taken.append((x, half, top, foot))
             panel.label(x, value, text)
 
 
