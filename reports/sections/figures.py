@@ -183,7 +183,7 @@ def by_cost(c: Collected) -> Figure | None:
 def _label(
     panel: Panel, names: Iterable[tuple[float, float, str]], marks: Sequence[tuple[float, float]]
 ) -> None:
-    """Words (px, value, text) above marks (px, value), the first that have room; of the others the mark says the name."""
+    """Words (px, value, text) above marks (px, value), the first that have room; of others the mark says the name."""
     taken = [(at, 5.0, panel.scale(value) - 5, panel.scale(value) + 5) for at, value in marks]
     for at, value, text in names:
         half, y = 0.46 * text_width(text), panel.scale(value)

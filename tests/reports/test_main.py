@@ -110,7 +110,7 @@ def test_numbers_are_those_of_the_records(whole: Path) -> None:
         record.read(whole / "runs" / make_cell(56, "B", s).identity).last["test/error"] for s in range(5)
     ]
     rows = list(csv.DictReader((whole / "results" / NAME / "tables" / "groups.csv").open()))
-    (row,) = [row for row in rows if (row["depth"], row["shortcut"]) == ("56", "B")]
+    (row,) = [row for row in rows if (row["depth"], row["shortcut"]) == ("56", "option B")]
     assert float(row["test error, % mean"]) == pytest.approx(sum(errors) / 5, rel=1e-12)
     assert row["test error, % n"] == "5"
 
@@ -390,10 +390,13 @@ def test_index_of_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     )
     assert report(tmp_path, "--all") == 0
     text = (tmp_path / "results" / "index.md").read_text()
-    assert "| [shortcut_options](shortcut_options/report.md) | Do projection shortcuts beat" in text
+    assert (
+        "| [Do projection shortcuts beat identity shortcuts?](shortcut_options/report.md) | the study's |"
+        in text
+    )
     assert "1 supported, 1 untested | 30 of 30 |" in text
-    assert "| depth | Do projection shortcuts beat identity shortcuts? |  | not started | – | – |" in text
-    assert "| [mine](mine/report.md) |" in text
+    assert "| Do projection shortcuts beat identity shortcuts? |  | not started | – | – | `depth` |" in text
+    assert "| [Test error by depth and shortcut](mine/report.md) |" in text
     page = (tmp_path / "results" / "index.html").read_text()
     for target in re.findall(r'href="([^"]+)"', page):
         assert (tmp_path / "results" / target).is_file(), target
@@ -442,7 +445,7 @@ def test_a_mistake_in_one_study_costs_no_other_report(mistaken: Path) -> None:
         assert not (mistaken / "results" / "half").exists()
         text = (mistaken / "results" / "index.md").read_text()
         assert "No report: ablations/mistaken.py, line 4: ZeroDivisionError" in text
-        assert "| depth |" in text
+        assert "| `depth` |" in text
     (mistaken / "results" / "mine" / "report.md").write_text("")
     done = typed(mistaken, "--all", "--check")
     assert done.returncode == 2
