@@ -22,6 +22,7 @@ CODE = {
     "akamaster": "akamaster",
     "fb_resnet_torch": "fb.resnet.torch",
     "fb_resnet_torch_imagenet": "fb.resnet.torch",
+    "kaiminghe_deep_residual_networks": "deep-residual-networks",
     "kaiminghe_resnet_1k_layers": "resnet-1k-layers",
     "ry_tensorflow_resnet": "ry's TensorFlow",
     "tensorpack_cifar": "tensorpack",

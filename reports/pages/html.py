@@ -146,6 +146,6 @@ def _cell(text: Inline, column: Column) -> str:
     out = re.sub("([†‡§]+)$", r'<span class="mark">\1</span>', inline(text))
     limit = 32 if isinstance(text, str) else 30  # code and links are wider
     style = "left long" if column.left and len(plain(text)) > limit else "left" * column.left
-    style = "hole" if column.label and text == HOLE else style
+    style = "hole" if column.label and plain(text) in ("", HOLE) else style
     label = f' data-label="{escaped(column.label)}"' if column.label else ""
     return f"<td{_class(style)}{label}>{out}</td>"
