@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ablations.papers import IMAGENET_2015, half
+from ablations.papers import IMAGENET_2015, RELEASE_2016, half
 from ablations.study import Claim, Published, Study, grid
 
 ERROR, TOP5 = "test_ten_crop/error", "test_ten_crop/top5_error"
@@ -20,6 +20,7 @@ TEN_CROP: dict[Network, tuple[str, float, float | None]] = {
     ("B", 152): ("Table 3", 21.43, 5.71),
 }
 CENTRE = {("none", 18): 31.4, ("none", 34): 32.6, ("A", 18): 31.1, ("A", 34): 28.2}
+RELEASED = {("B", 50): (24.7, 7.8), ("B", 101): (23.6, 7.1), ("B", 152): (23.0, 6.7)}
 MULTI_SCALE = {
     ("B", 34): (21.84, 5.71),
     ("B", 50): (20.74, 5.25),
@@ -67,6 +68,17 @@ STUDY = Study(
         Published(at(network), value, "arXiv:1512.03385, Table 4", metric=metric, differs=IMAGENET_2015)
         for network, values in MULTI_SCALE.items()
         for value, metric in zip(values, SCALES, strict=True)
+    ]
+    + [
+        Published(
+            at(network),
+            value,
+            "github.com/KaimingHe/deep-residual-networks, 1-crop",
+            metric=metric,
+            differs=RELEASE_2016,
+        )
+        for network, values in RELEASED.items()
+        for value, metric in zip(values, ("test/error", "test/top5_error"), strict=True)
     ],
     claims=[
         Claim(

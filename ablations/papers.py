@@ -26,6 +26,12 @@ IMAGENET_2015 = (
 )
 """arXiv:1512.03385, section 3.4."""
 
+RELEASE_2016 = (
+    f"{IMAGENET_2015}; batch normalisation tests with averages over training images, where our recipe's tests with "
+    "moving averages (recipe.bn_statistics=precise does as the authors)"
+)
+"""github.com/KaimingHe/deep-residual-networks, the authors' release of the networks of arXiv:1512.03385."""
+
 IMAGENET_2016 = (
     "eight GPUs, so that batch normalisation saw 32 images, where our recipe's sees 256; the mean image subtracted, "
     "where our recipe takes the mean colour; the paper leaves open where training ends, our recipe after 90 epochs"

@@ -20,6 +20,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
 from ablations.sweep.launcher_words import quoted
 from ablations.sweep.overrides import plain_value
 from ablations.sweep.rounds import counted
+from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import Cell
 from lightning_module.support.command_line import RUNS, Parser, folder
 from lightning_module.support.disk import Lock
@@ -222,8 +223,10 @@ def _retry(runs: Path, wanted: Sequence[str], changes: Sequence[str]) -> None:
 
 
 def _here(cell: Cell, runs: Path) -> Cell:
-    """A cell as it was resolved, in a runs folder that may have been moved since."""
-    return replace(cell, config={**cell.config, "runs": str(runs)})
+    """A cell as it was resolved, in a runs folder that may have been moved; ConfigError if its code has changed."""
+    config = {**cell.config, "runs": str(runs)}
+    parse_config(config)
+    return replace(cell, config=config)
 
 
 if __name__ == "__main__":

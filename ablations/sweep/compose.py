@@ -244,5 +244,6 @@ def make_cell(config: Mapping[str, Any], overrides: tuple[str, ...]) -> Cell:
     """The cell of a resolved configuration, checked, named and costed; ConfigError if it is not valid."""
     parsed = parse_config(config)
     cost = price.of(parsed)
+    price.check_parts(parsed)
     name = f"{_network_name(parsed.model)} seed {parsed.seed}"
     return Cell(config, overrides, name, cost.parameters, cost.multiply_adds)

@@ -40,6 +40,7 @@ class RecipeConfig:
     warm_up_error: float
     warm_up_from_depth: int
     warm_up_limit: int | None = None
+    bn_statistics: Literal["running", "precise"] = "running"
 
     def __post_init__(self) -> None:
         at_least(self, "recipe", "batch_size", "steps", "warm_up_limit")

@@ -30,6 +30,7 @@ NOT_RESULT_KEYS = frozenset({"data.root", "data.download", "data.workers"})
 
 NEUTRAL: Mapping[str, Any] = {
     "recipe.warm_up_limit": None,
+    "recipe.bn_statistics": "running",
     "trainer.deterministic": False,
     "model.family": "resnet",
     "model.widen": 1,
@@ -38,6 +39,7 @@ NEUTRAL: Mapping[str, Any] = {
     "model.squeeze_ratio": None,
     "model.residual_dropout": 0,
     "model.stochastic_depth": 0,
+    "model.stem_bias": False,
 }
 """Keys that were added later, with the value at which all is as before: there they are left out, and records keep
 their names. These values are never changed, whatever the defaults in conf/ become. Those of `model` are of the family

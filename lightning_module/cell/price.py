@@ -22,6 +22,30 @@ def of(config: Config) -> Cost:
     return _cost(config.model, config.data.classes, config.data.image_size)
 
 
+def check_parts(config: Config) -> None:
+    """ConfigError for what a user's network lacks the parts for; all of ours have them."""
+    every, precise = config.trainer.activation_checkpoint, config.recipe.bn_statistics == "precise"
+    if not (every or precise) or _is_ours(config.model):
+        return
+    from lightning_module.networks.cost import parts
+
+    units, norms = parts(config.model, config.data.classes)
+    if every and not units:
+        raise ConfigError(
+            f"trainer.activation_checkpoint={every} needs a network of units, and {config.model.name} is none; "
+            "see Staged in lightning_module/networks/staged.py, or leave it out"
+        )
+    if precise and not norms:
+        raise ConfigError(
+            f"recipe.bn_statistics=precise needs batch normalisation, and {config.model.name} has none; "
+            "the usual value is running"
+        )
+
+
+def _is_ours(model: families.Model) -> bool:
+    return type(model).__module__.startswith(families.ROOM)
+
+
 def _shape(model: families.Model) -> families.Model:
     """The network with everything that changes its numbers but not their count at one value."""
     if not isinstance(model, NetworkConfig):
@@ -46,7 +70,7 @@ def _shape(model: families.Model) -> families.Model:
 @functools.lru_cache(maxsize=16384)
 def _cost(model: families.Model, classes: int, image_size: int) -> Cost:
     shape: Any = _shape(model)
-    if not type(model).__module__.startswith(families.ROOM):
+    if not _is_ours(model):
         return _of_their_own(model, classes, image_size)
     key = json.dumps([type(model).__module__, asdict(shape), classes, image_size], sort_keys=True)
     counted = CACHE.get(key)

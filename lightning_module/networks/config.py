@@ -62,6 +62,7 @@ class NetworkConfig:
     squeeze_ratio: int | None = None
     residual_dropout: float = 0.0
     stochastic_depth: float = 0.0
+    stem_bias: bool = False
 
     def __post_init__(self) -> None:
         """Check every key by itself, then the combinations."""

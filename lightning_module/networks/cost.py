@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -15,6 +16,7 @@ from torch.utils.flop_counter import flop_registry
 from lightning_module.networks import blocks
 from lightning_module.networks.config import Cost, NetworkConfig
 from lightning_module.networks.families import Model
+from lightning_module.networks.staged import Staged
 from lightning_module.networks.unit import Unit
 
 
@@ -48,6 +50,12 @@ def outline(config: Model, num_classes: int, in_channels: int = 3) -> nn.Module:
     """The network on torch's meta device: its shapes without its numbers."""
     with torch.device("meta"), _Unwritten():
         return config.build(num_classes, in_channels)
+
+
+def parts(config: Model, num_classes: int) -> tuple[bool, bool]:
+    """Whether the network has units, as those of `Staged`, and whether it has batch normalisation."""
+    network = outline(config, num_classes)
+    return isinstance(network, Staged), any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
 @functools.lru_cache(maxsize=1024)

@@ -83,8 +83,11 @@ def build(config: NetworkConfig, num_classes: int, in_channels: int = 3, checkpo
 
 def _stem(in_channels: int, width: int, config: NetworkConfig) -> nn.Sequential:
     kernel, stride = (3, 1) if config.form == "cifar" else (7, 2)
+    first = nn.Conv2d(in_channels, width, kernel, stride, kernel // 2, bias=config.stem_bias)
+    if first.bias is not None:
+        nn.init.zeros_(first.bias)
     layers = OrderedDict[str, nn.Module](
-        conv=nn.Conv2d(in_channels, width, kernel, stride, kernel // 2, bias=False),
+        conv=first,
         bn=nn.BatchNorm2d(width),
         relu=nn.ReLU(inplace=True),
     )

@@ -19,6 +19,8 @@ from lightning_module.training import recipe
 from lightning_module.training.bf16_weights import bf16_weights
 from lightning_module.training.evaluation import evaluate, packed
 from lightning_module.training.execution import executed, without_graph
+from lightning_module.training.precise_bn import set_precise_statistics
+from lightning_module.training.schedule import Calls, Schedule
 from lightning_module.training.step import Graphed, Step, batch_norms, counted_together
 
 EpochEnd = Callable[[int, int, dict[str, float]], None]
@@ -49,6 +51,7 @@ class Classifier(LightningModule):
         self.automatic_optimization = False
         self.config, self.network, self.data = config, network, data
         self.on_epoch, self.on_call = on_epoch, on_call
+        self.schedule = Schedule(config.recipe.steps, config.recipe.batch_size, data.train_images)
         self.step = 0
         self.warm_up_ends = recipe.warm_up_end(config.recipe, config.layers)
         self.seconds = 0.0
@@ -63,18 +66,14 @@ class Classifier(LightningModule):
     # The schedule of calls
 
     @property
-    def epoch(self) -> int:
-        """Epochs completed; the last step completes one too, which may be a part of one."""
-        batch, images = self.config.recipe.batch_size, self.data.train_images
-        last = self.step == self.config.recipe.steps
-        return max(self.step * batch // images, last * ((self.step - 1) * batch // images + 1))
+    def is_last(self) -> bool:
+        """Whether all steps are made."""
+        return self.step == self.config.recipe.steps
 
     @property
     def epoch_is_over(self) -> bool:
         """Whether the last step completed an epoch, of which the record does not know yet."""
-        batch, images = self.config.recipe.batch_size, self.data.train_images
-        last = self.step == self.config.recipe.steps
-        return last or self.step * batch // images > (self.step - 1) * batch // images
+        return self.schedule.ends_epoch(self.step)
 
     def calls(self) -> Iterator[tuple[int, int]]:
         """(first step, step after the last) of each call up to the end of the epoch.
@@ -82,18 +81,12 @@ class Classifier(LightningModule):
         A call ends where something looks at the state: there the results cannot depend on its length.
         """
         trainer = self.config.trainer
-        batch, images = self.config.recipe.batch_size, self.data.train_images
-        end = min(self.config.recipe.steps, -(-(self.step * batch // images + 1) * images // batch))
-        start = self.step
-        while start < end:
-            marks = (trainer.steps_per_call, trainer.checkpoint_every or recipe.WINDOW, recipe.WINDOW)
-            stop = min(end, *(start - start % mark + mark for mark in marks))
-            yield start, stop
-            start = stop
+        marks = (trainer.steps_per_call, trainer.checkpoint_every or recipe.WINDOW, recipe.WINDOW)
+        return self.schedule.calls(self.step, marks)
 
-    def train_dataloader(self) -> _Calls:
+    def train_dataloader(self) -> Calls:
         """The calls of the next epoch."""
-        return _Calls(self)
+        return Calls(self.calls)
 
     def val_dataloader(self) -> list[list[str]]:
         """The names of what is tested, one loader each."""
@@ -174,6 +167,9 @@ class Classifier(LightningModule):
                     group["lr"].fill_(rate)
                 else:
                     group["lr"] = rate
+        self._seed(step)
+
+    def _seed(self, step: int) -> None:
         # Not torch.manual_seed, which takes longer than all else here.
         self._random.manual_seed(hash((self.config.seed, step, self.global_rank)))
 
@@ -207,28 +203,37 @@ class Classifier(LightningModule):
     # Evaluation, with running statistics, each image once
 
     def on_validation_start(self) -> None:
-        """Stop the clock of training, and let every process test with the running statistics of rank 0.
+        """Stop the clock of training, and let every process test with the same statistics of batch normalisation.
 
         The sums of the epoch are read first: until they are known the device has not done what it was told.
         """
         self._epoch_sums = self._over_processes(self._sums).tolist()
         self.seconds_training = self.seconds + time.perf_counter() - self._clock
+        if self.is_last and not self.interrupted and self.config.recipe.bn_statistics == "precise":
+            training = self._epoch_of_images(), self.config.trainer.precision, self.trainer.world_size
+            set_precise_statistics(self.network, *training)
         torch.backends.cudnn.benchmark = False  # whole images have many shapes: each would be tried out
         if self.trainer.world_size > 1 and not self.config.trainer.sync_batch_norm:
             for buffer in self.network.buffers():
                 dist.broadcast(buffer, 0)
 
+    def _epoch_of_images(self) -> Iterator[tuple[Tensor, int]]:
+        """Batches of an epoch that training did not come to, and how many images of each count."""
+        for step, counted in self.schedule.epoch_after_training():
+            self._seed(step)
+            images, _ = self.one_step.data(*self.inputs(step))
+            yield images, min(max(counted - self.global_rank * len(images), 0), len(images))
+
     def validation_step(self, name: str, _: int, dataloader_idx: int = 0) -> None:
         """Loss and error over a whole held-out part, by the mean probabilities of each image's views."""
-        last = self.step == self.config.recipe.steps
-        if self.interrupted or (name in self.data.final_tests and not last):
+        if self.interrupted or (name in self.data.final_tests and not self.is_last):
             return
         sums, right = evaluate(self.network, self.held_out[name], self.config.trainer.precision, self.device)
         loss_sum, count, *wrong = self._over_processes(sums).tolist()
         errors = ("error", "top5_error") if self.config.data.name == "imagenet" else ("error",)
         self.evaluation[f"{name}/loss"] = loss_sum / count
         self.evaluation |= {f"{name}/{key}": 100 * n / count for key, n in zip(errors, wrong, strict=False)}
-        if last:
+        if self.is_last:
             bits = packed(right, int(count), self.global_rank, self.trainer.world_size)
             self.right_images[name] = {"images": int(count), **dict(zip(errors, bits, strict=False))}
 
@@ -240,6 +245,7 @@ class Classifier(LightningModule):
         """Read the sums of the epoch and report its metrics."""
         if self.interrupted:
             return
+        epoch = self.schedule.epochs(self.step)
         loss, wrong, count = self._epoch_sums
         self.seconds += time.perf_counter() - self._clock
         metrics = {
@@ -253,9 +259,9 @@ class Classifier(LightningModule):
         self._sums.zero_()
         self.seconds, self._clock = 0.0, time.perf_counter()
         if not math.isfinite(metrics["train/loss"]):
-            self.diverged = f"training loss {metrics['train/loss']} in epoch {self.epoch}"
-        self.on_epoch(self.epoch, self.step, metrics)
-        if self.diverged or self.step == self.config.recipe.steps:
+            self.diverged = f"training loss {metrics['train/loss']} in epoch {epoch}"
+        self.on_epoch(epoch, self.step, metrics)
+        if self.diverged or self.is_last:
             self.trainer.should_stop = True
 
     # State
@@ -288,13 +294,3 @@ class Classifier(LightningModule):
             self._sums, self._window = state["sums"], state["window"]
         self.network.load_state_dict(state["network"])
         self._optimizer_state = state["optimizer"]
-
-
-class _Calls:
-    """The training "data loader": which steps each call makes; the images are on the device already."""
-
-    def __init__(self, module: Classifier) -> None:
-        self.module = module
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return self.module.calls()

@@ -37,13 +37,8 @@ def initial(config: Config, classes: int) -> nn.Module:
     """The network with its initial weights, a function of the seed."""
     torch.manual_seed(generator(config.seed, 0).initial_seed())
     network = config.model.build(classes, CHANNELS)
-    if every := config.trainer.activation_checkpoint:
-        if not isinstance(network, Staged):
-            raise ValueError(
-                f"trainer.activation_checkpoint={every} needs a network of units, and {config.model.name} is none; "
-                "see Staged in lightning_module/networks/staged.py"
-            )
-        network.checkpoint_every = every
+    if isinstance(network, Staged):
+        network.checkpoint_every = config.trainer.activation_checkpoint or 0
     if sound(config, network).trainer.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.trainer.processes > 1 and config.trainer.sync_batch_norm:

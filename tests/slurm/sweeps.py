@@ -64,7 +64,7 @@ def edit(runs: Path, old: str, new: str) -> None:
 @contextlib.contextmanager
 def bug(runs: Path, seed: int) -> Iterator[None]:
     """A program that divides by zero after the first epoch of one seed."""
-    line = "        self.on_epoch(self.epoch, self.step, metrics)\n"
+    line = "        self.on_epoch(epoch, self.step, metrics)\n"
     wrong = f"{line}        1 / (self.config.seed - {seed})\n"
     edit(runs, line, wrong)
     try:

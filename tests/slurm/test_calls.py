@@ -476,6 +476,21 @@ def test_what_waits_is_retried_by_name_in_a_folder_that_was_moved(program: Progr
     assert len(waiting.read_all(moved)[0].left) == 3
 
 
+def test_code_that_changed_is_not_retried(
+    program: Program, waits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Said where it is asked, not by the job."""
+    (array,) = store.arrays(waits)
+    path = waits / store.FOLDER / array.name / "cells" / "0.json"
+    cell = Cell.read(path)
+    model = {**cell.config["model"], "code": "1" * 12}
+    replace(cell, config={**cell.config, "model": model}).write(path)
+    with pytest.raises(SystemExit):
+        main(["retry", "--runs", str(waits)])
+    assert "the code of resnet changed since this cell was asked for" in capsys.readouterr().err
+    assert store.arrays(waits) == [array]
+
+
 @pytest.mark.parametrize(
     "limit",
     [

@@ -25,6 +25,8 @@ def config():
         "trainer.precision=bf16",
         "data=cifar10",
         "recipe.weight_decay_on=weights",
+        "recipe.bn_statistics=precise",
+        "model.stem_bias=true",
     ],
 )
 def test_whatever_can_change_the_result_changes_the_identity(config, override):

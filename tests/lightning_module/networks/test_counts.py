@@ -59,6 +59,7 @@ def test_imagenet_resnets_count_as_torchvision(depth: int, block: str, count: in
     assert parameters(1000, **choice) == count
     if block == "bottleneck":
         assert parameters(1000, **choice, bottleneck_stride="conv3x3") == count
+        assert parameters(1000, **choice, stem_bias=True) == count + 64  # as Caffe's ResNet-50 has it
 
 
 def test_options_differ_by_their_projections() -> None:

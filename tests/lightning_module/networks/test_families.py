@@ -117,6 +117,8 @@ def test_what_is_counted_is_what_runs(folder: Path) -> None:
         ("model.family=my_nets model.gate=sigmod", "model.gate=sigmod is not known; .*did you mean sigmoid"),
         ("model.family=my_nets model.width=3", "model.family=my_nets: width=3 is odd"),
         ("model.family=my_net", "model.family=my_net is neither a family nor a module .*allowed are"),
+        ("model.family=my_nets trainer.activation_checkpoint=2", "=2 needs a network of units, and MyNet-8 is none"),
+        ("model.family=my_nets recipe.bn_statistics=precise", "needs batch normalisation, and MyNet-8 has none"),
         ("model.family=my_nets.py", "model.family=my_nets.py is neither a family nor a module"),
         ("model.family=resnt", "did you mean resnet"),
         ("model=preact_cifar model.family=my_nets", "model=preact_cifar is of the family resnet, not my_nets"),

@@ -23,6 +23,10 @@ DIFFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
         "resnet_imagenet",
         {"depth": 200, "block": "bottleneck", "activation": "full_preactivation", "shortcut": "B"},
     ),
+    "kaiminghe_deep_residual_networks": (
+        "resnet_imagenet",
+        {"depth": 50, "block": "bottleneck", "shortcut": "B", "stem_bias": True},
+    ),
     "kaiminghe_resnet_1k_layers": ("preact_cifar", {"depth": 1001}),
     "fb_resnet_torch": ("resnet_cifar", {}),
     "fb_resnet_torch_imagenet": (

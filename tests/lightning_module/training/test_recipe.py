@@ -153,6 +153,20 @@ PRESETS: dict[str, tuple[tuple[str, str, str], tuple[str, str, str], Difference]
             "recipe.nesterov": True,
         },
     ),
+    "kaiminghe_deep_residual_networks": (
+        ("resnet_imagenet", "imagenet", "he2015_imagenet"),
+        ("kaiminghe_deep_residual_networks",) * 3,
+        {
+            "model.depth": 50,
+            "model.block": "bottleneck",
+            "model.shortcut": "B",
+            "model.stem_bias": True,
+            "data.mean": [123.151630838, 115.902882574, 103.062623801],
+            "data.deviation": [1, 1, 1],
+            "data.final_tests": ["ten_crop"],
+            "recipe.bn_statistics": "precise",
+        },
+    ),
     "kaiminghe_resnet_1k_layers": (
         ("preact_cifar", "cifar10", "he2016_cifar"),
         ("kaiminghe_resnet_1k_layers", "fb_resnet_torch", "kaiminghe_resnet_1k_layers"),
@@ -268,7 +282,7 @@ def test_every_recipe_and_data_set_is_a_papers_or_a_preset_that_is_listed_here()
         assert {path.stem for path in (CONF / group).glob("*.yaml")} == papers[group] | presets
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if not name.endswith("imagenet")])
+@pytest.mark.parametrize("name", [name for name, (paper, *_) in PRESETS.items() if "imagenet" not in paper])
 def test_a_public_implementation_trains(name, tmp_path):
     """Its network and recipe, and its view of the data, on digits for a few steps; 1001 layers as 11."""
     _, own, _ = PRESETS[name]
