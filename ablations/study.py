@@ -29,6 +29,7 @@ METRICS = {
     "test_crop_320/error": "320-pixel crop error, %",
     "test_crop_320/top5_error": "320-pixel crop top-5 error, %",
     "validation/error": "validation error, %",
+    "val/error": "error on val, %",
     "train/error": "training error, %",
     "train/loss": "training loss",
     "layer_response/mean": "mean layer response",

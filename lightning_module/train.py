@@ -39,7 +39,7 @@ from lightning_module.training.device_memory import (
     with_activation_checkpoint,
 )
 from lightning_module.training.interruption import Interruption, leave_with_parent
-from lightning_module.training.network import CHANNELS, initial, sound
+from lightning_module.training.network import initial, sound
 from lightning_module.training.realised import realised
 from lightning_module.training.resume import choose
 from lightning_module.training.torch_setup import cpu_threads, on_gpu, set_up_torch
@@ -154,7 +154,7 @@ def _fit(
             reporter.event("warm_up", ended=module.warm_up_ends)
         if writer:
             # A network as it was built: the units of a compiled one do not say what their layers respond.
-            trained = config.model.build(data.classes, CHANNELS)
+            trained = config.model.build(data.classes, config.data.channels)
             trained.load_state_dict(module.network.state_dict())
             device = trainer.strategy.root_device
             watches = getattr(config.model, "watches", None)

@@ -39,7 +39,8 @@ def product() -> list[Path]:
 BY_TEXT = {
     "ablations/sweep/studies.py": "study files",
     "lightning_module/networks/blocks/__init__.py": "blocks",
-    "lightning_module/networks/families/__init__.py": "families, and modules of one's own",
+    "lightning_module/networks/families/__init__.py": "families",
+    "lightning_module/support/own_code.py": "modules of one's own",
 }
 """What a folder's listing finds is imported by its name; nothing else is, since no contract would see it."""
 

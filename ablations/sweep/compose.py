@@ -28,6 +28,7 @@ from ablations.sweep.overrides import parse, parse_overrides, plain_value, typed
 from lightning_module.cell import price
 from lightning_module.cell.config import Config, parse_config
 from lightning_module.cell.identity import Cell
+from lightning_module.data.config import OWN
 from lightning_module.networks import families
 from lightning_module.support.check import field_types, fit
 from lightning_module.support.errors import ConfigError, closest, nearest, spelled
@@ -54,7 +55,11 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     if code := families.code(config["model"].get("family", families.USUAL)):
         config["model"]["code"] = code
     if interpolated or any(map(_interpolates, values)):
-        return _resolved(config, values)
+        config = _resolved(config, values)
+    if config["data"]["name"] in OWN:
+        from lightning_module.data import found  # and NumPy, of which other plans have no need
+
+        config["data"] |= found.keys(config["data"])
     return config
 
 
@@ -104,6 +109,13 @@ def check_jobs(jobs: object) -> None:
     """ConfigError for a number of cells at a time that is none."""
     if type(jobs) is not int or jobs < 1:
         raise ConfigError(f"hydra.launcher.jobs={spelled(jobs)} is not allowed; a whole number, at least 1")
+
+
+def use_studies(overrides: Sequence[str]) -> None:
+    """Make the place that `studies=` names known, before one of its studies or families is looked for."""
+    place = next((plain_value(text) for text in reversed(overrides) if text.startswith("studies=")), None)
+    if place is not None:
+        studies.use(spelled(place))
 
 
 def register_studies() -> None:

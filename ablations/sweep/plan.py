@@ -16,7 +16,8 @@ from ablations.sweep.keys import groups
 from ablations.sweep.manifest import Manifest, slug
 from ablations.sweep.overrides import parse_overrides, plain_value
 from ablations.sweep.request import Request, study_request
-from lightning_module.cell.identity import Cell, canonical, difference, plain
+from ablations.sweep.results import own_data
+from lightning_module.cell.identity import CONTENT, OF_CONTENT, Cell, canonical, difference, plain
 from lightning_module.cell.record import FILE, State
 from lightning_module.support.command_line import command
 from lightning_module.support.errors import ConfigError
@@ -73,6 +74,7 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
         excluded=tuple(excluded),
         command=shlex.join(command),
         narrowed=request.narrowed,
+        studies=studies.absolute(str(unique[0].config["studies"])) if request.study in studies.OWN else "",
         departures=_departures(unique, [own[cell.identity] for cell in unique]) if request.study else (),
     )
     return Sweep(unique, manifest, Path(unique[0].config["runs"]), request.settle, request.budget)
@@ -116,7 +118,7 @@ def identity_overrides(typed: Sequence[str], cells: Sequence[Cell]) -> list[str]
         key = text.partition("=")[0]
         if key == "trainer":
             return any(_matters(key, cell) for cell in kinds.values())
-        return key in counted or key.partition(".")[0] not in ("runs", "logger", "trainer")
+        return key in counted or key.partition(".")[0] not in ("runs", "studies", "logger", "trainer")
 
     return [text for text in typed if says(text)]
 
@@ -172,9 +174,10 @@ def _told_apart(cells: Sequence[Cell]) -> tuple[Cell, ...]:
 
 
 def _choices(cell: Cell) -> dict[str, str]:
-    """What its overrides choose of the groups."""
+    """What its overrides choose of the groups; of `data` the name of the user's own, if it is that."""
     pairs = (text.partition("=") for text in cell.overrides)
-    return {key: value for key, _, value in pairs if key in groups()}
+    own = own_data(cell.overrides) if CONTENT in cell.canonical else None
+    return {key: value for key, _, value in pairs if key in groups()} | ({"data": own} if own else {})
 
 
 def _word(value: Any) -> str:
@@ -186,10 +189,9 @@ def _word(value: Any) -> str:
 
 
 def _varying(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """Keys in which cells differ from the first, in order of appearance."""
-    return tuple(
-        dict.fromkeys(key for cell in cells[1:] for key in difference(cells[0].canonical, cell.canonical))
-    )
+    """Keys in which cells differ from the first, in order of appearance; of other data the content says all."""
+    found = dict.fromkeys(key for cell in cells[1:] for key in difference(cells[0].canonical, cell.canonical))
+    return tuple(key for key in found if key not in OF_CONTENT or CONTENT not in found)
 
 
 def _factors(request: Request, cells: Sequence[Cell]) -> tuple[str, ...]:

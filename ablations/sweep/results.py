@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from ablations.study import Study
 from ablations.sweep.manifest import Manifest
 from ablations.verdicts.results import Result, frozen
-from lightning_module.cell.identity import whole
+from lightning_module.cell.identity import CONTENT, whole
 from lightning_module.cell.record import Record
 
 
@@ -47,7 +47,33 @@ def factors(manifest: Manifest, study: Study | None) -> tuple[str, ...]:
 def levels_of(manifest: Manifest, study: Study | None) -> list[dict[str, Any]]:
     """The levels of each cell of a manifest: its flat configuration and, of a study, the groups that it chose."""
     groups = [key for key in factors(manifest, study) if "." not in key and key != "seed"] if study else []
-    return [frozen(whole(cell["config"])) | _chosen(cell["overrides"], groups) for cell in manifest.cells]
+    named = _named_data(manifest)
+    return [
+        frozen(whole(cell["config"])) | named.get(cell["identity"], {}) | _chosen(cell["overrides"], groups)
+        for cell in manifest.cells
+    ]
+
+
+def own_data(overrides: Sequence[str]) -> str | None:
+    """What people call the data of their own that they typed: the name of the file, the folder or the function."""
+    typed = dict(text.split("=", 1) for text in overrides if "=" in text)
+    root = typed.get("data.root")
+    return PurePath(root.strip("'\"")).stem if root else typed.get("data.function")
+
+
+def _named_data(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    """Identity -> the content of its data by the name that people gave them, if no two of the sweep have one name."""
+    content = {
+        cell["identity"]: cell["config"][CONTENT] for cell in manifest.cells if CONTENT in cell["config"]
+    }
+    names = {
+        content[cell["identity"]]: own_data(cell["overrides"])
+        for cell in manifest.cells
+        if cell["identity"] in content
+    }
+    if None in names.values() or len(set(names.values())) < len(names):
+        return {}
+    return {identity: {CONTENT: names[each]} for identity, each in content.items()}
 
 
 def _chosen(overrides: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:

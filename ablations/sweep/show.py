@@ -13,7 +13,7 @@ from ablations.sweep.manifest import Manifest
 from ablations.sweep.plan import ACTIONS, Sweep
 from lightning_module.cell import price, record
 from lightning_module.cell.config import parse_config
-from lightning_module.cell.identity import Cell, difference
+from lightning_module.cell.identity import CONTENT, Cell, difference
 from lightning_module.support.errors import spelled
 from lightning_module.support.text import aligned
 
@@ -193,4 +193,7 @@ def difference_text(a: tuple[str, Mapping[str, Any]], b: tuple[str, Mapping[str,
         *((key, *("–" if v is None else spelled(v) for v in pair)) for key, pair in differing.items()),
     ]
     family, changed = a[1].get("model.family"), "model.code" in differing and "model.family" not in differing
-    return "\n".join([*aligned(lines), *([f"The code of {family} changed."] if changed else [])])
+    said = [f"The code of {family} changed."] if changed else []
+    if CONTENT in differing and None not in differing[CONTENT]:
+        said.append("The images or labels are others.")
+    return "\n".join([*aligned(lines), *said])

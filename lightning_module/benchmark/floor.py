@@ -66,11 +66,11 @@ class Work:
 
 
 @functools.lru_cache(maxsize=64)
-def work(config: Model, classes: int, image_size: int, batch: int, precision: str) -> Work:
+def work(config: Model, classes: int, image_size: int, batch: int, precision: str, channels: int = 3) -> Work:
     """The work of a step of this network on `batch` square images; nothing is allocated."""
     with torch.device("meta"), torch.no_grad():
-        network = outline(config, classes)
-        images = torch.empty(2, 3, image_size, image_size)
+        network = outline(config, classes, channels)
+        images = torch.empty(2, channels, image_size, image_size)
     found = Counter[Convolution]()
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -66,11 +66,12 @@ class Benchmark(Classifier):
         batch, median = self.config.recipe.batch_size, float(times.median())
         whole = float(times.sum())
         share, precision = batch // self.trainer.world_size, self.config.trainer.precision  # of one device
-        network = self.config.model, self.data.classes, self.config.data.image_size
+        data = self.config.data
+        network = self.config.model, self.data.classes, data.image_size[0]
         memory = peak_memory(self.device)  # before the ceilings, which need more
-        least = work(*network, share, precision)
+        least = work(*network, share, precision, data.channels)
         limits = ceilings(self.device, precision, least.convolutions, share, least.kept)
-        flops = 6 * cost(*network).multiply_adds * share / median
+        flops = 6 * cost(*network, in_channels=data.channels).multiply_adds * share / median
         self.metrics = {
             "images_per_second": batch * len(times) / whole,
             "step_ms": 1e3 * median,

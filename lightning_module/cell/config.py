@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from lightning_module.cell.identity import USUAL_LAYERS
-from lightning_module.data.config import AnyData, DataConfig, ImageNetConfig
+from lightning_module.data.config import AnyData, ArraysConfig, DataConfig, ImageNetConfig
 from lightning_module.networks import families
 from lightning_module.support.check import at_least, between, field_types, fit, one_of, read_section
 from lightning_module.support.errors import ConfigError, spelled
@@ -158,6 +158,11 @@ class Config:
             )
         if self.data.train_images is not None:
             check_batch(batch, self.data.train_images, self.data.name)
+        height, width = self.data.image_size
+        if self.mode == "benchmark" and height != width:
+            raise ConfigError(
+                f"mode=benchmark is of square images; those of data.root are {height} x {width}"
+            )
 
 
 def check_batch(batch: int, images: int, data: str) -> None:
@@ -207,9 +212,11 @@ def idle(config: Config) -> dict[str, str]:
 
 
 def _read_data(values: Mapping[str, Any]) -> AnyData:
-    """Image folders have keys of their own."""
+    """Each kind of data has keys of its own."""
     kinds: dict[str, type[AnyData]] = {
-        name: kind for kind in (DataConfig, ImageNetConfig) for name in get_args(field_types(kind)["name"])
+        name: kind
+        for kind in (DataConfig, ArraysConfig, ImageNetConfig)
+        for name in get_args(field_types(kind)["name"])
     }
     one_of("data.name", values.get("name"), kinds)
     return read_section(kinds[values["name"]], values, "data")

@@ -24,8 +24,13 @@ SCHEMA = 1
 RESULT_KEYS = ("model", "data", "recipe", "seed", "trainer.precision")
 """What can change a result. Everything else in a configuration says where and how fast, not what."""
 
-NOT_RESULT_KEYS = frozenset({"data.root", "data.download", "data.workers"})
+NOT_RESULT_KEYS = frozenset({"data.root", "data.function", "data.download", "data.workers"})
 """Exceptions below RESULT_KEYS."""
+
+CONTENT = "data.content"
+"""The checksum of a user's own data, which stands for their path."""
+OF_CONTENT = ("data.classes", "data.shape", "data.train_images")
+"""Keys that say of it what it holds."""
 
 
 NEUTRAL: Mapping[str, Any] = {

@@ -19,7 +19,7 @@ CACHE = DiskCache("costs", (ROOT / "lightning_module" / "networks").rglob("*.py"
 
 def of(config: Config) -> Cost:
     """The cost of a cell's network on images of its data, one image at a time."""
-    return _cost(config.model, config.data.classes, config.data.image_size)
+    return _cost(config.model, config.data.classes, config.data.image_size, config.data.channels)
 
 
 def check_parts(config: Config) -> None:
@@ -29,7 +29,7 @@ def check_parts(config: Config) -> None:
         return
     from lightning_module.networks.cost import parts
 
-    units, norms = parts(config.model, config.data.classes)
+    units, norms = parts(config.model, config.data.classes, config.data.channels)
     if every and not units:
         raise ConfigError(
             f"trainer.activation_checkpoint={every} needs a network of units, and {config.model.name} is none; "
@@ -68,26 +68,26 @@ def _shape(model: families.Model) -> families.Model:
 
 
 @functools.lru_cache(maxsize=16384)
-def _cost(model: families.Model, classes: int, image_size: int) -> Cost:
+def _cost(model: families.Model, classes: int, image_size: tuple[int, int], channels: int) -> Cost:
     shape: Any = _shape(model)
     if not _is_ours(model):
-        return _of_their_own(model, classes, image_size)
-    key = json.dumps([type(model).__module__, asdict(shape), classes, image_size], sort_keys=True)
+        return _of_their_own(model, classes, image_size, channels)
+    key = json.dumps([type(model).__module__, asdict(shape), classes, image_size, channels], sort_keys=True)
     counted = CACHE.get(key)
     if not (isinstance(counted, list) and len(counted) == 3):
         from lightning_module.networks.cost import cost  # torch: only for a network that was never counted
 
-        counted = astuple(cost(shape, classes, image_size))
+        counted = astuple(cost(shape, classes, image_size, in_channels=channels))
         CACHE.put(key, counted)
     return Cost(*counted)
 
 
-def _of_their_own(model: families.Model, classes: int, image_size: int) -> Cost:
+def _of_their_own(model: families.Model, classes: int, image_size: tuple[int, int], channels: int) -> Cost:
     """Of a user's network, whose code may change and has imported torch anyway; ConfigError if it cannot be counted."""
     from lightning_module.networks.cost import cost
 
     try:
-        return cost(model, classes, image_size)
+        return cost(model, classes, image_size, in_channels=channels)
     except Exception as error:  # somebody's program: whatever is wrong with it is bad input
         raise ConfigError(
             f"{model.name} of {type(model).__module__} cannot be counted on torch's meta device, which has shapes and "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lightning_module.support.check import at_least, between, interval, three_channels
+from lightning_module.support.check import at_least, between, interval, per_channel
 from lightning_module.support.errors import ConfigError
 
 LARGEST = 2**27
@@ -22,11 +22,11 @@ def root_folder(root: str) -> Path:
         raise ConfigError(f"data.root={root}: there is no home folder of {root.partition('/')[0]}") from error
 
 
-def _check_constants(mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
+def _check_constants(mean: tuple[float, ...], deviation: tuple[float, ...], channels: int = 3) -> None:
     """ConfigError unless they normalise pixels from 0 to 255; libraries whose pixels go to 1 publish smaller ones."""
     constants = {"data.mean": mean, "data.deviation": deviation}
     for key, values in constants.items():
-        three_channels(key, values, 0 if key == "data.mean" else 1e-6)
+        per_channel(key, values, 0 if key == "data.mean" else 1e-6, channels)
     small = {key: values for key, values in constants.items() if 0 < max(values) < 1}
     if small:
         said, meant = (
@@ -41,12 +41,10 @@ def _check_constants(mean: tuple[float, ...], deviation: tuple[float, ...]) -> N
         raise ConfigError(f"data.mean={list(mean)} is not a colour; the largest valid value is 255")
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """Small images that are kept in memory."""
+@dataclass(frozen=True, kw_only=True)
+class SmallImages:
+    """Small images that are kept in memory: how the network sees them."""
 
-    name: Literal["digits", "cifar10", "cifar100"]
-    train: Literal["all", "45k"]
     normalisation: Literal["per_pixel_mean", "per_channel", "per_image", "constants", "none"]
     padding: int
     flip: bool
@@ -56,19 +54,14 @@ class DataConfig:
     padding_with: Literal["mean", "black"] = "mean"
     largest_offset: int | None = None
     contrast: float = 0.0
-    root: str = "data"
-    verify: bool = True
-    download: bool = True
 
-    def __post_init__(self) -> None:
-        root_folder(self.root)
-        between(self, "data", "padding", minimum=0, maximum=self.image_size)
+    def check(self, channels: int, image_size: tuple[int, int]) -> None:
+        """ConfigError for what does not go together, or not with images of these channels, height and width."""
+        between(self, "data", "padding", minimum=0, maximum=min(image_size))
         at_least(self, "data", "contrast", minimum=0)
         at_least(self, "data", "scale", minimum=1e-6)
-        if self.train == "45k" and self.name == "digits":
-            raise ConfigError("data.train=45k is a split of CIFAR; digits allow data.train=all")
         if self.normalisation == "constants":
-            _check_constants(self.mean, self.deviation)
+            _check_constants(self.mean, self.deviation, channels)
         elif self.mean or self.deviation:
             raise ConfigError(
                 "data.mean and data.deviation need data.normalisation=constants; else they are []"
@@ -87,6 +80,23 @@ class DataConfig:
                 f"with data.padding={self.padding} it lies between 0 and {2 * self.padding}, and null is the latter"
             )
 
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(SmallImages):
+    """A published data set of small images."""
+
+    name: Literal["digits", "cifar10", "cifar100"]
+    train: Literal["all", "45k"]
+    root: str = "data"
+    verify: bool = True
+    download: bool = True
+
+    def __post_init__(self) -> None:
+        root_folder(self.root)
+        self.check(self.channels, self.image_size)
+        if self.train == "45k" and self.name == "digits":
+            raise ConfigError("data.train=45k is a split of CIFAR; digits allow data.train=all")
+
     @property
     def classes(self) -> int:
         """Number of labels, known before any file is read."""
@@ -98,16 +108,50 @@ class DataConfig:
         return 1442 if self.name == "digits" else 45_000 if self.train == "45k" else 50_000
 
     @property
-    def image_size(self) -> int:
+    def image_size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return 8 if self.name == "digits" else 32
+        return (8, 8) if self.name == "digits" else (32, 32)
+
+    @property
+    def channels(self) -> int:
+        """Red, green and blue: grey is repeated."""
+        return 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraysConfig(SmallImages):
+    """A user's own images, from a file or a function: see arrays.py.
+
+    What stands below `function` is found in them, and nobody types it. shape: channels, height and width.
+    """
+
+    name: Literal["arrays"]
+    root: str | None
+    function: str | None
+    content: str
+    classes: int
+    train_images: int
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        self.check(self.channels, self.image_size)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.shape[1], self.shape[2]
+
+    @property
+    def channels(self) -> int:
+        """Of every image."""
+        return self.shape[0]
 
 
 @dataclass(frozen=True)
 class ImageNetConfig:
     """Photographs in folders, one per class, decoded as they are needed."""
 
-    name: Literal["imagenet"]
+    name: Literal["imagenet", "folder"]
     root: str
     classes: int
     size: int
@@ -125,6 +169,8 @@ class ImageNetConfig:
     test_scales: tuple[int, ...]
     final_tests: tuple[Literal["ten_crop", "multi_scale", "crop_320"], ...]
     workers: int
+    content: str = ""
+    """Of `folder` a checksum of all files, which nobody types."""
 
     def __post_init__(self) -> None:
         root_folder(self.root)
@@ -156,9 +202,17 @@ class ImageNetConfig:
         """Number of images to train on: not known before the folders are read."""
 
     @property
-    def image_size(self) -> int:
+    def image_size(self) -> tuple[int, int]:
         """Height and width of what the network is trained on, in pixels."""
-        return self.size
+        return self.size, self.size
+
+    @property
+    def channels(self) -> int:
+        """Red, green and blue, whatever a file has."""
+        return 3
 
 
-AnyData = DataConfig | ImageNetConfig
+OWN = ("arrays", "folder")
+"""Names of data that are a user's own: what they hold is found when a cell is planned (found.py)."""
+
+AnyData = DataConfig | ArraysConfig | ImageNetConfig

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_module.data import decode
+from lightning_module.data.config import root_folder
 from lightning_module.support.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,6 +61,31 @@ class LeftOut:
     def __str__(self) -> str:
         kinds = (f"{kind} ({count:,}, such as {self.examples[kind]})" for kind, count in self.counts.items())
         return "left out are " + ", ".join(kinds)
+
+
+def read(root: str, classes: int | None = None) -> tuple[list[str], dict[str, Files], LeftOut]:
+    """The names of the classes, the images of `train` and of `val`, and what is left out.
+
+    Raises ConfigError, in one sentence, for what is missing or does not fit. root: data.root as the user wrote it;
+    classes: how many there must be, if that is known.
+    """
+    folder = root_folder(root)
+    left_out = LeftOut(folder)
+    train, val = (class_names(folder / part, root, left_out) for part in ("train", "val"))
+    if classes is not None and len(train) != classes:
+        raise ConfigError(
+            f"data.classes={classes} but {folder / 'train'} has {len(train)} class folders; "
+            f"set data.classes={len(train)}"
+        )
+    if train != val:
+        odd = min(set(train) ^ set(val))
+        raise ConfigError(
+            f"data.root={root}: train and val must have the same classes; "
+            f"{odd} is in one only, {'train' if odd in train else 'val'}"
+        )
+    if len(train) < 2:
+        raise ConfigError(f"data.root={root}: there is one class, {train[0]}; there must be two at least")
+    return train, {part: find(folder / part, train, root, left_out) for part in ("train", "val")}, left_out
 
 
 def class_names(folder: Path, root: str, left_out: LeftOut) -> list[str]:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_module.data.config import ImageNetConfig, root_folder
-from lightning_module.data.folders import Files, LeftOut, class_names, find
+from lightning_module.data import folders, found
+from lightning_module.data.config import ImageNetConfig
+from lightning_module.data.folders import Files
 from lightning_module.data.images import Views
 from lightning_module.data.photographs import centre_crop, colours, ten_crops, train_view, whole
 from lightning_module.data.stream import generator
@@ -42,23 +43,11 @@ def load(config: ImageNetConfig) -> ImageNet:
     """
     if not importlib.util.find_spec("PIL"):
         raise ConfigError(
-            'data=imagenet needs Pillow; install it: pip install "residual-ablations[imagenet]"'
+            f'data={config.name} needs Pillow; install it: pip install "residual-ablations[imagenet]"'
         )
-    root = root_folder(config.root)
-    left_out = LeftOut(root)
-    train, val = (class_names(root / part, config.root, left_out) for part in ("train", "val"))
-    if len(train) != config.classes:
-        raise ConfigError(
-            f"data.classes={config.classes} but {root / 'train'} has {len(train)} class folders; "
-            f"set data.classes={len(train)}"
-        )
-    if train != val:
-        odd = min(set(train) ^ set(val))
-        raise ConfigError(
-            f"data.root={config.root}: train and val must have the same classes; "
-            f"{odd} is in one only, {'train' if odd in train else 'val'}"
-        )
-    files = {part: find(root / part, train, config.root, left_out) for part in ("train", "val")}
+    _, files, left_out = folders.read(config.root, None if config.content else config.classes)
+    if config.content:
+        found.check(config.content, found.content(files.values(), config.root), f"data.root={config.root}")
     remark = f"data.root={config.root}: {left_out}" if left_out.counts else ""
     return ImageNet(config, **files, remark=remark)
 

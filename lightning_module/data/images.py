@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from lightning_module.data.config import AnyData, DataConfig, ImageNetConfig
+from lightning_module.data import arrays, found
+from lightning_module.data.config import AnyData, ArraysConfig, DataConfig, ImageNetConfig
 from lightning_module.data.stream import Images, Normalisation, TrainStream
 from lightning_module.support.errors import ConfigError
 
 Views = tuple[list[Tensor], Tensor]
-"""Held-out images to classify: tensors float32 [B, views, 3, height, width], and labels int64 [B]. An image's class
+"""Held-out images to classify: tensors float32 [B, views, C, height, width], and labels int64 [B]. An image's class
 is that of the mean probabilities over its views."""
 
 
@@ -24,7 +25,7 @@ class Stream(Protocol):
     """The training batches of one process."""
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images float32 [share, 3, H, W] and labels int64 [share]: a function of (seed, step) and the process."""
+        """Images float32 [share, C, H, W] and labels int64 [share]: a function of (seed, step) and the process."""
 
 
 class Source(Protocol):
@@ -63,7 +64,7 @@ class Source(Protocol):
         """
 
     def sample(self) -> Tensor:
-        """Some test images, normalised, float32 [B, 3, H, W]: the same ones each time."""
+        """Some test images, normalised, float32 [B, C, H, W]: the same ones each time."""
 
 
 SAMPLE = 1000
@@ -72,12 +73,12 @@ SAMPLE = 1000
 
 @dataclass(frozen=True)
 class DataSet:
-    """Images in memory. `validation` is None when all training images are trained on."""
+    """Images in memory. others: what is tested too, by the name of its metrics, such as "validation"."""
 
-    config: DataConfig
+    config: DataConfig | ArraysConfig
     train: Images
     test: Images
-    validation: Images | None = None
+    others: Mapping[str, Images] = field(default_factory=dict)
     remark: str = ""
 
     @property
@@ -93,8 +94,8 @@ class DataSet:
     def checksum(self) -> str:
         """Of all images and labels in memory, whatever files they came from."""
         crc = 0
-        for part in (self.train, self.validation, self.test):
-            for tensor in (part.images, part.labels) if part else ():
+        for part in (self.train, *self.others.values(), self.test):
+            for tensor in (part.images, part.labels):
                 crc = zlib.crc32(tensor.contiguous().view(torch.uint8).numpy().data, crc)
         return f"{crc:08x}"
 
@@ -126,18 +127,13 @@ class DataSet:
         self, *, batch_size: int, rank: int, processes: int, device: torch.device
     ) -> dict[str, Iterable[Views]]:
         """One view of each image, as it is, kept on the device."""
-        parts = (
-            {"test": self.test}
-            if self.validation is None
-            else {"test": self.test, "validation": self.validation}
-        )
         return {
             name: _Part(
                 Images(part.images[rank::processes], part.labels[rank::processes]).to(device),
                 self.normalisation.to(device),
                 batch_size,
             )
-            for name, part in parts.items()
+            for name, part in {"test": self.test, **self.others}.items()
         }
 
     def sample(self) -> Tensor:
@@ -170,6 +166,8 @@ def load(config: AnyData) -> Source:
         from lightning_module.data import imagenet
 
         return imagenet.load(config)
+    if isinstance(config, ArraysConfig):
+        return _of_arrays(config)
     from lightning_module.data import cifar, digits
 
     data = digits.load(config) if config.name == "digits" else cifar.load(config)
@@ -184,6 +182,14 @@ def load(config: AnyData) -> Source:
         data = replace(
             data,
             train=Images(train.images[:cut], train.labels[:cut]),
-            validation=Images(train.images[cut:], train.labels[cut:]),
+            others={"validation": Images(train.images[cut:], train.labels[cut:])},
         )
     return data
+
+
+def _of_arrays(config: ArraysConfig) -> DataSet:
+    parts = arrays.read(config.root, config.function)
+    said = f"data.root={config.root}" if config.root else f"data.function={config.function}"
+    found.check(config.content, arrays.found(parts)["content"], said)
+    images = {name: Images(*map(torch.from_numpy, part)) for name, part in parts.items()}
+    return DataSet(config, images.pop("train"), images.pop("test"), images)

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_module.data.config import DataConfig
+from lightning_module.data.config import SmallImages
 
 
 @dataclass(frozen=True)
 class Images:
-    """images: uint8 [N, 3, height, width]; labels: int64 [N]."""
+    """images: uint8 [N, C, height, width]; labels: int64 [N]."""
 
     images: Tensor
     labels: Tensor
@@ -46,7 +46,7 @@ class Normalisation:
     first convolution unchanged. Statistics over images are those of the training images themselves.
     """
 
-    def __init__(self, train: Images, config: DataConfig) -> None:
+    def __init__(self, train: Images, config: SmallImages) -> None:
         shape = train.images.shape[1:]
         self.per_image = config.normalisation == "per_image"
         mean, scale = torch.zeros(shape), torch.full((shape[0], 1, 1), config.scale)
@@ -87,7 +87,7 @@ class TrainStream:
         self,
         data: Images,
         normalisation: Normalisation,
-        config: DataConfig,
+        config: SmallImages,
         *,
         batch_size: int,
         seed: int,

@@ -19,10 +19,19 @@ from lightning_module.networks.families import Model
 from lightning_module.networks.staged import Staged
 from lightning_module.networks.unit import Unit
 
+Size = int | tuple[int, int]
+"""Of images, in pixels: height and width, or one number for both."""
+
 
 @functools.lru_cache(maxsize=1024)
-def cost(config: Model, num_classes: int, image_size: int, batch_size: int = 1, in_channels: int = 3) -> Cost:
-    """The cost of training `config` on square images of `image_size` pixels, in batches of `batch_size`.
+def cost(
+    config: Model,
+    num_classes: int,
+    image_size: Size,
+    batch_size: int = 1,
+    in_channels: int = 3,
+) -> Cost:
+    """The cost of training `config` in batches of `batch_size`.
 
     Nothing is allocated: the network is built and run on torch's meta device. In the CIFAR form of a ResNet every
     unit but the first of a stage is alike, so the cost grows by the same amount with each: a deep network is
@@ -52,18 +61,19 @@ def outline(config: Model, num_classes: int, in_channels: int = 3) -> nn.Module:
         return config.build(num_classes, in_channels)
 
 
-def parts(config: Model, num_classes: int) -> tuple[bool, bool]:
+def parts(config: Model, num_classes: int, in_channels: int = 3) -> tuple[bool, bool]:
     """Whether the network has units, as those of `Staged`, and whether it has batch normalisation."""
-    network = outline(config, num_classes)
+    network = outline(config, num_classes, in_channels)
     return isinstance(network, Staged), any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
 @functools.lru_cache(maxsize=1024)
-def _measured(config: Model, num_classes: int, image_size: int, batch_size: int, in_channels: int) -> Cost:
+def _measured(config: Model, num_classes: int, image_size: Size, batch_size: int, in_channels: int) -> Cost:
     """Run one forward pass on the meta device and watch it: of two images at least, as batch normalisation must."""
     run_size = max(batch_size, 2)
     network = outline(config, num_classes, in_channels)
-    images = torch.empty(run_size, in_channels, image_size, image_size, device="meta")
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    images = torch.empty(run_size, in_channels, height, width, device="meta")
     own = {tensor.untyped_storage()._cdata for tensor in network.state_dict().values()}
     saved: dict[int, Tensor] = {}
 

@@ -123,9 +123,10 @@ def interval(key: str, values: Sequence[float], minimum: float) -> None:
         raise ConfigError(f"{key}={spelled(values)} is not [smallest,largest], both at least {minimum}")
 
 
-def three_channels(key: str, values: Sequence[float], minimum: float) -> None:
-    """ConfigError unless there is one value for each of red, green and blue."""
-    if len(values) != 3 or min(values) < minimum:
-        raise ConfigError(
-            f"{key}={spelled(values)} is not three numbers, for red, green and blue, at least {minimum}"
+def per_channel(key: str, values: Sequence[float], minimum: float, channels: int) -> None:
+    """ConfigError unless there is one value for each channel of an image."""
+    if len(values) != channels or min(values) < minimum:
+        count = {1: "one number, for grey", 3: "three numbers, for red, green and blue"}.get(
+            channels, f"{channels} numbers, one for each channel"
         )
+        raise ConfigError(f"{key}={spelled(values)} is not {count}, at least {minimum}")

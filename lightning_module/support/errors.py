@@ -41,6 +41,8 @@ ELSEWHERE: Mapping[str, str | None] = {
     **dict.fromkeys(("preact", "pre_activation", "preactivation", "v2"), "full_preactivation"),
     **dict.fromkeys(("projection", "conv", "1x1"), "B"),
     **dict.fromkeys(("zero_padding", "padding", "pad"), "A"),
+    **dict.fromkeys(("npz", "numpy", "array", "medmnist"), "arrays"),
+    **dict.fromkeys(("imagefolder", "image_folder", "folders"), "folder"),
     "gpu": "auto",
     "online": "wandb",
     "fast": "quick",

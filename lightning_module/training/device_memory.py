@@ -33,8 +33,9 @@ def with_activation_checkpoint(config: Config, memory: int) -> Config:
     if config.trainer.activation_checkpoint is not None:
         return config
     share = config.recipe.batch_size // config.trainer.processes
-    needed = cost(config.model, config.data.classes, config.data.image_size, share).activation_bytes
-    network = outline(config.model, config.data.classes) if needed > SHARE * memory else None
+    data = config.data
+    needed = cost(config.model, data.classes, data.image_size, share, data.channels).activation_bytes
+    network = outline(config.model, data.classes, data.channels) if needed > SHARE * memory else None
     every = round(math.sqrt(len(network.units))) if isinstance(network, Staged) else 0
     return replace(config, trainer=replace(config.trainer, activation_checkpoint=every))
 

@@ -14,9 +14,6 @@ from lightning_module.training.execution import compile_units
 from lightning_module.training.sync_batch_norm import synchronise_batch_norm
 from lightning_module.training.torch_setup import on_gpu
 
-CHANNELS = 3
-"""Of every image: the sources make red, green and blue of what has fewer."""
-
 
 def sound(config: Config, network: nn.Module) -> Config:
     """The configuration, without channels_last where that would corrupt memory: PyTorch 2.13 on a CPU writes beyond its
@@ -36,7 +33,7 @@ def sound(config: Config, network: nn.Module) -> Config:
 def initial(config: Config, classes: int) -> nn.Module:
     """The network with its initial weights, a function of the seed."""
     torch.manual_seed(generator(config.seed, 0).initial_seed())
-    network = config.model.build(classes, CHANNELS)
+    network = config.model.build(classes, config.data.channels)
     if isinstance(network, Staged):
         network.checkpoint_every = config.trainer.activation_checkpoint or 0
     if sound(config, network).trainer.channels_last:

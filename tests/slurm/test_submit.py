@@ -19,7 +19,8 @@ from lightning_module.support.errors import ConfigError
 from slurm.options import Options
 from slurm.resources import LIMITS, SAFETY, START_SECONDS, Limits
 from slurm.site import Site
-from slurm.submit import for_cluster, snapshot, submit
+from slurm.snapshot import snapshot
+from slurm.submit import for_cluster, submit
 
 GPU, CPU = "1 x Example GPU", "Example CPU, 2 threads"
 PAPER = ("data=cifar10", "recipe=he2015_cifar", "logger=none")
@@ -131,9 +132,7 @@ def test_a_job_with_fewer_cores_than_were_measured_gets_more_time(
     assert array.needs.time == limit
 
 
-def test_the_snapshot_holds_the_code_of_networks_of_ones_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_snapshot_holds_code_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lab_of_mine").mkdir()
     (tmp_path / "lab_of_mine" / "__init__.py").touch()
     (tmp_path / "lab_of_mine" / "nets.py").write_text(
@@ -142,12 +141,23 @@ def test_the_snapshot_holds_the_code_of_networks_of_ones_own(
         "    def build(self, classes, channels):\n"
         "        return nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, classes))\n"
     )
+    (tmp_path / "images_of_mine.py").write_text(
+        "import numpy as np\ndef load():\n"
+        "    x, y = np.zeros((64, 8, 8), np.uint8), np.arange(64) % 2\n"
+        "    return {'train_images': x, 'train_labels': y, 'test_images': x, 'test_labels': y}\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    overrides = ("data=digits", "recipe=quick", "model.family=lab_of_mine.nets")
+    overrides = (
+        "data=arrays",
+        "data.function=images_of_mine.load",
+        "recipe=quick",
+        "model.family=lab_of_mine.nets",
+    )
     cell = make_cell(compose(overrides), overrides)
     code = snapshot(tmp_path / "runs", [cell])
     copied = sorted(path.relative_to(code).as_posix() for path in (code / "lab_of_mine").rglob("*"))
     assert copied == ["lab_of_mine/__init__.py", "lab_of_mine/nets.py"]
-    assert (code / "slurm" / "start.py").exists()
+    assert (code / "slurm" / "start.py").exists() and (code / "images_of_mine.py").exists()
+    assert for_cluster(cell, Options(), SITE).config["data"]["root"] is None
     assert not (snapshot(tmp_path / "runs", []) / "lab_of_mine").exists()

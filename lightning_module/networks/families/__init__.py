@@ -26,15 +26,14 @@ import dataclasses
 import functools
 import hashlib
 import importlib
-import os
 import pkgutil
-import sys
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_origin
 
+from lightning_module.support import own_code
 from lightning_module.support.check import NOUNS, field_types, fit, read_section
 from lightning_module.support.errors import ConfigError, nearest
 
@@ -126,63 +125,22 @@ def code(family: str) -> str:
 
 @functools.cache
 def sources(family: str) -> dict[str, Path]:
-    """Name below the folder that it is imported from -> file, of the source of a module of one's own; none of ours.
-
-    It is that of the package which the module lies in, all of it; of a module that lies in none, its file and whatever
-    this imports from beside it.
-    """
+    """Name below the folder that it is imported from -> file, of the source of a module of one's own; none of ours."""
     if family in names():
         return {}
     load(family)
-    top = family.partition(".")[0]
-    file = getattr(sys.modules[top], "__file__", None)
-    places = [Path(place).parent for place in getattr(sys.modules[top], "__path__", ())]
-    folder = places[0] if places else Path(file or "").parent
-    return {path.relative_to(folder).as_posix(): path for path in sorted(_sources(top, folder, {}))}
-
-
-def _sources(name: str, folder: Path, found: dict[Path, None]) -> dict[Path, None]:
-    """The files of a module of the folder, and of those beside it that they import."""
-    alone = folder / f"{name}.py"
-    files = [alone] if alone.is_file() else sorted((folder / name).rglob("*.py"))
-    installed = folder.name in ("site-packages", "dist-packages")
-    for path in files:
-        if path not in found:
-            found[path] = None
-            for other in [] if installed else _imported(path):
-                _sources(other, folder, found)
-    return found
-
-
-def _imported(path: Path) -> list[str]:
-    """The top names that a file imports, wherever in it."""
-    import ast  # of which only users of their own code have need
-
-    named = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            named += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            named.append(node.module or "")
-    return sorted({name.partition(".")[0] for name in named})
+    return own_code.sources(family)
 
 
 def _own(path: str) -> types.ModuleType:
-    """The module of this import path, looked for in the current folder too."""
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        return importlib.import_module(path)
-    except Exception as error:  # somebody's program: whatever is wrong with it is bad input
-        absent = isinstance(error, ModuleNotFoundError) and f"{path}.".startswith(f"{error.name}.")
-        if absent or not path.replace(".", "").isidentifier():
-            raise ConfigError(
-                f"model.family={path} is neither a family nor a module that can be imported from here, such as "
-                f"my_lab.nets; {nearest(path, names())}"
-            ) from None
+    """The module of this import path."""
+    found = own_code.load(path, f"model.family={path}")
+    if found is None:
         raise ConfigError(
-            f"model.family={path} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+            f"model.family={path} is neither a family nor a module that can be imported from here, such as "
+            f"my_lab.nets; {nearest(path, names())}"
+        )
+    return found
 
 
 def _is_readable(kind: Any) -> bool:

@@ -25,7 +25,15 @@ from lightning_module.data.config import DataConfig
 from lightning_module.data.images import load as load_split
 from lightning_module.support.errors import ConfigError
 
-CIFAR10 = DataConfig("cifar10", "all", "per_pixel_mean", 4, True, verify=False, download=False)
+CIFAR10 = DataConfig(
+    name="cifar10",
+    train="all",
+    normalisation="per_pixel_mean",
+    padding=4,
+    flip=True,
+    verify=False,
+    download=False,
+)
 
 
 def write(root: Path, name: str, images_per_file: int = 20) -> None:
@@ -62,8 +70,7 @@ def test_the_45k_split_holds_out_5000(tmp_path):
     write(tmp_path, "cifar10", images_per_file=1010)
     data = load_split(replace(CIFAR10, root=str(tmp_path), train="45k"))
     assert len(data.train) == 50
-    assert data.validation is not None
-    assert len(data.validation) == 5000
+    assert len(data.others["validation"]) == 5000
 
 
 def stored(entries: Any, protocol: int = 2) -> Callable[[Path], None]:

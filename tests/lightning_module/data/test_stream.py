@@ -11,7 +11,9 @@ from lightning_module.data.stream import Images, Normalisation, TrainStream
 def config(
     padding: int = 4, flip: bool = True, normalisation: str = "per_pixel_mean", **others
 ) -> DataConfig:
-    return DataConfig("cifar10", "all", normalisation, padding, flip, **others)
+    return DataConfig(
+        name="cifar10", train="all", normalisation=normalisation, padding=padding, flip=flip, **others
+    )
 
 
 @pytest.fixture
@@ -54,7 +56,9 @@ def test_the_shares_of_two_processes_are_the_global_batch(images):
             assert torch.equal(part, torch.cat(joined))
 
 
-def test_augmentation_is_that_of_an_obvious_reference(images):
+@pytest.mark.parametrize(("channels", "width"), [(3, 12), (2, 9)])
+def test_augmentation_is_that_of_an_obvious_reference(images, channels, width):
+    images = Images(images.images[:, :channels, :, :width], images.labels)
     source = stream(images, config(padding=4))
     mean = images.images.double().mean(0).float()
     seen_offsets = set()
@@ -63,7 +67,7 @@ def test_augmentation_is_that_of_an_obvious_reference(images):
         _, ys, xs, flips = source.places(step)
         for image, label, y, x, flip in zip(batch, labels, ys, xs, flips, strict=True):
             centred = (images.images[label].float() - mean) / 255
-            expected = torch.nn.functional.pad(centred, [4] * 4)[:, y : y + 12, x : x + 12]
+            expected = torch.nn.functional.pad(centred, [4] * 4)[:, y : y + 12, x : x + width]
             torch.testing.assert_close(image, expected.flip(-1) if flip else expected)
             seen_offsets.add((int(y), int(x)))
     assert {y for y, _ in seen_offsets} == {x for _, x in seen_offsets} == set(range(9))
@@ -143,7 +147,7 @@ def test_normalisation_uses_the_training_images_own_statistics(images):
 
 
 def test_digits_are_a_fixed_stratified_split():
-    data = load(DataConfig("digits", "all", "per_pixel_mean", 1, False))
+    data = load(DataConfig(name="digits", train="all", normalisation="per_pixel_mean", padding=1, flip=False))
     assert len(data.train) + len(data.test) == 1797
     assert data.train.images.shape[1:] == (3, 8, 8)
     share = torch.bincount(data.test.labels) / (

@@ -42,7 +42,9 @@ def images(size: int) -> tuple[Images, np.ndarray, np.ndarray]:
 def of_share(size: int, rank: int, processes: int) -> tuple[list[float], list[str]]:
     """What one process finds of its share, and the bits of all."""
     made, *_ = images(size)
-    data = DataSet(DataConfig("digits", "all", "none", 0, False), made, made)
+    data = DataSet(
+        DataConfig(name="digits", train="all", normalisation="none", padding=0, flip=False), made, made
+    )
     share = data.tests(batch_size=BATCH, rank=rank, processes=processes, device=CPU)
     sums, right = evaluate(Guess(), share["test"], "32", CPU)
     return sums.tolist(), packed(right, size, rank, processes)

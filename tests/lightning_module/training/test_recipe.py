@@ -267,7 +267,7 @@ def test_a_public_implementation_differs_from_the_paper_in_exactly_its_keys(name
 
 def test_every_recipe_and_data_set_is_a_papers_or_a_preset_that_is_listed_here():
     papers = {
-        "data": {"digits", "cifar10", "cifar100", "imagenet"},
+        "data": {"digits", "cifar10", "cifar100", "imagenet", "arrays", "folder"},
         "recipe": {
             "quick",
             "he2015_cifar",
