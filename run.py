@@ -28,7 +28,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ablations.sweep.accepted import check_hydra, read_options
-from ablations.sweep.compose import register_studies
+from ablations.sweep.compose import register_studies, use_studies
 from ablations.sweep.hydra_side import as_typed, for_hydra, typed_sweep
 from ablations.sweep.keys import CONF, default_choices, keys, meant
 from ablations.sweep.launcher_words import quoted
@@ -134,7 +134,6 @@ def check(overrides: Sequence[str], multirun: bool) -> None:
 
 def main() -> None:
     """Check the command line, then let Hydra run it."""
-    register_studies()
     with one_sentence():
         if "TORCHELASTIC_RUN_ID" in os.environ:
             raise ConfigError(
@@ -144,6 +143,8 @@ def main() -> None:
         leave_foreign_ranks()
         sys.argv[1:] = map(quoted, in_order(sys.argv[1:]))
         options = read_options(sys.argv[1:])
+        use_studies(options.overrides)
+        register_studies()
         check_shown(options)
         if not options.shell_completion:
             check(options.overrides, options.multirun)

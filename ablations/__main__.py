@@ -22,6 +22,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
 from ablations.sweep import estimate, show, studies
 from ablations.sweep.accepted import asked_for, check_hydra
 from ablations.sweep.check_study import checked
+from ablations.sweep.compose import use_studies
 from ablations.sweep.launcher_words import quoted
 from ablations.sweep.overrides import plain_value, typed
 from ablations.sweep.plan import Sweep, sweep
@@ -32,7 +33,7 @@ from ablations.sweep.simulate import USUAL_SD, simulate
 from ablations.sweep.simulate import text as simulation_text
 from lightning_module.cell import record
 from lightning_module.cell.identity import difference
-from lightning_module.support.command_line import RUNS, Parser, command, folder
+from lightning_module.support.command_line import RUNS, STUDIES, Parser, command, folder
 from lightning_module.support.disk import no_folder
 from lightning_module.support.errors import ConfigError, nearest, tell
 from lightning_module.support.program import program
@@ -46,8 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0; 2 for bad input, said in one sentence on stderr."""
     try:
         options = _parser().parse_args(arguments)
+        if place := getattr(options, "studies", None):
+            studies.use(place)
         if options.command == "list":
-            return list_studies(options.runs, options.on)
+            return list_studies(options.runs, options.on, place)
         print(_answer(options))
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         return tell(error)
@@ -104,13 +107,14 @@ def _parser() -> Parser:
     settling.add_argument("--json", action="store_true", help="for a program")
     for each in (listing, planning, settling, reason):
         each.add_argument("--runs", type=folder, default=None, metavar="FOLDER", help="default: runs")
+        each.add_argument("--studies", default=None, metavar="PLACE", help=STUDIES)
     for each in (listing, planning, settling):
         text = "device of the expected hours: auto, gpu, cpu, or a part of the name of one that was measured"
         each.add_argument("--on", default="auto", metavar="DEVICE", help=text)
     return parser
 
 
-def list_studies(runs: Path | None, device: str) -> int:
+def list_studies(runs: Path | None, device: str, place: str | None) -> int:
     """Print every study; exit code 2 if one has a mistake, which does not hide the others."""
     where = runs or RUNS
     speed = estimate.of_device(estimate.measured(where), device)
@@ -132,7 +136,8 @@ def list_studies(runs: Path | None, device: str) -> int:
     print("\n".join(aligned(lines, right={1, 2, 3})))
     print(f"\n{speed.kind.upper()} time: {speed.source}.")
     into = [] if where == RUNS else [typed("runs", str(where))]
-    print(f"One of them:  {command('plan', 'STUDY', runs=where)}")
+    into += [typed("studies", place)] if place else []
+    print(f"One of them:  {command('plan', 'STUDY', *(['--studies', place] if place else []), runs=where)}")
     print(f"Run it:       {command('run', '-m', 'ablation=STUDY', *into)}")
     for sentence in damages:
         print(sentence, file=sys.stderr)
@@ -184,14 +189,15 @@ def _device(options: argparse.Namespace, made: Sweep) -> str:
 
 
 def _sweep(options: argparse.Namespace, more: Sequence[str] = ()) -> Sweep:
-    wanted, runs = options.wanted, options.runs
+    wanted, own = options.wanted, {"runs": options.runs, "studies": options.studies}
     several = [text for text in wanted if not _is_override(text)]
     if len(several) > 1:
         raise ConfigError(
             f"{options.command} takes one study, but {' and '.join(several)} were named; ask for one after the other"
         )
     overrides = [text if _is_override(text) else f"ablation={text}" for text in wanted]
-    asked = [*map(quoted, overrides), *more, *([typed("runs", str(runs))] if runs else [])]
+    asked = [*map(quoted, overrides), *more, *(typed(key, str(value)) for key, value in own.items() if value)]
+    use_studies(asked)
     check_hydra(asked)
     made = asked_for(asked, shlex.split(command("run", "-m", *asked)))
     if why := no_folder(made.runs):
@@ -234,6 +240,7 @@ def _cell(text: str, records: Mapping[str, record.Record]) -> tuple[str, dict[st
     """(name and identity, canonical configuration) of an identity, or its beginning, or of overrides."""
     if "=" in text:
         overrides = [quoted(word) for word in WORD.findall(text)]
+        use_studies(overrides)
         check_hydra(overrides)
         for each in overrides:
             plain_value(each)  # of one cell

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ablations.papers import CIFAR_2016, half
 from ablations.study import Claim, Grid, Levels, Published, Study, grid
+from ablations.words import setting
 
 RESNET_110: Levels = {
     "model": "resnet_cifar",
@@ -140,7 +141,13 @@ def better(text: str, of: Levels, than: Levels, where: str = "") -> list[Claim]:
             printed = f"{where}: {errors[0]:.2f} against {errors[1]:.2f}"
             margin = half(errors[0], errors[1], where) if errors[1] - errors[0] >= 2 else margin
         claims.append(
-            Claim(f"{text}, {data}", {**of, "data": data}, {**than, "data": data}, where=printed, **margin)
+            Claim(
+                f"{text}, {setting('data', data)}",
+                {**of, "data": data},
+                {**than, "data": data},
+                where=printed,
+                **margin,
+            )
         )
     return claims
 

@@ -6,6 +6,7 @@ implementation's network is the paper's, key by key, there is nothing to compare
 
 from ablations.papers import CIFAR_2015, HALF_A_POINT, median_2016
 from ablations.study import Claim, Grid, Levels, Published, Study, grid
+from ablations.words import CODE
 
 DEPTH = 32
 ORIGINAL = {"model": "resnet_cifar", "model.activation": "original", "model.depth": DEPTH}
@@ -51,7 +52,8 @@ STUDY = Study(
     ],
     claims=[
         Claim(
-            f"{name}: {part} {'make' if part == 'all together' else 'makes'} no difference to the paper's protocol",
+            f"{CODE[name]}: {part} {'make' if part == 'all together' else 'makes'} no difference to the paper's "
+            "protocol",
             of=levels,
             than={**PUBLIC[name][0], **PUBLIC[name][1]},
             within=0.5,

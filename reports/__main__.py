@@ -14,6 +14,7 @@ from pathlib import Path
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C within the imports: program() takes it from there
 
+from ablations.sweep import studies
 from lightning_module.support import command_line
 from lightning_module.support.errors import ConfigError, tell
 from lightning_module.support.program import program
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words and words[0] in commands:
             return commands[words[0]](words[1:])
         options = parser().parse_args(words)
+        if options.studies:
+            studies.use(options.studies)
         if options.list:
             if options.name or options.all or options.check or options.publish:
                 raise ConfigError(
@@ -62,6 +65,7 @@ def parser() -> command_line.Parser:
     p.add_argument(
         "--check", action="store_true", help="write nothing; exit code 1 if a report is out of date"
     )
+    p.add_argument("--studies", metavar="PLACE", help=command_line.STUDIES)
     p.add_argument("--source", default="records", help="records | wandb-offline | wandb:ENTITY/PROJECT")
     p.add_argument(
         "--publish", metavar="wandb:ENTITY/PROJECT", help="put the report into W&B Reports as well"
@@ -82,7 +86,7 @@ def single(options: argparse.Namespace) -> int:
     if options.publish:
         entity_and_project(options.publish)  # before any work
     manifest, choice = choose.manifest(options.name, options.runs, options.source)
-    study = choose.study(manifest.study)
+    study = choose.study(manifest)
     if choice:
         print(choice)
     frames = sources.load(options.source, options.runs, manifest)
@@ -116,8 +120,8 @@ def every(options: argparse.Namespace) -> int:
         target = options.out / manifest.name
         if manifest.study in broken:
             continue
-        study = known.get(manifest.study or "")
         try:
+            study = known.get(manifest.study or "") or choose.study(manifest)
             if twin := next((path for path in reported if target.exists() and path.samefile(target)), None):
                 raise ConfigError(f"{target} is {twin} by another name; move one of the manifests away")
             reported[target] = collect(choose.at(manifest, options.runs), study, frames)
@@ -162,8 +166,9 @@ def command(options: argparse.Namespace, what: str) -> str:
         path = choose.from_here(getattr(options, key))
         if path != parser().get_default(key) and not path.is_absolute():
             words += [f"--{key}", str(path)]
-    if options.source != "records":
-        words += ["--source", options.source]
+    for key in ("source", "studies"):
+        if (value := getattr(options, key)) != parser().get_default(key):
+            words += [f"--{key}", value]
     return command_line.command("report", *words)
 
 

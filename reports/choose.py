@@ -15,7 +15,7 @@ from ablations.sweep import studies
 from ablations.sweep.manifest import Manifest
 from lightning_module.support.command_line import RUNS, command, in_hydra
 from lightning_module.support.errors import ConfigError, tell
-from lightning_module.support.text import aligned
+from lightning_module.support.text import aligned, visible
 from reports import sources
 from reports.numbers.deviations import departed
 from reports.sources._sweeps import Declared
@@ -162,9 +162,24 @@ def by_study(asked: Iterable[Manifest]) -> list[Manifest]:
     )
 
 
-def study(name: str | None) -> Study | None:
-    """The study of this name; None for none, or for one that exists no more."""
-    return studies.load(name) if name in studies.names() else None
+def study(manifest: Manifest) -> Study | None:
+    """The study of a sweep; None for none, or for one that is not to be found any more, which is said.
+
+    Among the studies in use, or else where the sweep had it.
+    """
+    name = manifest.study
+    if name is None or name in studies.names():
+        return studies.load(name) if name else None
+    found = studies.load_from(manifest.studies, name) if manifest.studies else None
+    if found is None:
+        place = manifest.studies or "ablations/"
+        print(
+            visible(
+                f"Study {name} is not in {place} any more: sweep {manifest.name} is reported without its question and "
+                "claims; name its folder with --studies"
+            )
+        )
+    return found
 
 
 def every_study() -> tuple[dict[str, Study], dict[str, ConfigError]]:

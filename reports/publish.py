@@ -28,10 +28,12 @@ def pieces(markdown: str) -> tuple[str, list[str]]:
     """Title and sections of a report in Markdown, with what W&B cannot show taken out or spelled otherwise.
 
     Figures are files next to report.md: their captions stay, their curves are the live panels. GitHub's
-    warning boxes become bold text.
+    warning boxes become bold text, and what is folded there is not folded here.
     """
     shown = re.sub(r"^!\[[^\]]*\]\((?!https?:)[^)]*\)\n*", "", markdown, flags=re.MULTILINE)
     shown = re.sub(r"^> \[!WARNING\]\n> (.*)$", r"**Warning:** \1", shown, flags=re.MULTILINE)
+    shown = re.sub(r"<summary>(.*)</summary>", r"**\1**", re.sub(r"\n?</?details>\n?", "", shown))
+    shown = re.sub(r"\[([^\]]+)\]\(#[\w-]+\)", r"\1", shown)
     head, *rest = re.split(r"^(?=## )", shown, flags=re.MULTILINE)
     title, _, start = head.removeprefix("# ").partition("\n")
     sections = (text.strip() for text in (start, *rest))
@@ -65,8 +67,7 @@ def publish(markdown: str, where: str, manifest: Manifest) -> str:
     os.environ.setdefault("WANDB_SILENT", "true")
     title, sections = pieces(markdown)
     blocks: list[Any] = [wr.MarkdownBlock(section) for section in sections]
-    after = [index + 1 for index, text in enumerate(sections) if text.startswith("## Results")]
-    blocks.insert(after[0] if after else len(blocks), _panels(wr, entity, project, manifest))
+    blocks.insert(1, _panels(wr, entity, project, manifest))  # right below the answer
     report = wr.Report(entity=entity, project=project, title=title, blocks=blocks, width="fluid")
     for old in wandb.Api().reports(f"{entity}/{project}"):
         if old.display_name == title:

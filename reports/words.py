@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, TypeVar
 
 from ablations.study import METRICS
 from ablations.verdicts.statistics import Estimate
-from ablations.words import key_text, setting, value_text
+from ablations.words import key_text, level_name, setting
 
 Item = TypeVar("Item")
 
@@ -40,11 +40,20 @@ def heading(keys: Iterable[str]) -> str:
 
 def level_text(level: Sequence[Any], keys: Sequence[str]) -> str:
     """One value per key, the first without its key: "56, learning rate 0.1"."""
-    further = zip(keys[1:], level[1:], strict=True)
-    return ", ".join([value_text(value) for value in level[:1]] + [setting(*pair) for pair in further])
+    pairs = list(zip(keys, level, strict=True))
+    return ", ".join([level_name(*pair) for pair in pairs[:1]] + [setting(*pair) for pair in pairs[1:]])
 
 
-def distinct_texts(levels: Iterable[tuple[Any, ...]], keys: Sequence[str]) -> dict[tuple[Any, ...], str]:
+def settings_text(level: Sequence[Any], keys: Sequence[str]) -> str:
+    """The same with every key that a reader needs: "depth 56, learning rate 0.1"."""
+    return ", ".join(setting(*pair) for pair in zip(keys, level, strict=True))
+
+
+def distinct_texts(
+    levels: Iterable[tuple[Any, ...]],
+    keys: Sequence[str],
+    text: Callable[[Sequence[Any], Sequence[str]], str] = level_text,
+) -> dict[tuple[Any, ...], str]:
     """Level -> its text, in which a further key stands only where it tells levels apart that begin alike."""
     alike: dict[Any, list[tuple[Any, ...]]] = {}
     texts = dict.fromkeys(levels, "")
@@ -53,7 +62,7 @@ def distinct_texts(levels: Iterable[tuple[Any, ...]], keys: Sequence[str]) -> di
     for same in alike.values():
         kept = [i for i, values in enumerate(zip(*same, strict=True)) if i == 0 or len(set(values)) > 1]
         named = [keys[i] for i in kept]
-        texts.update({level: level_text([level[i] for i in kept], named) for level in same})
+        texts.update({level: text([level[i] for i in kept], named) for level in same})
     return texts
 
 

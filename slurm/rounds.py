@@ -32,8 +32,9 @@ from slurm.options import Options, parse_options
 from slurm.resources import kind
 from slurm.settled import Settled
 from slurm.site import discover
+from slurm.snapshot import snapshot
 from slurm.status import SubmittedCell, follow, survey
-from slurm.submit import for_cluster, say_devices, snapshot, submit
+from slurm.submit import for_cluster, say_devices, submit
 
 T = TypeVar("T")
 

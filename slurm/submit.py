@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import math
 import os
 import re
-import shutil
-import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ablations.sweep import estimate
+from ablations.sweep import estimate, studies
 from ablations.sweep.plan import ACTIONS, Sweep, announce
 from ablations.sweep.preflight import check_data, check_records
 from ablations.sweep.rounds import counted
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
-from lightning_module.networks import families
-from lightning_module.support import own_code
 from lightning_module.support.command_line import command
-from lightning_module.support.disk import ROOT, Lock
+from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError
 from lightning_module.support.text import visible
 from slurm import listing, script, store, waiting
@@ -34,12 +28,10 @@ from slurm.options import Options, gpu_count
 from slurm.places import Offer, Submitted, executor, place
 from slurm.resources import arrays, kind, resources, throttles
 from slurm.site import Site, discover, hosts, unresolvable
+from slurm.snapshot import find_networks, snapshot
 from slurm.status import follow, unseen_arrays
 from slurm.waiting import Waiting, WaitingCell
 from slurm.watchdog import warnings
-
-ROOMS = ("ablations", "conf", "lightning_module", "slurm")
-"""What a job needs of the program."""
 
 HOSTS_CHECKED = 64
 """Nodes of a partition whose address is looked up before a submission over several nodes."""
@@ -73,33 +65,6 @@ def check_folder(runs: Path) -> None:
         raise ConfigError(
             f"runs={runs} has {odd} in its path, which SLURM replaces in the names of logs; choose another folder"
         )
-
-
-def snapshot(runs: Path, cells: Iterable[Cell]) -> Path:
-    """A copy of the program in RUNS/slurm/code, one for each content, which edits do not reach.
-
-    It holds the source of the users' own networks that these cells train, and of their functions that load data.
-    """
-    every = (path for room in ROOMS for path in sorted((ROOT / room).rglob("*")))
-    files = {str(path.relative_to(ROOT)): path for path in every if path.suffix in (".py", ".yaml")}
-    for family in sorted({str(cell.config["model"].get("family", families.USUAL)) for cell in cells}):
-        files |= families.sources(family)
-    for function in sorted({cell.config["data"].get("function") or "" for cell in cells} - {""}):
-        files |= own_code.sources(function.rpartition(".")[0])
-    digest = hashlib.sha256()
-    for name, path in files.items():
-        digest.update(name.encode() + b"\0" + path.read_bytes())
-    target = runs / store.FOLDER / "code" / digest.hexdigest()[:12]
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent))
-        temporary.chmod(0o755)
-        for name, path in files.items():
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, temporary / name)
-        with contextlib.suppress(OSError):  # another client was faster
-            temporary.rename(target)
-    return target
 
 
 def active(runs: Path, cells: Sequence[Cell], sure: bool) -> dict[str, Job]:
@@ -142,6 +107,7 @@ def submit(
     Every cell and every array is checked first, so an error leaves nothing behind.
     """
     runs = runs.absolute()
+    find_networks(cells)
     # Two clients that submit at the same time would both find a cell not queued; each may need a minute.
     with Lock(runs / store.FOLDER, patience=math.inf):
         there = active(runs, cells, sure)
@@ -245,6 +211,8 @@ def for_cluster(cell: Cell, options: Options, site: Site) -> Cell:
     config["runs"] = str(Path(config["runs"]).absolute())
     if config["data"].get("root") is not None:
         config["data"] = {**config["data"], "root": str(Path(config["data"]["root"]).expanduser().absolute())}
+    if place := config.get("studies"):
+        config["studies"] = studies.absolute(str(place))
     if config["trainer"]["accelerator"] == "auto":
         own = options.of(cell.config)
         gpus = gpu_count(own.gpus_per_node) if own.gpus_per_node else site.limits(own.partition).gpus

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
-from small import ROOT, heed_permissions
+from command_server import server
+from small import ROOT
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -22,17 +24,16 @@ Door = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def door(tmp_path: Path) -> Door:
     """`python run.py OVERRIDES`, in an empty folder."""
+    return partial(server(heeds=True).run, "run.py", cwd=tmp_path)
 
-    def run(*overrides: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(ROOT / "run.py"), *overrides],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            preexec_fn=heed_permissions,
-        )
+
+@pytest.fixture
+def fresh_door(tmp_path: Path) -> Door:
+    """As `door`, in a Python that is started for it: what is said of imports and of variables that are read there."""
+
+    def run(*overrides: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "run.py"), *overrides]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
 
     return run
 
@@ -54,7 +55,14 @@ class Together(LoadScopeScheduling):
     """Every test for itself, but for the groups; the largest group begins first."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((group for path, group in TOGETHER.items() if nodeid.startswith(path)), nodeid)
+        group = next((group for path, group in TOGETHER.items() if nodeid.startswith(path)), nodeid)
+        return group if group != "cluster" or needs_cluster(nodeid.partition("::")[0]) else nodeid
+
+
+@cache
+def needs_cluster(path: str) -> bool:
+    """Whether a file of tests/slurm has tests that start one."""
+    return "import Cluster" in (ROOT / path).read_text("utf-8")
 
 
 @pytest.hookimpl(optionalhook=True)  # -p no:xdist

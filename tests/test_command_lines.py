@@ -8,18 +8,16 @@ stderr and nothing in the folder. A row costs about 0.1 s, if it trains nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import command_server
 import pytest
 import rows_of_overrides
+from command_server import server
 from small import ROOT
 
 from lightning_module.support.disk import cache_folder
@@ -256,28 +254,18 @@ def words_of(line: str, here: Path) -> tuple[list[str], dict[str, str]]:
     return words[first:], {"HOME": str(here), "XDG_CACHE_HOME": str(cache_folder().parent), **typed}
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, command_server.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield process
-        assert process.stdin
-        process.stdin.close()
-
-
 @pytest.fixture
-def typed(server: subprocess.Popen[str], tmp_path: Path) -> Callable[[str], Done]:
+def typed(tmp_path: Path) -> Callable[[str], Done]:
     """A command line, as typed into bash in an empty folder."""
     here = tmp_path / "here"
     here.mkdir()
 
     def run(line: str) -> Done:
         words, environment = words_of(line, here)
-        assert server.stdin and server.stdout
-        print(json.dumps([words, str(tmp_path), environment]), file=server.stdin, flush=True)
-        code = int(server.stdout.readline())
-        return Done(code, *((tmp_path / name).read_text() for name in ("stdout", "stderr")), here)
+        command = words if words[0] == "run.py" else ["-m", *words]
+        done = server(heeds=True).run(*command, cwd=here, env={**os.environ, **environment})
+        code = done.returncode
+        return Done(code if code >= 0 else 128 - code, done.stdout, done.stderr, here)
 
     return run
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_server import server
 from small import ISSUE, ROOT, SMALL
 
 from ablations.sweep.compose import compose, make_cell
@@ -191,11 +192,8 @@ def test_what_lies_in_place_of_a_checkpoint_never_becomes_a_result(
 
 
 def test_of_five_that_are_started_together_one_trains(tmp_path):
-    command = [sys.executable, str(ROOT / "run.py"), *ISSUE, "trainer.progress=false"]
-    every = [
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(5)
-    ]
+    command = ("run.py", *ISSUE, "trainer.progress=false")
+    every = [server(heeds=True).start(*command, cwd=tmp_path) for _ in range(5)]
     said = [process.communicate(timeout=400) for process in every]
     assert [process.returncode for process in every] == [0] * 5, said
     (path,) = tmp_path.glob("runs/*/record.jsonl")
@@ -206,14 +204,10 @@ def test_of_five_that_are_started_together_one_trains(tmp_path):
         assert result in out or re.search(r"(?s)another process.*seed 0 +running ", out), out
 
 
-@pytest.mark.parametrize(("devices", "steps"), [(1, 1000), (2, 300)])
-def test_two_processes_that_start_the_same_cell_share_the_work(door, tmp_path, devices, steps):
+@pytest.mark.parametrize(("devices", "steps"), [(1, 300), (2, 300)])
+def test_two_processes_that_start_the_same_cell_share_the_work(tmp_path, devices, steps):
     texts = [*SMALL, f"recipe.steps={steps}", "trainer=cpu", f"trainer.devices={devices}"]
-    command = [sys.executable, str(ROOT / "run.py"), *texts]
-    both = [
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    both = [server(heeds=True).start("run.py", *texts, cwd=tmp_path) for _ in range(2)]
     said = [process.communicate(timeout=400) for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert not any("Traceback" in text for pair in said for text in pair), said
@@ -238,15 +232,7 @@ def test_what_is_damaged_for_one_command_is_damaged_for_all(door, tmp_path, dama
     """Although its last line says that it finished."""
 
     def module(*arguments):
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = server(heeds=True).run("-m", *arguments, cwd=tmp_path)
         assert "Traceback" not in done.stderr
         return done.stdout + done.stderr
 
@@ -321,10 +307,8 @@ def test_ctrl_c_ends_it_although_a_library_swallows_every_exception(tmp_path):
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, sent):
-    command = [sys.executable, str(ROOT / "run.py"), *SMALL, "recipe.steps=2000"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    command = ("run.py", *SMALL, "recipe.steps=1000")
+    process = server(heeds=True).start(*command, cwd=tmp_path)
     deadline = time.monotonic() + 180
     while not any('"epoch"' in p.read_text() for p in tmp_path.glob("runs/*/record.jsonl")):
         assert time.monotonic() < deadline
@@ -333,6 +317,6 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, sent):
     said = process.communicate(timeout=180)[0]
     assert process.returncode == 128 + sent
     assert "the same command goes on from there" in said
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    again = server(heeds=True).run(*command, cwd=tmp_path)
     assert again.returncode == 0
     assert "resume" in again.stdout

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from small import ROOT
+from command_server import server
 
 from ablations.sweep.plan import sweep
 from ablations.sweep.request import request
@@ -32,18 +30,16 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 
 def asked(folder: Path, *words: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "ablations", "settle", *words, *STUDY, "--budget", "1h", "--json"]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    command = ("-m", "ablations", "settle", *words, *STUDY, "--budget", "1h", "--json")
+    done = server(heeds=True).run(*command, cwd=folder, env={"PATH": "/usr/bin:/bin", "HOME": str(folder)})
+    done.check_returncode()
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 
 def test_it_settles_goes_on_after_an_interruption_and_leaves_the_rest_out(door, tmp_path):
     first = asked(tmp_path)
     assert first["number"] == 1 and not (tmp_path / "runs").exists()  # asking starts nothing
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "run.py"), *SETTLE], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    )
+    process = server(heeds=True).start("run.py", *SETTLE, cwd=tmp_path)
     deadline = time.monotonic() + 180
     while len(list(tmp_path.glob("runs/*/record.jsonl"))) < 2:
         assert time.monotonic() < deadline

@@ -46,7 +46,7 @@ def checked(name: str) -> Study:
     try:
         _check(study)
     except ConfigError as error:
-        raise ConfigError(f"ablations/{name}.py: {error}") from None
+        raise ConfigError(f"{studies.shown(name)}: {error}") from None
     return study
 
 

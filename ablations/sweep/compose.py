@@ -117,6 +117,13 @@ def check_jobs(jobs: object) -> None:
         raise ConfigError(f"hydra.launcher.jobs={spelled(jobs)} is not allowed; a whole number, at least 1")
 
 
+def use_studies(overrides: Sequence[str]) -> None:
+    """Make the place that `studies=` names known, before one of its studies or families is looked for."""
+    place = next((plain_value(text) for text in reversed(overrides) if text.startswith("studies=")), None)
+    if place is not None:
+        studies.use(spelled(place))
+
+
 def register_studies() -> None:
     """Make `ablation=NAME` known to Hydra, for --help, completion and composition."""
     for name in studies.names():

@@ -66,13 +66,17 @@ ELSEWHERE: Mapping[str, str] = {
 """What a key, or the last part of it, is called elsewhere -> what it is called here."""
 
 
-@functools.cache
 def groups() -> dict[str, list[str]]:
     """Configuration group -> its choices: the YAML files of conf/, and the studies."""
+    return _groups(studies.names())
+
+
+@functools.cache
+def _groups(ablations: tuple[str, ...]) -> dict[str, list[str]]:
     choices: dict[str, list[str]] = {}
     for path in sorted(CONF.rglob("*/*.yaml")):
         choices.setdefault(path.parent.relative_to(CONF).as_posix(), []).append(path.stem)
-    choices["ablation"] = sorted({*choices["ablation"], *studies.names()})
+    choices["ablation"] = sorted({*choices["ablation"], *ablations})
     return choices
 
 

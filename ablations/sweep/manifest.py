@@ -31,7 +31,7 @@ class Manifest:
     a cell is not the study's own: the values that the study has there, and those that stand there instead.
     expected: device-hours of each cell (identity -> hours) as they were planned before it first ran.
     expected_from: what the latest of them were planned from. rounds: what was decided so that claims are settled, the
-    latest last (`Round.to_json` of ablations.sweep.rounds).
+    latest last (`Round.to_json` of ablations.sweep.rounds). studies: place of the study; "" of ours.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Manifest:
     expected: Mapping[str, float] = field(default_factory=dict)
     expected_from: str = ""
     rounds: tuple[dict[str, Any], ...] = ()
+    studies: str = ""
 
 
 LONGEST = 80
@@ -99,7 +100,7 @@ ROUND = {
     "end": "a text",
 }
 SHAPE = {
-    **dict.fromkeys(("name", "command", "expected_from"), "a text"),
+    **dict.fromkeys(("name", "command", "expected_from", "studies"), "a text"),
     "study": "a text or null",
     **dict.fromkeys(("overrides", "factors", "narrowed"), TEXTS),
     "cells": [CELL],
@@ -110,7 +111,7 @@ SHAPE = {
 }
 """What a manifest holds."""
 
-OPTIONAL = ("", "narrowed", "departures", "expected", "expected_from", "rounds", "recipe.drops")
+OPTIONAL = ("", "narrowed", "departures", "expected", "expected_from", "rounds", "studies", "recipe.drops")
 """Keys that need not be there."""
 
 

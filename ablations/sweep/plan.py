@@ -74,6 +74,7 @@ def sweep(request: Request, command: Sequence[str]) -> Sweep:
         excluded=tuple(excluded),
         command=shlex.join(command),
         narrowed=request.narrowed,
+        studies=studies.absolute(str(unique[0].config["studies"])) if request.study in studies.OWN else "",
         departures=_departures(unique, [own[cell.identity] for cell in unique]) if request.study else (),
     )
     return Sweep(unique, manifest, Path(unique[0].config["runs"]), request.settle, request.budget)
@@ -117,7 +118,7 @@ def identity_overrides(typed: Sequence[str], cells: Sequence[Cell]) -> list[str]
         key = text.partition("=")[0]
         if key == "trainer":
             return any(_matters(key, cell) for cell in kinds.values())
-        return key in counted or key.partition(".")[0] not in ("runs", "logger", "trainer")
+        return key in counted or key.partition(".")[0] not in ("runs", "studies", "logger", "trainer")
 
     return [text for text in typed if says(text)]
 

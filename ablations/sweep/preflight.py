@@ -24,6 +24,8 @@ def check_data(cells: Sequence[Cell]) -> None:
 
     ConfigError says what is missing, or too few for a batch.
     """
+    if not cells:
+        return  # before PyTorch is imported
     from lightning_module.cell.config import check_batch, parse_config
     from lightning_module.data.images import load
 

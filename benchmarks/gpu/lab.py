@@ -84,7 +84,7 @@ class Lab:
     device: torch.device = field(default_factory=lambda: torch.device("cuda" if GPU else "cpu"))
 
     def __post_init__(self) -> None:
-        count, side = (200, 8) if self.toy else (10_000, 32)
+        count, side = (100, 8) if self.toy else (10_000, 32)
         random = torch.Generator().manual_seed(0)
         self.images = torch.randint(256, (count, 3, side, side), dtype=torch.uint8, generator=random)
         self.labels = torch.randint(10, (count,), generator=random)

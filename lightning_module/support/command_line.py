@@ -97,6 +97,9 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 RUNS = Path("runs")
 """The runs folder of every command that is told no other."""
 
+STUDIES = "folder, or package, of studies and networks of one's own"
+"""What --studies names, as --help says it."""
+
 
 def command(name: str, *words: str, runs: Path = RUNS) -> str:
     """How to type one of COMMANDS, for this program's user: to be pasted into a shell in the current folder."""

@@ -9,8 +9,7 @@ from ablations.study import related
 from ablations.sweep.manifest import Manifest
 from ablations.words import value_text
 from lightning_module.cell.identity import CONTENT, OF_CONTENT
-from reports.numbers.join import Collected, Level, ordered, varies
-from reports.words import level_text
+from reports.numbers.join import Collected, varies
 
 
 def departed(manifest: Manifest) -> list[str]:
@@ -43,15 +42,16 @@ def more_seeds(c: Collected) -> list[int]:
 
 def confounds(c: Collected) -> list[tuple[str, Any, list[str]]]:
     """Keys outside the studied factors in which compared cells differ: (key, a value of it, who has it)."""
-    studied, axes = {"seed", *c.studied}, (*c.row_keys, *c.column_keys)
+    studied = {"seed", *c.studied}
     if CONTENT in studied:
         studied.update(OF_CONTENT)
     differing = []
     for key in sorted(key for key in c.cells.columns if "." in key and not related(key, studied)):
         if varies(c.cells, key):
-            levels: dict[Any, list[Level]] = {}
+            levels: dict[Any, list[str]] = {}
             for value, row, column in zip(c.cells[key], c.cells["row"], c.cells["column"], strict=True):
-                levels.setdefault(value, []).append(row + column)
+                place = c.place(row, column)
+                levels.setdefault(value, []).append(place.text if place else "")
             for value, alike in levels.items():
-                differing.append((key, value, [level_text(level, axes) for level in ordered(alike)]))
+                differing.append((key, value, list(dict.fromkeys(alike))))
     return differing

@@ -21,12 +21,13 @@ from ablations.verdicts.judge import Verdict, judge_claims
 from ablations.verdicts.pairs import Pairs, pairs, spread_by_images
 from ablations.verdicts.results import NOT_NEEDED, RESPONSES, Result, response
 from ablations.verdicts.statistics import Estimate, estimate, with_spread
+from ablations.words import network_text
 from lightning_module.cell.record import last_event, rate_departure
 from lightning_module.support.command_line import COMMANDS, CONSOLE
 from lightning_module.support.errors import ConfigError
 from reports.sources import RUN_COLUMNS, Frames, is_metric
 from reports.sources._frames import config_columns
-from reports.words import distinct_texts, heading, level_text
+from reports.words import distinct_texts, heading, level_text, settings_text
 
 PENDING = ("planned", "queued", "running", "killed", "failed", "damaged")
 """States in which a number is still to come."""
@@ -115,31 +116,48 @@ class Collected:
 
     @cached_property
     def rows(self) -> dict[Level, str]:
-        """Rows of the tables in order, with what each is called."""
-        return distinct_texts(ordered(self.cells["row"]), self.row_keys)
+        """Rows of the tables in order, with what each is called under `row_heading`."""
+        return self._networks or distinct_texts(ordered(self.cells["row"]), self.row_keys)
+
+    @cached_property
+    def row_names(self) -> dict[Level, str]:
+        """The same where no heading stands above: "depth 56"."""
+        return self._networks or distinct_texts(self.rows, self.row_keys, settings_text)
+
+    @cached_property
+    def row_heading(self) -> str:
+        """What the rows are: "depth"."""
+        return "network" if self._networks else heading(self.row_keys[:1])
+
+    @cached_property
+    def _networks(self) -> dict[Level, str]:
+        """Row -> the name of its network, where rows are networks by name and no two are the same."""
+        if self.row_keys[:1] not in (("model",), ("model.family",)):
+            return {}
+        names = self.cells["name"].str.rpartition(" seed ")[0]
+        told = set(zip(self.cells["row"], names, strict=True))
+        named = dict(told)
+        alone = len(told) == len(named) == len(set(named.values()))
+        return {row: network_text(named[row]) for row in ordered(self.cells["row"])} if alone else {}
 
     @cached_property
     def columns(self) -> dict[Level, str]:
         """Columns of the tables in order, with what each is called; one empty level when there are none."""
-        return {level: level_text(level, self.column_keys) for level in ordered(self.cells["column"])}
+        return {level: settings_text(level, self.column_keys) for level in ordered(self.cells["column"])}
 
     @cached_property
     def _by_level(self) -> dict[tuple[Level, Level], Place]:
         indices: dict[tuple[Level, Level], list[int]] = {}
         for index, levels in enumerate(zip(self.cells["row"], self.cells["column"], strict=True)):
             indices.setdefault(levels, []).append(index)
-        headings = heading(self.row_keys[:1]), heading(self.column_keys)
         places = {}
         for row, column in ((row, column) for row in self.rows for column in self.columns):
             if (row, column) in indices:
-                named = [(self.rows[row], headings[0])] * bool(row)
-                named += [(self.columns[column], headings[1])] * bool(column)
-                text = ", ".join(f"{key} {label}" for label, key in named)
+                text = ", ".join([self.row_names[row]] * bool(row) + [self.columns[column]] * bool(column))
+                labels = [self.rows[row]] * bool(row) + [level_text(column, self.column_keys)] * bool(column)
                 cells = self.cells.iloc[indices[row, column]]
                 results = tuple(self.results[name] for name in cells["identity"])
-                places[row, column] = Place(
-                    row, column, text, tuple(label for label, _ in named), cells, results
-                )
+                places[row, column] = Place(row, column, text, tuple(labels), cells, results)
         return places
 
     @cached_property

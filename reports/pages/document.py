@@ -47,12 +47,25 @@ class Link:
 
 @dataclass(frozen=True)
 class ReportLink:
-    """Leads to another report: to its page of the same kind."""
+    """Leads to another report, in the folder of its name: to its page of the same kind."""
+
+    text: str
+    name: str
+
+
+@dataclass(frozen=True)
+class SectionLink:
+    """Leads to the section of this title on the same page."""
 
     text: str
 
 
-Span = str | Code | Strong | Link | ReportLink
+def anchor(title: str) -> str:
+    """What GitHub makes of a heading, for links to it."""
+    return re.sub(r"[^\w-]", "", title.lower().replace(" ", "-"), flags=re.ASCII)
+
+
+Span = str | Code | Strong | Link | ReportLink | SectionLink
 Inline = Span | tuple["Inline", ...]
 """What stands in a line: spans after each other."""
 
@@ -97,7 +110,7 @@ class Text:
 class Items:
     """A list of short paragraphs."""
 
-    texts: tuple[str, ...]
+    texts: tuple[Inline, ...]
 
 
 @dataclass(frozen=True)
@@ -130,13 +143,17 @@ class Interval:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. Values in rows are None (a hole), Inlines, numbers, Estimates or Intervals; `name` names its files."""
+    """A table. Values in rows are None (a hole), Inlines, numbers, Estimates or Intervals; `name` names its files.
+
+    cards: on a phone a row is a card, its first cell the title, every further one behind the label of its column.
+    """
 
     name: str
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
     note: str = ""
+    cards: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +171,15 @@ class Figure:
     height: int | None = None
 
 
-Block = Text | Items | Commands | Table | Figure
+@dataclass(frozen=True)
+class Folded:
+    """What few readers need: closed at first, under a line that says what it is."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+Block = Text | Items | Commands | Table | Figure | Folded
 
 
 @dataclass(frozen=True)
@@ -178,8 +203,9 @@ class Report:
 
     @property
     def blocks(self) -> list[Block]:
-        """All blocks in order."""
-        return [block for section in self.sections for block in section.blocks]
+        """All blocks in order, in place of a folded one what it holds."""
+        every = (block for section in self.sections for block in section.blocks)
+        return [each for block in every for each in (block.blocks if isinstance(block, Folded) else (block,))]
 
 
 def cell(value: Any, column: Column) -> Inline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from html import escape
 
 from lightning_module.support.text import visible, visible_lines
 from reports.pages.document import (
@@ -11,12 +12,16 @@ from reports.pages.document import (
     Code,
     Commands,
     Figure,
+    Folded,
     Inline,
     Items,
     Link,
     Report,
+    ReportLink,
+    SectionLink,
     Strong,
     Text,
+    anchor,
     spans,
 )
 from reports.pages.printed import printed_caption, printed_rows
@@ -38,7 +43,7 @@ FIRST = re.compile(r"^(\d*)([-+>]|(?<=\d)[.)])")
 
 def markdown(report: Report) -> str:
     """The whole report; its figures are files in figures/ beside it."""
-    status = f"{'DRAFT: ' if report.draft else ''}{report.status}."
+    status = f"DRAFT: {report.status}; numbers will change." if report.draft else f"{report.status}."
     parts = [f"# {inline(report.title)}", inline(Strong(status))]
     for section in report.sections:
         parts.append(f"## {inline(section.title)}" if section.title else "")
@@ -57,9 +62,15 @@ def inline(text: Inline) -> str:
         elif isinstance(span, Strong):
             parts.append(f"**{_words(span.text)}**")
         else:
-            to = span.address if isinstance(span, Link) else f"{span.text}/report.md"
+            to = _target(span)
             parts.append(f"[{_words(span.text, IN_LABEL)}]({to})" if to else _words(span.text))
     return "".join(parts)
+
+
+def _target(span: Link | ReportLink | SectionLink) -> str:
+    if isinstance(span, SectionLink):
+        return f"#{anchor(span.text)}"
+    return span.address if isinstance(span, Link) else f"{span.name}/report.md"
 
 
 def _words(text: str, marks: re.Pattern[str] = MARKS) -> str:
@@ -93,6 +104,9 @@ def _block(block: Block) -> str:
         return f"{fence}sh\n{lines}\n{fence}"
     if isinstance(block, Figure):
         return f"![{_words(block.caption, IN_LABEL)}](figures/{block.name}.svg)\n\n*{inline(block.caption)}*"
+    if isinstance(block, Folded):
+        inner = "\n\n".join(map(_block, block.blocks))
+        return f"<details>\n<summary>{escape(visible(block.title), quote=False)}</summary>\n\n{inner}\n\n</details>"
     if not block.rows:
         return ""
     sides = "|" + "|".join(":--" if column.left else "--:" for column in block.columns) + "|"

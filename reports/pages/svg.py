@@ -226,25 +226,34 @@ class Panel(_Plot):
 
 @dataclass
 class RowPanel(_Plot):
-    """A plot with a row per label, of two lines of 30 characters, and values to the right; as high as it needs."""
+    """A plot with a row per label, of two lines of 30 characters, and values to the right; as high as it needs.
+
+    series: how many stand in each row.
+    """
 
     labels: Sequence[str]
-    series: int = 1
+    series: Sequence[int] = ()
     across, seed_shift = True, 5
 
     def __post_init__(self) -> None:
         self._wrapped = [wrap(text, 30, max_lines=2, placeholder=" …") or [""] for text in self.labels]
-        self._pitch = max(14 * max(map(len, self._wrapped)) + 6, 11 * self.series + 8, 22)
+        lines = max(map(len, self._wrapped))
+        self._heights = [
+            max(14 * lines + 6, 11 * count + 8, 22) for count in self.series or [1] * len(self.labels)
+        ]
         self.left = 14 + max(text_width(line) for lines in self._wrapped for line in lines)
-        self.height = _TOP + self._pitch * len(self.labels) + _BOTTOM
+        self.height = _TOP + sum(self._heights) + _BOTTOM
 
-    def py(self, row: int, series: int) -> float:
-        """The height in px at which a series stands in a row."""
-        return _TOP + (row + 0.5) * self._pitch + 11 * (series - (self.series - 1) / 2)
+    def _middle(self, row: int) -> float:
+        return _TOP + sum(self._heights[:row]) + self._heights[row] / 2
+
+    def py(self, row: int, mark: int) -> float:
+        """The height in px at which a mark stands in a row, the first one on top."""
+        return self._middle(row) + 11 * (mark - (self.series[row] - 1) / 2)
 
     def _grid(self) -> Iterator[str]:
         for row, lines in enumerate(self._wrapped):
-            middle = _TOP + (row + 0.5) * self._pitch
+            middle = self._middle(row)
             yield f'<path class="grid" d="M{self.left:.1f} {middle:.1f}H{_EDGE}"/>'
             for number, line in enumerate(lines):
                 y = middle + 4 + 14 * (number - (len(lines) - 1) / 2)

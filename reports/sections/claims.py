@@ -60,7 +60,7 @@ def claims(c: Collected) -> Section:
                 e, new = each.pairs.difference, each.pairs.on_new_images
                 levels.append([claim.sentence, each.pairs.at, e, Interval(e)])
                 levels[-1] += [Interval(new), _pairs(each)]
-    blocks: list[Block] = [Table("claims", CAPTION, columns, rows), Items(tuple(notes))]
+    blocks: list[Block] = [Table("claims", CAPTION, columns, rows, cards=True), Items(tuple(notes))]
     if levels:
         head = [
             *text_columns("claim", "at"),
@@ -69,7 +69,7 @@ def claims(c: Collected) -> Section:
         ]
         head += [Column("95 %, new images", decimals), Column("pairs")]
         caption = "The same differences, level by level. These intervals hold one by one."
-        blocks.append(Table("claims_by_row", caption, head, levels))
+        blocks.append(Table("claims_by_row", caption, head, levels, cards=True))
     return Section("Claims", tuple(blocks))
 
 

@@ -12,13 +12,10 @@ import pandas as pd
 from ablations.verdicts import statistics
 from ablations.verdicts.images import right_images
 from ablations.verdicts.results import NOT_NEEDED
-from ablations.words import value_text
 from lightning_module.data.config import OWN
-from reports.numbers.deviations import changes, confounds
-from reports.numbers.join import PENDING, SPEED, TEST_ERROR, Collected, ordered, varies
+from reports.numbers.join import PENDING, SPEED, TEST_ERROR, Collected, ordered
 from reports.pages.document import (
     Block,
-    Code,
     Column,
     Commands,
     Items,
@@ -31,8 +28,7 @@ from reports.pages.document import (
 from reports.sections.rounds import left_out, rounds_table, seed_threats
 from reports.sections.speed import speed_threats
 from reports.sections.tables import place_columns
-from reports.sources import is_config
-from reports.words import GIB, HOUR, metric_text, series, time_unit
+from reports.words import GIB, HOUR, metric_text, time_unit
 
 COMMANDS_SHOWN = 20
 FEW = 3
@@ -159,22 +155,6 @@ def checksum(cells: pd.DataFrame) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def protocol(c: Collected) -> Section:
-    """What every cell has in common, and what departs from the study."""
-    same = [key for key in c.cells.columns if is_config(key) and not varies(c.cells, key)]
-    rows = [[Code(key), value_text(c.cells[key].iloc[0])] for key in same]
-    blocks: list[Block] = []
-    if c.study:
-        base = [part for text in c.study.base for part in (Code(text), " ")][:-1]
-        blocks.append(Text((f"Source: {c.study.source}. Base: ", *base, ".")))
-        deviations = series((Code(key), f" {said}") for key, said in changes(c)) or ["none"]
-        blocks.append(Text(("Deviations from the study: ", *deviations, ".")))
-        differs = dict.fromkeys(published.differs for published in c.study.published if published.differs)
-        blocks += [Text(f"The paper's protocol differs: {text}.") for text in differs]
-    blocks.append(Table("protocol", "What all cells have in common.", text_columns("key", "value"), rows))
-    return Section("Protocol and deviations", tuple(blocks), folded=True)
-
-
 def threats_to_validity(c: Collected) -> Section:
     """What could be wrong with the numbers, from the numbers."""
     threats = []
@@ -234,23 +214,6 @@ def threats_to_validity(c: Collected) -> Section:
     else:
         threats.append("Errors are those of the last epoch, never the best one on the test set.")
     return Section("Threats to validity", (Items(tuple(threats)),))
-
-
-def confounded(c: Collected) -> Section:
-    """What else than the studied factors differs between compared cells."""
-    rows = []
-    for key, value, places in confounds(c):
-        shown = "; ".join(places[:6]) + (f"; {len(places) - 6} more" if len(places) > 6 else "")
-        rows.append([Code(key), value_text(value), shown])
-    if not rows:
-        return Section("", ())
-    text = (
-        "Cells that are compared differ in more than the studied factors. A difference between them may come "
-        "from either; the configuration cannot tell which."
-    )
-    head = text_columns("key", "value", "cells")
-    table = Table("confounded", "Keys that differ and are not studied.", head, rows)
-    return Section("Confounded comparisons", (Text(text, "warning"), table))
 
 
 def cost_table(c: Collected) -> Table:

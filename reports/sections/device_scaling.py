@@ -24,7 +24,7 @@ from reports.pages.document import (
 from reports.pages.svg import SERIES, Axis, Panel, linear, swatch
 from reports.sections.figures import range_of
 from reports.sections.speed import measured
-from reports.words import HOLE, interval, level_text, number, series
+from reports.words import HOLE, interval, number, series, settings_text
 
 DEVICES, NODES, BATCH = "trainer.devices", "trainer.nodes", "recipe.batch_size"
 
@@ -115,7 +115,7 @@ def scaling_points(c: Collected) -> list[ScalingPoint]:
                 ("strong", batch, group[same]), ("weak", batch // fewest, group[alike])
             ):  # fmt: skip
                 if chosen["processes"].nunique() > 1:
-                    points += _points(ScalingLine(level_text(rest, others), kind, share), chosen)
+                    points += _points(ScalingLine(settings_text(rest, others), kind, share), chosen)
     return points
 
 

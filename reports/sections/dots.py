@@ -10,7 +10,7 @@ from reports.numbers.join import TRAIN_ERROR, Collected, Level, Place
 from reports.pages.document import Figure
 from reports.pages.svg import SERIES, WIDTH, Axis, Panel, RowPanel, linear, swatch, text_width
 from reports.sections.figures import column_legend, left_out, numeric, range_of_means, spaced
-from reports.words import capital, distinct_texts, heading, metric_name, metric_text, number, unit
+from reports.words import capital, metric_name, number, unit
 
 SEED_DOTS = 2000
 """Cells above which single seeds are not drawn."""
@@ -19,12 +19,13 @@ CATEGORIES = 24
 """How many rows are drawn of those that are no numbers."""
 
 
-def by_row(c: Collected) -> Figure:
+def by_row(c: Collected) -> list[Figure]:
     """The metric, and of an error the training error too, against the rows.
 
-    Rows that are no numbers and whose names do not fit under each other's axis stand below each other.
+    Rows that are no numbers and whose names do not fit beside each other stand below each other, in a figure of each
+    metric: both would not go on one screen.
     """
-    rows = distinct_texts(c.rows if numeric(c.rows) else spaced(c.rows, CATEGORIES), c.row_keys)
+    rows = {row: c.rows[row] for row in (c.rows if numeric(c.rows) else spaced(c.rows, CATEGORIES))}
     columns = spaced(c.columns, SERIES)
     across = not numeric(c.rows) and sum(text_width(text) + 12 for text in rows.values()) > WIDTH - 70
     metrics = list(dict.fromkeys((c.metric, TRAIN_ERROR))) if c.metric.endswith("error") else [c.metric]
@@ -34,13 +35,21 @@ def by_row(c: Collected) -> Figure:
         legend.append(("diverged", swatch(0, "cross")))
     several = any(len(place.cells) > 1 for place in c.places)
     how = "small: seeds; large: their mean with its 95 % interval" if several else "one cell each"
-    what = "Error of the last epoch" if len(metrics) > 1 else capital(metric_text(c.metric))
-    caption = f"{what} against {heading(c.row_keys)} ({how})." + left_out(
-        (len(c.rows), len(rows), "rows"), (len(c.columns), len(columns), "columns")
-    )
-    name = "error" if len(metrics) > 1 else c.metric.replace("/", "_")
-    name += "_by_" + re.sub(r"\W", "_", key_text(c.row_keys[0]), flags=re.ASCII)[:80]
-    return Figure(name, caption, tuple(panel.svg() for panel in panels), tuple(legend), panels[0].height)
+    against = "_by_" + re.sub(r"\W", "_", key_text(c.row_keys[0]), flags=re.ASCII)[:80]
+    rest = left_out((len(c.rows), len(rows), "rows"), (len(c.columns), len(columns), "columns"))
+
+    def figure(name: str, what: str, shown: Sequence[Panel | RowPanel]) -> Figure:
+        caption = f"{what} against {c.row_heading} ({how}).{rest}"
+        return Figure(
+            name + against, caption, tuple(each.svg() for each in shown), tuple(legend), shown[0].height
+        )
+
+    if len(metrics) > 1 and not across:
+        return [figure("error", "Error of the last epoch", panels)]
+    return [
+        figure(metric.replace("/", "_"), capital(metric_name(metric)), [panel])
+        for metric, panel in zip(metrics, panels, strict=True)
+    ]
 
 
 def row_axis(label: str, rows: Mapping[Level, str]) -> tuple[Axis, dict[Level, float]]:
@@ -64,14 +73,17 @@ def _panel(
     title, seeds = capital(metric_name(metric)), c.cells.loc[c.cells["state"] == "finished", metric].tolist()
     limits = range_of_means((place.mean(metric) for place in c.places), seeds)
     values = linear(unit(metric).strip(), *limits, 4 if across else 5)
-    axis, value_of = row_axis(heading(c.row_keys), rows)
+    axis, value_of = row_axis(c.row_heading, rows)
     upright = Panel(title, axis, values)
-    panel = RowPanel(title, values, list(rows.values()), len(columns)) if across else upright
+    there = [[c.place(row, column) is not None for column in columns] for row in rows]
+    panel = RowPanel(title, values, list(rows.values()), list(map(sum, there))) if across else upright
     gap = min((WIDTH - 64) / max(len(rows), 1) / (len(columns) + 1), 17)
     for index, column in enumerate(columns):
         shift = (index - (len(columns) - 1) / 2) * gap
         spots = {
-            place: panel.py(line, index) if isinstance(panel, RowPanel) else panel.px(value_of[row]) + shift
+            place: panel.py(line, sum(there[line][:index]))
+            if isinstance(panel, RowPanel)
+            else panel.px(value_of[row]) + shift
             for line, row in enumerate(rows)
             if (place := c.place(row, column))
         }

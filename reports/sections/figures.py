@@ -21,19 +21,19 @@ from reports.numbers.join import (
 from reports.pages.document import Figure
 from reports.pages.svg import (
     SERIES,
+    WIDTH,
     Panel,
     linear,
     logarithmic,
     room_for_keys,
     swatch,
+    text_width,
 )
-from reports.words import MILLION, capital, heading, level_text, metric_text, number, unit
+from reports.words import MILLION, capital, metric_text, number, unit
 
 Item = TypeVar("Item")
 
 PANELS = 6
-LABELLED = 12
-"""Rows up to which each is labelled in the figure."""
 
 
 def spaced(items: Iterable[Item], most: int) -> list[Item]:
@@ -114,7 +114,7 @@ def learning_curves(c: Collected) -> Figure | None:
     curves = dict(list(data.groupby("place")))
     recorded = {place: curves[index] for index, place in enumerate(c.places) if index in curves}
     for column, rows in [(column, rows) for column in columns for rows in parts]:
-        title = f"{heading(c.column_keys)} {c.columns[column]}" if column else "Error by step"
+        title = capital(c.columns[column]) if column else "Error by step"
         panel = Panel("" if several else title, x, y)
         drops = _drops(c, column)
         ruled = ruled or bool(drops)
@@ -122,23 +122,23 @@ def learning_curves(c: Collected) -> Figure | None:
             panel.rule(step, "lr drop" if step == min(drops) and not several else "")
         for index, row in enumerate(rows):
             if several:
-                panel.key(index, c.rows[row])
+                panel.key(index, c.row_names[row])
             place = c.place(row, column)
             if place not in recorded:
                 continue
-            name, curve = f"{heading(c.row_keys[:1])} {c.rows[row]}", recorded[place]
+            name, curve = c.row_names[row], recorded[place]
             for metric, what, style in ((TRAIN_ERROR, "training", "dashed"), (TEST_ERROR, "test", "")):
                 if metric in curve:
                     points = list(zip(curve["step"].tolist(), curve[metric], strict=True))
                     panel.line(points, index, f"{name}, {what}", style)
         panels.append(panel.svg())
-    legend = [] if several else [(c.rows[row], swatch(i, "line")) for i, row in enumerate(parts[0])]
+    legend = [] if several else [(c.row_names[row], swatch(i, "line")) for i, row in enumerate(parts[0])]
     legend += [("test", swatch(-1, "line")), ("training", swatch(-1, "dashed"))]
     shown = len({row for rows in parts for row in rows})
     caption = (
-        f"Error during training, mean over seeds, by {heading(c.row_keys)}. The axis ends at {y.high:.3g} %."
+        f"Error during training, mean over seeds, by {c.row_heading}. The axis ends at {y.high:.3g} %."
         + (" Dotted rules: the learning rate drops." if ruled else "")
-        + (f" {c.rows[first]} stands in every panel." if several else "")
+        + (f" {capital(c.row_names[first])} stands in every panel." if several else "")
         + left_out((len(c.rows), shown, "rows"), (len(c.columns), len(columns), "columns"))
     )
     return Figure("learning_curves", caption, tuple(panels), tuple(legend))
@@ -155,7 +155,8 @@ def by_cost(c: Collected) -> Figure | None:
     x = logarithmic("multiply-adds of one image, millions", cheapest / air, dearest * air)
     y = linear(metric_text(c.metric), *range_of_means(place.mean(c.metric) for place in costs))
     panel = Panel("", x, y)
-    labelled: set[Level] = set()
+    names: dict[Level, tuple[float, float, str]] = {}
+    marks: list[tuple[float, float]] = []
     for index, column in enumerate(columns):
         shift = 9 * (index - (len(columns) - 1) / 2)
         places = [place for place in costs if place.column == column]
@@ -168,14 +169,29 @@ def by_cost(c: Collected) -> Figure | None:
             value = f"{number(mean.mean, 2)}{unit(c.metric)}"
             tip = f"{place.text}: {value}, {number(costs[place], 1)} M multiply-adds"
             panel.marker(at + shift, mean.mean, index, tip)
-            if place.row not in labelled and len(c.rows) <= LABELLED:
-                labelled.add(place.row)
+            marks.append((at + shift, mean.mean))
+            if place.row not in names:
                 beside = [other.mean(c.metric) for other in costs if other.row == place.row]
                 highest = max(e.high if e.n > 2 and e.sd else e.mean for e in beside)
-                panel.label(at, highest, level_text(place.row, c.row_keys))
+                names[place.row] = at, highest, c.rows[place.row]
+    _label(panel, sorted(names.values(), key=lambda name: name[1]), marks)
     caption = f"{capital(metric_text(c.metric))}, mean with 95 % interval, against multiply-adds."
     caption += left_out((len(c.columns), len(columns), "columns"))
     return Figure("error_by_multiply_adds", caption, (panel.svg(),), tuple(column_legend(c, columns)))
+
+
+def _label(
+    panel: Panel, names: Iterable[tuple[float, float, str]], marks: Sequence[tuple[float, float]]
+) -> None:
+    """Words (px, value, text) above marks (px, value), the first that have room; of others the mark says the name."""
+    taken = [(at, 5.0, panel.scale(value) - 5, panel.scale(value) + 5) for at, value in marks]
+    for at, value, text in names:
+        half, y = 0.46 * text_width(text), panel.scale(value)
+        x = min(max(at, panel.left + half), WIDTH - 16 - half)
+        top, foot = y - 17, y - 7
+        if all(abs(x - other) > half + wide or foot < up or top > down for other, wide, up, down in taken):
+            taken.append((x, half, top, foot))
+            panel.label(x, value, text)
 
 
 def layer_responses(c: Collected) -> Figure | None:

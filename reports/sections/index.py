@@ -21,6 +21,7 @@ from reports.pages.document import (
     Text,
     text_columns,
 )
+from reports.sections.report import title
 from reports.words import HOUR, listed
 
 
@@ -39,22 +40,21 @@ def index(
     rows: list[list[object]] = []
     for c in reported:
         if c.study:
-            rows.append(
-                [ReportLink(c.manifest.name), c.study.question, protocol(c), verdicts(c), *_progress(c)]
-            )
-    rows += [[name, study.question, "", "not started", None, None] for name, study in waiting.items()]
+            link = ReportLink(c.study.question, c.manifest.name)
+            rows.append([link, protocol(c), verdicts(c), *_progress(c), Code(c.manifest.name)])
+    rows += [[study.question, "", "not started", None, None, Code(name)] for name, study in waiting.items()]
     sweeps = [
-        [ReportLink(c.manifest.name), Code(c.manifest.command), *_progress(c)]
+        [ReportLink(title(c), c.manifest.name), *_progress(c), Code(c.manifest.command)]
         for c in reported
         if not c.study
     ]
-    for title, head, lines in (
-        ("Studies", ("study", "question", "protocol", "verdicts"), rows),
-        ("Sweeps", ("sweep", "command"), sweeps),
+    for heading, head, typed, lines in (
+        ("Studies", ("question", "protocol", "verdicts"), "name", rows),
+        ("Sweeps", ("sweep",), "command", sweeps),
     ):
         if lines:
-            table = Table(title.lower(), "", [*text_columns(*head), *progress], lines)
-            sections.append(Section(title, (table,)))
+            columns = [*text_columns(*head), *progress, *text_columns(typed)]
+            sections.append(Section(heading, (Table(heading.lower(), "", columns, lines, cards=True),)))
     sections.append(Section("", (Text(("Made by ", Code(command), "."), "note"),)))
     cells = sum(len(c.cells) for c in reported)
     finished = sum(int(c.cells["state"].eq("finished").sum()) for c in reported)

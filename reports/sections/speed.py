@@ -77,7 +77,7 @@ def speed_section(c: Collected, drawn: bool) -> Section:
     )
     blocks: list[Block] = [_table(c, "speed", text, columns, True), _table(c, "parts", apart, parts, False)]
     if drawn and c.cells[SPEED].notna().any() and c.row_keys:
-        blocks.append(dots.by_row(c))
+        blocks += dots.by_row(c)
     return Section("Speed", tuple(blocks))
 
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
 from ablations.study import HIGHER_IS_BETTER, Published
 from ablations.verdicts import power
-from ablations.verdicts.judge import WORDS
+from ablations.verdicts.judge import WORDS, Verdict
 from ablations.verdicts.pairs import select
 from ablations.verdicts.statistics import LEVEL, at_level
 from ablations.words import setting
-from reports.numbers.deviations import changes, more_seeds
+from reports.numbers.deviations import changes, departed, more_seeds
 from reports.numbers.join import Collected, Place
 from reports.pages.document import (
     Block,
-    Code,
     Column,
+    Folded,
     Inline,
     Interval,
+    Items,
     Section,
+    SectionLink,
     Strong,
     Table,
     Text,
@@ -48,69 +51,95 @@ IN_WORDS = {"single": "a single run", "reported": "not said of which runs"}
 
 
 def reservations(c: Collected) -> list[Text]:
-    """What stands above the answer: that this is not the study's own protocol, or not all of it, or more."""
-    texts: list[Text] = []
-    if different := changes(c):
-        rest = len(different) - FEW
-        shown: list[Inline] = [(Code(key), f" {said}") for key, said in different[:FEW]]
-        shown += [f"{rest} more, under “Protocol and deviations”"] * (rest > 0)
-        below = ". What stands below is true of that, and says nothing about the paper's numbers."
-        said = ("This is not the study's own protocol: ", *series(shown), below)
-        texts.append(Text(said, "warning"))
-    if part := series(map(Code, c.manifest.narrowed)):
-        texts.append(Text(("Only a part of the study's cells: ", *part, "."), "note"))
-    if seeds := more_seeds(c):
-        texts.append(Text(f"More seeds than the study's own: {listed(map(str, seeds))}.", "note"))
-    return texts
+    """One line above the answer: that this is not the study's own protocol, or not all of it, or more."""
+    said = [f"other {listed(departed(c.manifest))}"] if changes(c) else []
+    said += ["a part of its cells"] * bool(c.manifest.narrowed) + ["more seeds"] * bool(more_seeds(c))
+    if not said:
+        return []
+    where = (" (", SectionLink("Protocol and deviations"), ").")
+    if changes(c):
+        return [Text((Strong("Not the study's own protocol"), f": {listed(said)}", *where), "warning")]
+    return [Text((f"Against the study as it is written: {listed(said)}", *where), "note")]
 
 
-def answer(c: Collected) -> Text:
-    """The answer in two sentences: the verdicts, and the best place."""
-    best = _best_sentence(c)
-    return Text((_verdict_sentence(c), " ", best) if c.verdicts else best, "lead")
+def answer(c: Collected) -> tuple[Block, ...]:
+    """The verdicts, those that say most with their numbers, and the best place."""
+    best = _best(c)
+    sentence = f"{best[1]}." if best else "No cell has finished."
+    if not c.verdicts:
+        return (Text(sentence, "lead"),)
+    items = [Items(tuple(map(_told, telling)))] if (telling := _telling(c)) else []
+    return (Text(_verdict_sentence(c), "lead"), *items, Text(sentence))
 
 
 def _verdict_sentence(c: Collected) -> Inline:
-    verdicts = c.verdicts
-    parts: list[Inline] = []
-    for word in WORDS:
-        claims = [f"“{verdict.claim.sentence}”" for verdict in verdicts if verdict.word == word]
-        if claims:
-            told = str(len(claims)) if len(verdicts) > FEW else listed(claims)
-            parts.append((f"{told} {'is' if len(claims) == 1 else 'are'} ", Strong(word)))
-    so_far = "So far, " if c.is_open else ""
-    if len(verdicts) > FEW:
-        return f"{so_far}{'of' if so_far else 'Of'} {len(verdicts)} claims ", *series(parts), "."
-    all_of_them = [text for part in parts for text in (part, "; ")][:-1]
-    return so_far, *all_of_them, "."
+    count = Counter(verdict.word for verdict in c.verdicts)
+    parts: list[Inline] = [
+        (f"{count[word]} {'is' if count[word] == 1 else 'are'} ", Strong(word))
+        for word in WORDS
+        if count[word]
+    ]
+    all_of = f"{'of' if c.is_open else 'Of'} {len(c.verdicts)} claims "
+    if len(count) == 1:
+        which = f"all {len(c.verdicts)} claims are " if len(c.verdicts) > 1 else "the claim is "
+        all_of, parts = which if c.is_open else capital(which), [Strong(c.verdicts[0].word)]
+    more = (" All of them: ", SectionLink("Claims"), ".") if len(c.verdicts) > FEW else ()
+    return "So far, " * c.is_open + all_of, *series(parts), ".", *more
 
 
-def _best_sentence(c: Collected) -> str:
-    """The place with the best mean, the first that was asked for if several have it, against its baseline."""
+def _telling(c: Collected) -> list[Verdict]:
+    """The verdicts that are shown at once: all of a few; of more those that are decided, the largest differences."""
+    known = [verdict for verdict in c.verdicts if verdict.difference.n]
+
+    def rank(verdict: Verdict) -> tuple[bool, float]:
+        return verdict.word == "undecided", -abs(verdict.difference.mean)
+
+    shown = c.verdicts if len(c.verdicts) <= FEW else sorted(known, key=rank)[:FEW]
+    return [verdict for verdict in c.verdicts if verdict in shown]
+
+
+def _told(verdict: Verdict) -> Inline:
+    difference = verdict.difference
+    word, sentence = Strong(capital(verdict.word)), f": {verdict.claim.sentence}"
+    if not difference.n:
+        return word, sentence
+    decimals = 2 if unit(verdict.claim.metric) else 4
+    bounds = "" if math.isnan(difference.low) else f" {interval(difference, decimals)}"
+    plus = "+" * (difference.mean > 0)
+    return word, f"{sentence}. Difference: {plus}{number(difference.mean, decimals)}{bounds}"
+
+
+def _best(c: Collected) -> tuple[Place, str] | None:
+    """The place with the best mean, the first that was asked for if several have it, and what is said of it."""
     means = {place: mean for place in c.places if (mean := place.mean(c.metric)).n}
     if not means:
-        return "No cell has finished."
+        return None
     word, sign = ("highest", -1) if c.metric in HIGHER_IS_BETTER else ("lowest", 1)
     trained = {place: mean for place, mean in means.items() if not mean.diverged} or means
     best = min(trained, key=lambda place: (sign * trained[place].mean, place.cells.index[0]))
     among = " where no run diverged" if len(trained) < len(means) else ""
     text = f"The {word} {metric_name(c.metric)}{among} is {spread(means[best], 2)}{unit(c.metric)}"
-    text += f" ({best.text}, n = {means[best].n})"
+    return best, text + f" ({best.text}, n = {means[best].n})"
+
+
+def best_against_baseline(c: Collected) -> str:
+    """How much better the best place is than its baseline; "" where there is nothing to compare."""
+    if not (found := _best(c)):
+        return ""
+    best, text = found
     reference = baseline(c, best)
-    if reference is None or reference is best or reference not in means:
-        return text + "."
+    if reference is None or reference is best or not (difference := c.compare(best, reference).difference).n:
+        return ""
     compared = c.compare(best, reference)
-    difference = compared.difference
-    if not difference.n:
-        return text + "."
-    others = max(len(means) - 1, 1)
-    level = 1 - (1 - LEVEL) / others
+    count = sum(place.mean(c.metric).n > 0 for place in c.places)
+    level = 1 - (1 - LEVEL) / max(count - 1, 1)
     difference, new = at_level(difference, level), at_level(compared.on_new_images, level)
     known = not math.isnan(difference.low) and not any(compared.diverged)
     bounds = f", {100 * level:.3g} % interval {interval(difference, 2)}" if known else ""
     bounds += f" (on new images {interval(new, 2)})" if known and new.n else ""
-    chosen = f", wider than a claim's because it was picked as the best of {len(means)}" if others > 1 else ""
-    chosen = chosen if known else ""
+    chosen = (
+        f", wider than a claim's because it was picked as the best of {count}" if count > 2 and known else ""
+    )
     points = " points" if unit(c.metric) else ""
     return (
         f"{text}; its difference from the baseline, {reference.text}, is "
@@ -171,7 +200,8 @@ def differences(c: Collected) -> Section:
         "Resolvable: the smallest true difference that as many pairs with this spread would show four times "
         "in five."
     )
-    return Section("Differences from the baseline", (Table("differences", caption, columns, rows),))
+    lead = tuple(Text(told) for told in [best_against_baseline(c)] if told)
+    return Section("Differences from the baseline", (*lead, Table("differences", caption, columns, rows)))
 
 
 def published_for(c: Collected, place: Place) -> list[Published]:
@@ -187,30 +217,40 @@ def against_paper(c: Collected) -> Section:
         text = "There is no published number for any cell of this study."
         return Section("Against the paper", (Text(text),) if c.study else ())
     comparable = not changes(c)
-    printed = {place: published_for(c, place) for place in c.places}
-    every = [published for numbers in printed.values() for published in numbers]
-    differs = list(dict.fromkeys(published.differs for published in every if published.differs))
-    several = any(published.metric != c.metric for published in every)
-    rows: list[list[object]] = []
-    for place, numbers in printed.items():
-        for published in numbers:
-            ours = place.mean(published.metric)
-            of = f" of {published.runs}" if published.runs and published.statistic != "single" else ""
-            gap = ours.mean - published.value if ours.n and comparable and not published.bound else None
-            rows.append([*place.labels, *[metric_text(published.metric)] * several, ours, published.text])
-            rows[-1] += [gap, IN_WORDS.get(published.statistic, published.statistic) + of, published.where]
-            rows[-1].append(differs.index(published.differs) + 1 if published.differs else None)
-        if not numbers:
-            rows.append([*place.labels, *[metric_text(c.metric)] * several, place.mean(c.metric)])
-            rows[-1] += [None, None, "no published number", "", None]
-    columns = [*place_columns(c), *text_columns(*["metric"] * several)]
-    columns += [Column("ours", 2), Column("paper"), Column("difference", 2)]
+    printed = [(place, number) for place in c.places for number in published_for(c, place)]
+    differs = list(dict.fromkeys(published.differs for _, published in printed if published.differs))
+
+    def line(place: Place, published: Published) -> list[object]:
+        ours = place.mean(published.metric)
+        of = f" of {published.runs}" if published.runs and published.statistic != "single" else ""
+        gap = ours.mean - published.value if ours.n and comparable and not published.bound else None
+        mark = differs.index(published.differs) + 1 if published.differs else None
+        what = IN_WORDS.get(published.statistic, published.statistic) + of
+        return [ours, published.text, gap, what, published.where, mark]
+
+    own: list[list[object]] = []
+    for place in c.places:
+        first = [number for at, number in printed if at is place and number.metric == c.metric]
+        own += [[*place.labels, *line(place, number)] for number in first]
+        if not first:
+            own.append([*place.labels, place.mean(c.metric), None, None, "no published number", "", None])
+    others = [
+        [*place.labels, metric_text(number.metric), *line(place, number)]
+        for place, number in printed
+        if number.metric != c.metric
+    ]
+    columns = [Column("ours", 2), Column("paper"), Column("difference", 2)]
     columns += [*text_columns("the paper's number is", "where"), Column("its protocol differs")]
-    caption = "" if several else f"{capital(metric_text(c.metric))}. "
-    caption += "Ours: mean ± standard deviation over seeds, last epoch."
-    note = " ".join(f"({index}) {text}." for index, text in enumerate(differs, start=1))
-    note = note and f"Its protocol differs: {note}"
-    blocks: list[Block] = [Table("against_paper", caption, columns, rows, note)]
+    ours = "Ours: mean ± standard deviation over seeds, last epoch."
+    caption = f"{capital(metric_text(c.metric))}. {ours}"
+    blocks: list[Block] = [Table("against_paper", caption, [*place_columns(c), *columns], own)]
+    if others:
+        head = [*place_columns(c), *text_columns("metric"), *columns]
+        title = "The paper's numbers of other metrics"
+        blocks.append(Folded(title, (Table("against_paper_other_metrics", ours, head, others),)))
+    if differs:
+        notes = tuple(f"({index}) {text}." for index, text in enumerate(differs, start=1))
+        blocks.append(Folded("How the paper's protocol differs", (Items(notes),)))
     if not comparable:
         text = "The paper's numbers are for another protocol and are not comparable here."
         blocks.insert(0, Text(text, "warning"))

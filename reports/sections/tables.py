@@ -26,7 +26,7 @@ def mean_or_state(place: Place, metric: str) -> Estimate | str:
 def place_columns(c: Collected) -> list[Column]:
     """The columns that hold the labels of a place."""
     numeric = all(isinstance(row[0], int | float) for row in c.rows if row)
-    head = [Column(heading(c.row_keys[:1]), left=not numeric)] if c.row_keys else []
+    head = [Column(c.row_heading, left=not numeric)] if c.row_keys else []
     return head + ([Column(heading(c.column_keys), left=True)] if c.column_keys else [])
 
 
@@ -45,7 +45,7 @@ def main_table(c: Collected, paper: Mapping[Place, str]) -> Table:
             if column in printed:
                 values.append(place and paper.get(place))
         rows.append(values)
-    caption = f"{capital(metric_text(c.metric))}, by {heading(c.row_keys)} and {heading(c.column_keys)}."
+    caption = f"{capital(metric_text(c.metric))}, by {c.row_heading} and {heading(c.column_keys)}."
     name = f"main_{c.metric.replace('/', '_')}"
     return Table(name, f"{caption} {seeds_text(c)}", columns, rows, short_note(rows))
 

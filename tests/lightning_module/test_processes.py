@@ -23,19 +23,19 @@ FOREIGN = {
 }
 
 
-def test_a_run_does_not_know_a_foreign_environment(door, monkeypatch, tmp_path):
+def test_a_run_does_not_know_a_foreign_environment(fresh_door, monkeypatch, tmp_path):
     for name, value in FOREIGN.items():
         monkeypatch.setenv(name, value)
-    done = door(*SMALL)
+    done = fresh_door(*SMALL)
     assert (done.returncode, done.stderr) == (0, "")
     (found,) = record.read_all(tmp_path / "runs").values()
     assert found.state == "finished"
     assert found.last["step"] == 30
 
 
-def test_below_torchrun_a_sentence_says_what_to_type(door, monkeypatch):
+def test_below_torchrun_a_sentence_says_what_to_type(fresh_door, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    done = door(*SMALL)
+    done = fresh_door(*SMALL)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: torchrun would start this program several times")
     assert "trainer.devices=N" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import os
 import pickle
 import random
@@ -14,12 +15,14 @@ import sys
 import time
 import weakref
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from command_server import server
 from small import ROOT, SMALL
 from torch import nn
 
@@ -37,6 +40,11 @@ from lightning_module.training.device_memory import peak_memory, reset_peak_memo
 from lightning_module.training.interruption import Interruption
 from lightning_module.training.step import Step
 from lightning_module.training.torch_setup import cpu_threads
+
+COMPILE = torch.compile
+forks = multiprocessing.get_context("forkserver")
+"""Processes that need not import what this one has: that takes 6 s of a core."""
+forks.set_forkserver_preload(["lightning_module.train", "ablations.sweep.compose"])
 
 TIMES = {"seconds", "images_per_second", "time", "peak_memory"}
 
@@ -136,9 +144,13 @@ def test_a_last_step_that_goes_beyond_the_end_of_its_epoch_begins_no_other(tmp_p
     assert [(epoch["epoch"], epoch["step"]) for epoch in record.epochs] == ends
 
 
-def test_every_cell_of_a_process_is_compiled(tmp_path):
-    """Dynamo's own limit of variants would leave the second cell as it is, without a word."""
-    for depth, kinds in ((8, 3), (14, 5)):
+def test_every_cell_of_a_process_is_compiled(tmp_path, monkeypatch):
+    """Dynamo's own limit of variants would leave the second cell as it is, without a word.
+
+    What follows dynamo, and takes a minute, is the compiler's own in the first cell alone.
+    """
+    for depth, kinds, backend in ((8, 3, "inductor"), (14, 5, "aot_eager")):
+        monkeypatch.setattr(torch, "compile", partial(COMPILE, backend=backend))
         texts = ("trainer.compile=true", f"model.depth={depth}", "recipe.steps=5", "recipe.drops=[]")
         record = train(tmp_path, *texts)
         how = next(event for event in record.events if event["event"] == "execution")
@@ -350,25 +362,17 @@ def test_killed_at_any_moment_it_resumes_bit_for_bit(tmp_path, whole, attempt):
     ]
     cell = make_cell(compose(texts), tuple(texts))
     moments = random.Random(attempt)
-    code = "from test_train import slow_run; slow_run()"
     for _ in range(2):
-        process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            cwd=ROOT,
-            start_new_session=True,
-            env={
-                **os.environ,
-                "CELL": json.dumps(texts),
-                "PYTHONPATH": f"{ROOT}:{ROOT}/tests:{Path(__file__).parent}",
-            },
-        )
-        deadline = time.monotonic() + 60
+        process = forks.Process(target=slow_run, args=(texts,))
+        process.start()
+        deadline = time.monotonic() + 180
         before = len(read(run_folder(cell)).attempts)
-        while len(read(run_folder(cell)).attempts) == before and time.monotonic() < deadline:
+        while len(read(run_folder(cell)).attempts) == before:
+            assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 1.2))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
     assert read(run_folder(cell)).state == "killed"
     record = run(cell, Interruption())
     assert record.state == "finished"
@@ -376,7 +380,7 @@ def test_killed_at_any_moment_it_resumes_bit_for_bit(tmp_path, whole, attempt):
     assert metrics(record) == metrics(whole)
 
 
-def slow_run() -> None:
+def slow_run(texts: list[str]) -> None:
     """In the process that is killed: slow enough that a moment is somewhere inside the run, and never at its end,
     because 13 steps in each of two attempts are fewer than the 30 of the cell."""
 
@@ -388,7 +392,6 @@ def slow_run() -> None:
             time.sleep(0.09 if self.looks < 13 else 3600)
             return False
 
-    texts = json.loads(os.environ["CELL"])
     run(make_cell(compose(texts), tuple(texts)), Slow())
 
 
@@ -403,10 +406,22 @@ def test_a_kill_between_the_last_checkpoint_and_the_status_ends_finished(tmp_pat
     assert right_events(again) == right_events(whole)
 
 
-@pytest.mark.parametrize(("sync", "checkpoint"), [(True, 0), (True, 1), (False, 0)])
-def test_two_processes_train_the_same_global_batch(tmp_path, whole, sync, checkpoint):
-    texts = (f"trainer.sync_batch_norm={sync}".lower(), f"trainer.activation_checkpoint={checkpoint}")
-    record = train(tmp_path, "trainer.devices=2", *texts)
+@pytest.fixture(scope="module")
+def whole_of_two(tmp_path_factory) -> Record:
+    """An uninterrupted run of two processes."""
+    return train(tmp_path_factory.mktemp("two"), "trainer.devices=2")
+
+
+@pytest.mark.parametrize(
+    ("sync", "texts"),
+    [
+        (True, ()),
+        (True, ("trainer.activation_checkpoint=1",)),
+        (False, ("trainer.sync_batch_norm=false",)),
+    ],
+)
+def test_two_processes_train_the_same_global_batch(tmp_path, whole, whole_of_two, sync, texts):
+    record = train(tmp_path, "trainer.devices=2", *texts) if texts else whole_of_two
     assert record.state == "finished"
     assert record.attempts[0]["batch_norm_images"] == (64 if sync else 32)
     for ours, theirs in zip(metrics(record), metrics(whole), strict=True):
@@ -420,9 +435,8 @@ def test_two_processes_train_the_same_global_batch(tmp_path, whole, sync, checkp
         assert (ours != theirs).mean() < 0.02
 
 
-def test_two_processes_resume_too(tmp_path):
-    texts = ("trainer.devices=2", "recipe.steps=40", "trainer.steps_per_call=5")
-    reference = train(tmp_path / "whole", *texts)
+def test_two_processes_resume_too(tmp_path, whole_of_two):
+    texts = ("trainer.devices=2", "trainer.steps_per_call=5")
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal\n"
         "if os.environ.get('RANK') == '1':\n"
@@ -440,7 +454,7 @@ def test_two_processes_resume_too(tmp_path):
     again = train(tmp_path / "cut", *texts)
     assert again.attempts[1]["step"] == 25
     assert again.state == "finished"
-    losses = [[epoch["train/loss"] for epoch in record.epochs] for record in (again, reference)]
+    losses = [[epoch["train/loss"] for epoch in record.epochs] for record in (again, whole_of_two)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
@@ -448,13 +462,13 @@ def test_processes_do_not_outlive_the_one_that_started_them(tmp_path):
     """SIGKILL of the command alone: its ranks save and leave, so that the same command can go on."""
     texts = [*SMALL, "trainer=cpu", f"runs={tmp_path}", "trainer.devices=2", "recipe.steps=5000"]
     cell = make_cell(compose(texts), tuple(texts))
-    process = subprocess.Popen([sys.executable, str(ROOT / "run.py"), *texts], cwd=tmp_path)
+    process = server().start("run.py", *texts, cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not read(run_folder(cell)).epochs:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.kill()
-    process.wait()
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
     while read(run_folder(cell)).state == "running":
         assert time.monotonic() < deadline + 60
         time.sleep(0.1)
@@ -552,10 +566,13 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
 
 def test_the_last_batch_norm_sees_the_global_batch(tmp_path):
     """The synchronised statistics of two halves are those of the whole, and so are the gradients."""
-    import torch.multiprocessing as mp
-
     results = tmp_path / "results"
-    mp.spawn(_half, args=(str(tmp_path / "store"), str(results)), nprocs=2)
+    halves = [forks.Process(target=_half, args=(rank, tmp_path / "store", results)) for rank in (0, 1)]
+    for half in halves:
+        half.start()
+    for half in halves:
+        half.join()
+    assert [half.exitcode for half in halves] == [0, 0]
     torch.manual_seed(0)
     images = torch.randn(8, 4, 5, 5, requires_grad=True)
     norm = torch.nn.BatchNorm2d(4)
@@ -567,7 +584,7 @@ def test_the_last_batch_norm_sees_the_global_batch(tmp_path):
         torch.testing.assert_close(variance, norm.running_var)
 
 
-def _half(rank: int, store: str, results: str) -> None:
+def _half(rank: int, store: Path, results: Path) -> None:
     import torch.distributed as dist
 
     from lightning_module.training.sync_batch_norm import synchronise_batch_norm
@@ -584,14 +601,5 @@ def _half(rank: int, store: str, results: str) -> None:
 def test_narrow_projections_corrupt_no_memory(tmp_path):
     """In channels_last PyTorch 2.13's backward pass on a CPU writes beyond its own there, and the process is killed."""
     narrow = ("model.width=4", "model.shortcut=B", "model.depth=20", "recipe.steps=40", "recipe.drops=[30]")
-    command = [
-        sys.executable,
-        "run.py",
-        *SMALL,
-        *narrow,
-        "trainer=cpu",
-        "trainer.threads=1",
-        f"runs={tmp_path}",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = server().run("run.py", *SMALL, *narrow, "trainer=cpu", "trainer.threads=1", f"runs={tmp_path}")
     assert done.returncode == 0, done.stderr

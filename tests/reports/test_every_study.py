@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import random
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from reports_of_synthetic_cells import frames
 from ablations.sweep import studies
 from ablations.sweep.manifest import Manifest
 from ablations.sweep.plan import study_manifest
+from ablations.words import setting
 from reports.numbers.join import collect
 from reports.pages.document import Table
 from reports.pages.markdown import markdown
@@ -63,11 +65,22 @@ def test_one_level_of_a_factor_is_a_report(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", studies.names())
-def test_every_state_is_a_report(name: str) -> None:
-    text = rendered(whole(name), invented(whole(name)))
+def test_every_state_is_a_report_in_words_for_people(name: str) -> None:
+    """Refused: names of the configuration, and numbers or truth values without their key."""
+    study, manifest = studies.load(name), whole(name)
+    c = collect(manifest, study, invented(manifest))
+    text = markdown(build_report(c, "python -m reports"))
     assert "nan" not in text.replace("nance", "")
     for word in ("diverged", "failed", "finished"):
         assert word in text
+    levels = [(key, level) for key in study.factors if key != "seed" for level in study.levels(key)]
+    names = [setting(*each) for each in levels] + [place.text for place in c.places]
+    for words in (*names, *c.row_names.values(), *filter(None, c.columns.values()), c.row_heading):
+        assert re.search("[A-Za-z]", words) and "_" not in words, words
+        assert not re.search(r"\b(yes|no|none)$", words), words
+    first = text.split("\n## ")[0]
+    assert not re.search(r"\w_\w|\b(model|recipe|data)\.\w", re.sub(r"\]\([^)]*\)", "]", first)), first
+    assert "](figures/" in first
 
 
 @pytest.mark.parametrize(
@@ -77,7 +90,7 @@ def test_everything_has_its_difference_from_the_baseline(name: str) -> None:
     """Every place but the baselines themselves; of shortcut_types all 15 rows below the identity."""
     manifest = whole(name)
     c = collect(manifest, studies.load(name), frames((cell, "finished", 8.0) for cell in manifest.cells))
-    (table,) = study_report.differences(c).blocks
+    *_, table = study_report.differences(c).blocks
     without = [place for place in c.places if study_report.baseline(c, place) is None]
     assert isinstance(table, Table)
     itself = sum(study_report.baseline(c, place) == place for place in c.places)

@@ -6,12 +6,11 @@ import copy
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import command_server
 import pytest
-from small import ISSUE, ROOT
+from small import ISSUE
 from wandb_lab import push
 from wandb_server import Project, Server
 
@@ -30,10 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep and a changed part of a study, really trained; of each a cell is taken away, as if it never started."""
     folder = tmp_path_factory.mktemp("trained")
     for words in (["model.depth=8,14", "seed=0,1"], ["ablation=degradation", "model.depth=20", "seed=0,1"]):
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "run.py"), "-m", *words, *COMMON],
-            cwd=folder, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+        done = command_server.server().run("run.py", "-m", *words, *COMMON, cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr
     for path in (folder / "runs" / "sweeps").glob("*.json"):
         shutil.rmtree(folder / "runs" / json.loads(path.read_text())["cells"][-1]["identity"])

@@ -110,7 +110,7 @@ def test_numbers_are_those_of_the_records(whole: Path) -> None:
         record.read(whole / "runs" / make_cell(56, "B", s).identity).last["test/error"] for s in range(5)
     ]
     rows = list(csv.DictReader((whole / "results" / NAME / "tables" / "groups.csv").open()))
-    (row,) = [row for row in rows if (row["depth"], row["shortcut"]) == ("56", "B")]
+    (row,) = [row for row in rows if (row["depth"], row["shortcut"]) == ("56", "option B")]
     assert float(row["test error, % mean"]) == pytest.approx(sum(errors) / 5, rel=1e-12)
     assert row["test error, % n"] == "5"
 
@@ -126,7 +126,7 @@ def test_holes_cannot_vanish(holes: Path) -> None:
     assert "4 of 5, 1 diverged" in text
     assert "7.43 ± 0.23†" in text
     assert "11.14 ± 0.25‡" in text
-    assert "Draft: some cells are open" in (holes / "results" / NAME / "report.html").read_text()
+    assert "Draft: 41 of 45 cells finished" in (holes / "results" / NAME / "report.html").read_text()
 
 
 def test_nothing_finished_is_still_a_report(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_seeds_that_agree_have_no_interval_and_draw_none(tmp_path: Path) -> None
 
 def test_html_marks_say_series_value_and_seed(whole: Path) -> None:
     page = (whole / "results" / NAME / "report.html").read_text()
-    assert re.search(r"<title>depth 56, shortcut B, seed 3: \d\.\d\d %</title>", page)
+    assert re.search(r"<title>depth 56, option B, seed 3: \d\.\d\d %</title>", page)
 
 
 def test_latex_is_booktabs_and_escaped(holes: Path) -> None:
@@ -255,13 +255,13 @@ def test_needs_neither_torch_nor_lightning_nor_hydra_and_takes_under_5_s(whole: 
 def test_study_answers_its_question(holes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = as_study(holes, monkeypatch)
     assert text.startswith("# Do projection shortcuts beat identity shortcuts?")
-    assert "So far, “1202 layers are worse” is **untested**" in text or "“plain nets are worse”" in text
+    assert "- **Supported**: plain nets are worse. Difference: +" in text
     assert re.search(r"\| plain nets are worse \| \*\*supported\*\* \|", text)
-    assert "| A, paper |" in text
+    assert "| option A, paper |" in text
     assert "| 6.61 ± 0.16 | −0.43 | mean of 5 | Table 6 |" in text
     assert "no published number" in text
     assert "two GPUs of 64 images" in text
-    assert "not the study's own protocol" not in text
+    assert "Not the study's own protocol" not in text
 
 
 def test_the_answer_has_the_interval_of_the_difference_that_it_names(
@@ -269,8 +269,8 @@ def test_the_answer_has_the_interval_of_the_difference_that_it_names(
 ) -> None:
     text = as_study(whole, monkeypatch)
     (said,) = re.findall(
-        r"lowest test error is .* % \(depth 110, shortcut B, n = 5\); its difference from the baseline, "
-        r"depth 110, shortcut A, is (\S+) points, 99.4 % interval \[(\S+), (\S+)\], wider than a claim's because it "
+        r"lowest test error is .* % \(depth 110, option B, n = 5\); its difference from the baseline, "
+        r"depth 110, option A, is (\S+) points, 99.4 % interval \[(\S+), (\S+)\], wider than a claim's because it "
         r"was picked as the best of 9\.",
         text,
     )
@@ -292,10 +292,13 @@ def test_other_data_is_said_at_the_top_and_not_compared(holes: Path, monkeypatch
     )
     text = as_study(holes, monkeypatch, departures=departures, narrowed=("model.depth=20,56",))
     said = (
-        "not the study's own protocol: `data.name` digits instead of cifar10, `recipe.drops` [240, 340] instead of "
+        "Deviations from the study: `data.name` digits instead of cifar10, `recipe.drops` [240, 340] instead of "
         "[32000, 48000] and `data.flip` no instead of yes."
     )
-    assert text.index(said) < text.index("##")
+    assert text.index(
+        "**Not the study's own protocol**: other data and recipe and a part of it"
+    ) < text.index("##")
+    assert said in text
     assert "Only a part of the study's cells: `model.depth=20,56`" in text
     assert "A, paper" not in text
     assert "not comparable" in text
@@ -344,7 +347,7 @@ def test_confounded_cells_are_flagged_with_the_key(tmp_path: Path, monkeypatch: 
     manifest(runs, "confounded", cells, ["model.depth", "model.shortcut", "seed"])
     text = as_study(tmp_path, monkeypatch)
     assert "## Confounded comparisons" in text
-    assert "| `recipe.warm_up` | steps | 110, shortcut A |" in text
+    assert "| `recipe.warm_up` | steps | depth 110, option A |" in text
 
 
 def test_sweep_that_is_not_confounded_says_nothing(whole: Path) -> None:
@@ -387,10 +390,13 @@ def test_index_of_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     )
     assert report(tmp_path, "--all") == 0
     text = (tmp_path / "results" / "index.md").read_text()
-    assert "| [shortcut_options](shortcut_options/report.md) | Do projection shortcuts beat" in text
+    assert (
+        "| [Do projection shortcuts beat identity shortcuts?](shortcut_options/report.md) | the study's |"
+        in text
+    )
     assert "1 supported, 1 untested | 30 of 30 |" in text
-    assert "| depth | Do projection shortcuts beat identity shortcuts? |  | not started | – | – |" in text
-    assert "| [mine](mine/report.md) |" in text
+    assert "| Do projection shortcuts beat identity shortcuts? |  | not started | – | – | `depth` |" in text
+    assert "| [Test error by depth and shortcut](mine/report.md) |" in text
     page = (tmp_path / "results" / "index.html").read_text()
     for target in re.findall(r'href="([^"]+)"', page):
         assert (tmp_path / "results" / target).is_file(), target
@@ -439,7 +445,7 @@ def test_a_mistake_in_one_study_costs_no_other_report(mistaken: Path) -> None:
         assert not (mistaken / "results" / "half").exists()
         text = (mistaken / "results" / "index.md").read_text()
         assert "No report: ablations/mistaken.py, line 4: ZeroDivisionError" in text
-        assert "| depth |" in text
+        assert "| `depth` |" in text
     (mistaken / "results" / "mine" / "report.md").write_text("")
     done = typed(mistaken, "--all", "--check")
     assert done.returncode == 2

@@ -18,7 +18,7 @@ MARKDOWN = """# Does depth help?
 
 **DRAFT: 6 of 8 finished.**
 
-It does.
+It does, see [Results](#results).
 
 ## Results
 
@@ -32,6 +32,13 @@ It does.
 
 > [!WARNING]
 > One cell is missing.
+
+<details>
+<summary>More</summary>
+
+A note.
+
+</details>
 
 ## Provenance
 
@@ -50,9 +57,10 @@ def test_a_report_is_published_with_live_panels_and_replaced_the_next_time(
     assert view["displayName"] == "Does depth help?"
     blocks = json.loads(view["spec"])["blocks"]
     kinds = [block["type"] for block in blocks if block["type"] != "paragraph"]
-    assert kinds == ["markdown-block", "markdown-block", "panel-grid", "markdown-block"]
+    assert kinds == ["markdown-block", "panel-grid", "markdown-block", "markdown-block"]
     text = "\n".join(block.get("content", "") for block in blocks)
-    assert "Yes." in text
+    assert "Yes, see Results." in text
+    assert "**More**\n\nA note." in text and "<" not in text
     assert "| 20 | 1.0 |" in text
     assert "**Warning:** One cell is missing." in text
     assert "figures/error.svg" not in text

@@ -8,6 +8,7 @@ import pytest
 
 from ablations.study import METRICS
 from ablations.verdicts.statistics import Estimate, estimate
+from ablations.words import level_name, network_text, setting, value_text
 from reports import words
 
 
@@ -28,7 +29,7 @@ def test_a_further_key_is_named_only_where_it_tells_levels_apart_that_begin_alik
     levels = [("gating", "A", -3), ("gating", "A", -6), ("identity", "C", 0), ("identity", "A", 0)]
     keys = ("model.type", "model.shortcut", "model.gate_bias")
     assert list(words.distinct_texts(levels, keys).values()) == [
-        "gating, gate bias -3", "gating, gate bias -6", "identity, shortcut C", "identity, shortcut A"
+        "gating, bias −3", "gating, bias −6", "identity, option C", "identity, option A"
     ]  # fmt: skip
     assert words.distinct_texts([("gating", "A", -3)], keys) == {("gating", "A", -3): "gating"}
     assert words.distinct_texts([()], ()) == {(): ""}
@@ -39,7 +40,17 @@ def test_a_further_key_is_named_only_where_it_tells_levels_apart_that_begin_alik
     [(None, "none"), (True, "yes"), (0.10, "0.1"), ((82, 123), "[82, 123]"), ([], "[]"), ("A", "A")],
 )
 def test_configuration_values(value: object, text: str) -> None:
-    assert words.value_text(value) == text
+    assert value_text(value) == text
+
+
+def test_what_no_table_knows_reads_well_too() -> None:
+    assert level_name("model.my_mode", "very_wide") == "very wide"
+    assert level_name("data.root", "my_data/set_a.npz") == "my_data/set_a.npz"
+    assert setting("model.my_flag", True) == "my flag yes"
+    assert setting("model.gate_bias", -6) == "bias −6"
+    assert setting("model.zero_init_last_bn", 1) == "last BN 1"  # a number that equals True is another level
+    assert network_text("DenseNet-BC-100 (k=12)") == "DenseNet-BC-100, k = 12"
+    assert network_text("ResNeXt-29 8x64d (residual_dropout=0.3)") == "ResNeXt-29 8×64d, residual dropout 0.3"
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from cluster import Cluster, until
+from command_server import server
 from small import ROOT
 
 from lightning_module.cell import record
@@ -33,9 +33,7 @@ Trouble = Callable[["Sweep", status.SubmittedCell], None]
 
 def run(*arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
     """A command of the program, as a user types it."""
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
-    )
+    return server().run(*arguments, cwd=ROOT, timeout=seconds)
 
 
 def metrics(found: record.Record) -> list[str]:
@@ -130,7 +128,7 @@ class Sweep:
                 assert not left, f"seeds {list(left)} ended before their trouble came"
                 return rows
             assert time.monotonic() < end, "not done in time\n" + status.table(list(rows.values()), self.runs)
-            time.sleep(0.5)
+            time.sleep(1)
 
     def processes(self, row: status.SubmittedCell, rank: int) -> list[int]:
         """Process ids of one rank of a running cell."""

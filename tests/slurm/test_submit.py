@@ -19,7 +19,8 @@ from lightning_module.support.errors import ConfigError
 from slurm.options import Options
 from slurm.resources import LIMITS, SAFETY, START_SECONDS, Limits
 from slurm.site import Site
-from slurm.submit import for_cluster, snapshot, submit
+from slurm.snapshot import snapshot
+from slurm.submit import for_cluster, submit
 
 GPU, CPU = "1 x Example GPU", "Example CPU, 2 threads"
 PAPER = ("data=cifar10", "recipe=he2015_cifar", "logger=none")

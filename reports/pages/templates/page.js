@@ -6,6 +6,9 @@
   const titles = new Map();
   document.querySelectorAll("figure g > title").forEach(t => { titles.set(t.parentNode, t.textContent); t.remove(); });
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(d => { d.open = true; }));
+  const unfold = () => { const at = location.hash && document.getElementById(location.hash.slice(1)), box = at && at.closest("details"); if (box) { box.open = true; at.scrollIntoView(); } };
+  addEventListener("hashchange", unfold);
+  unfold();
   let hot = null;
   const scale = (text, part) => { const [low, high] = text.split(" ").map(Number); return low + part * (high - low); };
   function words(mark, event) {

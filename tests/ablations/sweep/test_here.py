@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
-from small import SMALL
+from small import ROOT, SMALL
 
 from ablations.sweep.here import check_machine, run_sweep
 from ablations.sweep.plan import sweep
@@ -45,3 +48,11 @@ def test_devices_that_are_not_there_are_one_sentence(monkeypatch, gpus, override
     with pytest.raises(ConfigError, match=said) as error:
         check_machine(cells)
     assert "\n" not in str(error.value)
+
+
+def test_where_nothing_is_left_to_train_no_data_are_read_and_no_torch_is_imported():
+    code = "import sys; from ablations.sweep.preflight import check_data; check_data([]); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert "ablations.sweep.preflight" in done.stdout.split() and "torch" not in done.stdout.split()

@@ -6,15 +6,14 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from cluster import until
+from command_server import server
 from mps_stand_in import stand_in
-from sweeps import ROOT, TINY, metrics, run
+from sweeps import TINY, metrics, run
 
 from ablations.sweep.pool import shares
 from lightning_module.cell import record
@@ -32,7 +31,7 @@ def test_devices_are_shared_out() -> None:
 def test_an_interrupted_pool_goes_on_and_gives_what_one_process_gives(tmp_path: Path) -> None:
     cells = (*TINY, "seed=0,1,2")
     command = ["run.py", "-m", *cells, f"runs={tmp_path}/pool", "hydra.launcher.jobs=2"]
-    pool = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    pool = server().start(*command)
 
     def trains() -> bool:
         return any(found.epochs for found in record.read_all(tmp_path / "pool").values())
@@ -59,10 +58,10 @@ def test_an_interrupted_pool_goes_on_and_gives_what_one_process_gives(tmp_path: 
 def test_cells_save_and_leave_when_the_pool_is_killed(tmp_path: Path, devices: int) -> None:
     steps = ("recipe.steps=5000", "recipe.drops=[4000]", f"trainer.devices={devices}")
     command = ["run.py", "-m", *TINY, *steps, "seed=0", f"runs={tmp_path}", "hydra.launcher.jobs=2"]
-    pool = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL)
+    pool = server().start(*command)
     until("training", lambda: any(found.epochs for found in record.read_all(tmp_path).values()), 90)
-    pool.kill()
-    pool.wait()
+    pool.send_signal(signal.SIGKILL)
+    pool.communicate(timeout=30)
     until(
         "end of the cell",
         lambda: all(one.state == "killed" for one in record.read_all(tmp_path).values()),
@@ -85,8 +84,7 @@ def processes_of(run: Path) -> list[str]:
 
 def test_a_cell_that_dies_is_an_error_and_its_output_is_named(tmp_path: Path) -> None:
     cells = (*TINY, "recipe.steps=5000", "recipe.drops=[4000]", "seed=0", f"runs={tmp_path}")
-    command = [sys.executable, "run.py", "-m", *cells, "hydra.launcher.jobs=2"]
-    pool = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    pool = server().start("run.py", "-m", *cells, "hydra.launcher.jobs=2")
     until("training", lambda: any(found.epochs for found in record.read_all(tmp_path).values()), 90)
     (run_folder,) = (found.folder for found in record.read_all(tmp_path).values())
     for process in processes_of(run_folder):
@@ -101,9 +99,9 @@ def test_cells_on_one_gpu_share_a_server_that_ends_with_them(tmp_path: Path) -> 
     """Without a GPU they train on the CPU; what they were given is what counts here."""
     stand = stand_in(tmp_path / "bin")
     cells = (*TINY, "recipe.steps=5000", "recipe.drops=[4000]", "seed=0,1", f"runs={tmp_path}/runs")
-    command = [sys.executable, "run.py", "-m", *cells, "trainer.accelerator=auto", "hydra.launcher.jobs=2"]
+    command = ["run.py", "-m", *cells, "trainer.accelerator=auto", "hydra.launcher.jobs=2"]
     environment = {**os.environ, **stand.environment, "CUDA_VISIBLE_DEVICES": "3"}
-    pool = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    pool = server().start(*command, env=environment)
     until("training", lambda: any(found.epochs for found in record.read_all(tmp_path / "runs").values()), 90)
     ((start, devices, folder),) = stand.asked()
     assert (start, devices) == ("start", "GPU-3")

@@ -228,10 +228,9 @@ def test_an_impossible_combination_is_no_mistake():
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of studies beside the real one."""
-    from ablations.sweep import compose as composition
 
     def forget() -> None:
-        for cached in (studies.names, studies.load, check.checked, composition.groups):
+        for cached in (studies.names, studies.load, check.checked):
             cached.cache_clear()
 
     monkeypatch.setattr(studies, "FOLDER", tmp_path)

@@ -25,11 +25,11 @@ VALUES: dict[tuple[int, str, int], float | str | None] = {
 def test_a_place_says_what_it_is_and_holds_every_cell_that_was_asked_for() -> None:
     c = collected(VALUES)
     assert [place.text for place in c.places] == [
-        "depth 20, shortcut A", "depth 20, shortcut B", "depth 56, shortcut A"
+        "depth 20, option A", "depth 20, option B", "depth 56, option A"
     ]  # fmt: skip
     place = c.place((56,), ("A",))
     assert place is c.places[-1]
-    assert place.labels == ("56", "A")
+    assert place.labels == ("56", "option A")
     assert place.cells["state"].tolist() == ["finished", "finished", "diverged", "planned"]
     assert place.finished["seed"].tolist() == [0, 1]
     assert c.place((56,), ("B",)) is None
@@ -46,14 +46,14 @@ def test_a_mean_counts_what_diverged_and_what_was_asked_for() -> None:
 def test_of_equal_means_the_first_that_was_asked_for_is_named() -> None:
     c = collected({place: value for place, value in VALUES.items() if value != "diverged"})
     assert c.places[1].mean("test/error").mean == c.places[2].mean("test/error").mean
-    assert "is 7.50 ± 0.71† % (depth 56, shortcut A, n = 2)" in study_report.answer(c).text
+    assert "is 7.50 ± 0.71† % (depth 56, option A, n = 2)" in str(study_report.answer(c))
 
 
 def test_a_place_where_runs_diverged_is_not_the_best() -> None:
     """Its mean leaves out the runs that did not work."""
     c = collected(VALUES | {(56, "A", 0): 1.0, (56, "A", 1): 1.0})
-    text = study_report.answer(c).text
-    assert "The lowest test error where no run diverged is 7.50 % (depth 20, shortcut B, n = 1)." in text
+    text = str(study_report.answer(c))
+    assert "The lowest test error where no run diverged is 7.50 % (depth 20, option B, n = 1)." in text
 
 
 @pytest.mark.parametrize(

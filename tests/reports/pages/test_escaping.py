@@ -20,6 +20,7 @@ from reports.pages.document import (
     Column,
     Commands,
     Figure,
+    Folded,
     Inline,
     Items,
     Link,
@@ -141,6 +142,10 @@ ATTRIBUTES = {
         "height",
         "role",
         "aria-label",
+        "id",
+        "tabindex",
+        "data-label",
+        "preserveaspectratio",
     ),
     *("aria-hidden", "x", "y", "d", "cx", "cy", "r", "style", "transform", "data-x", "data-y", "data-names"),
 }
@@ -148,8 +153,11 @@ ATTRIBUTES = {
 
 def table(a: str, b: str, url: str) -> Table:
     columns = (Column(f"{a} of b", left=True), Column(b), Column("link", left=True))
-    rows: list[list[Inline]] = [[a, Code(b), Link(a, url)], [(b, Code(a), b), Strong(a), ReportLink("other")]]
-    return Table("odd", f"Caption {a}.", columns, rows, note=b)
+    rows: list[list[Inline]] = [
+        [a, Code(b), Link(a, url)],
+        [(b, Code(a), b), Strong(a), ReportLink(a, "other")],
+    ]
+    return Table("odd", f"Caption {a}.", columns, rows, note=b, cards=True)
 
 
 def figure(a: str, b: str) -> Figure:
@@ -165,7 +173,7 @@ def figure(a: str, b: str) -> Figure:
 
 def report(a: str, b: str, url: str) -> Report:
     paragraphs = (Text(a), Text(("so ", b, Code(a), Link(b, url))), Text(b, "warning"), Items((a, b)))
-    blocks = (*paragraphs, Commands((a, b)), table(a, b, url), figure(a, b))
+    blocks = (*paragraphs, Folded("More", (Commands((a, b)),)), table(a, b, url), figure(a, b))
     return Report(
         "odd", f"Is it {a}?", b, True, (Section(b, blocks), Section(a or "S", (Text(b),), folded=True))
     )
@@ -225,7 +233,8 @@ def without_code(text: str) -> str:
 def test_markdown_has_no_tag_and_no_link_of_a_text(a: str, b: str, url: str) -> None:
     text = markdown.markdown(report(a, b, "https://host/" + url))
     rest = without_code(text)
-    assert not re.search(r"<[A-Za-z/!?]", rest)
+    folded = ["<details>", "<summary>", "</summary>", "</details>"]
+    assert re.findall(r"<[A-Za-z/!?][^>]*>?", rest) == folded
     assert set(re.findall(r"&#?\w+;", rest)) <= {"&lt;", "&amp;", "&#96;"}
     targets = re.findall(r"\]\(([^\s)]*)\)", rest)
     kinds = ["https://host/"] * 2 + ["other/report.md", "figures/odd.svg"]

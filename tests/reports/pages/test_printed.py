@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 from ablations.verdicts.statistics import Estimate
 from reports.pages.csv import csv_table
 from reports.pages.document import Column, Report, Section, Table
@@ -30,6 +33,14 @@ def test_only_the_first_rows_are_printed_and_the_others_are_named() -> None:
     for kind, text in pages(table(SHOWN)).items():
         assert "more rows" not in text, kind
     assert csv_table(table(SHOWN + 2)).count("\n") == SHOWN + 3
+
+
+def test_a_card_says_of_every_value_which_column_it_is_and_shows_no_hole() -> None:
+    text = pages(replace(table(1), cards=True))["html"]
+    labels = ["name | of 100 %", "error, %", "paper"]
+    assert re.findall(
+        r'<td class="(\w*)" data-label="([^"]+)">', text.replace("<td data", '<td class="" data')
+    ) == [*zip(["left", "", "hole"], labels, strict=True)]
 
 
 def test_each_kind_spells_what_it_has_to() -> None:

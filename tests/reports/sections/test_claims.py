@@ -13,7 +13,7 @@ from ablations.study import Claim, Study, grid
 from reports.numbers.join import Collected
 from reports.pages.document import Column, Items, Table, cell
 from reports.sections.claims import claims
-from reports.sections.study import answer
+from reports.sections.study import answer, best_against_baseline
 
 A, B = {"model.shortcut": "A"}, {"model.shortcut": "B"}
 WORSE = Claim("B is worse", B, A, above=1, where="Table 9", reason="ours: half of Table 9")
@@ -138,6 +138,6 @@ def test_untested_says_why() -> None:
 
 
 def test_the_best_place_is_judged_as_the_best_of_all() -> None:
-    text = str(answer(made({20: [-2.0, -2.1, -1.9], 56: [-1.0, -1.1, -0.9]})))
+    text = best_against_baseline(made({20: [-2.0, -2.1, -1.9], 56: [-1.0, -1.1, -0.9]}))
     assert "98.3 % interval" in text
     assert "wider than a claim's because it was picked as the best of 4" in text

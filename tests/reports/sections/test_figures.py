@@ -53,16 +53,16 @@ def drawn(figure: Figure, panel: int) -> list[str]:
 def test_a_name_holds_only_what_tells_rows_apart_that_begin_alike(many):
     texts = many.rows
     assert len(set(texts.values())) == len(ROWS)
-    assert texts["identity", "C", 0, 1.0] == "identity, shortcut C"
-    assert texts["exclusive_gating", "A", -3, 1.0] == "exclusive_gating, gate bias -3"
-    assert texts["constant_scaling", "A", 0, 0.5] == "constant_scaling, scale 0.5"
+    assert texts["identity", "C", 0, 1.0] == "identity, option C"
+    assert texts["exclusive_gating", "A", -3, 1.0] == "exclusive gating, bias −3"
+    assert texts["constant_scaling", "A", 0, 0.5] == "constant scaling, scale 0.5"
 
 
 def test_every_row_is_named_inside_the_figure(many):
-    figure = dots.by_row(many)
+    figure, training = dots.by_row(many)
     assert figure.height and figure.height > 22 * len(ROWS)
-    assert " ".join(drawn(figure, 0)).count("exclusive_gating") == 6
-    assert len(figure.panels) == 2
+    assert " ".join(drawn(figure, 0)).count("exclusive gating") == 6
+    assert len(figure.panels) == len(training.panels) == 1
     assert "1 diverged" in figure.panels[0]
     for x in re.findall(r' x="([\d.-]+)"', figure.panels[0]):
         assert 0 <= float(x) <= WIDTH
@@ -79,5 +79,5 @@ def test_every_row_has_its_curve_beside_the_first_one(many):
     figure = figures.learning_curves(many)
     assert figure is not None
     named = [name for panel in range(len(figure.panels)) for name in drawn(figure, panel) if "," in name]
-    assert set(named) == set(many.rows.values())
-    assert named.count("identity, shortcut A") == len(figure.panels) == 2
+    assert set(named) == set(many.row_names.values())
+    assert named.count("identity, option A") == len(figure.panels) == 2

@@ -1,0 +1,83 @@
+"""The program as jobs run it: a copy in the runs folder, with the users' own networks and studies."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from ablations.sweep import studies
+from lightning_module.cell.identity import Cell
+from lightning_module.networks import families
+from lightning_module.support import own_code
+from lightning_module.support.disk import ROOT
+from lightning_module.support.errors import ConfigError
+from slurm import store
+
+ROOMS = ("ablations", "conf", "lightning_module", "slurm")
+"""What a job needs of the program."""
+
+
+def find_networks(cells: Iterable[Cell]) -> None:
+    """Make the networks in the places that cells name as `studies` importable, from whatever folder they are submitted.
+
+    A job has a copy of them, and need not find the place itself.
+    """
+    for place in {str(cell.config.get("studies") or "") for cell in cells} - {""}:
+        with contextlib.suppress(ConfigError):
+            studies.importable(place)
+
+
+def snapshot(runs: Path, cells: Iterable[Cell]) -> Path:
+    """A copy of the program in RUNS/slurm/code, one for each content, which edits do not reach.
+
+    It holds the source of the users' own networks that these cells train, of their functions that load data, and of the
+    studies that they are of. A job that submits takes along what its own snapshot holds.
+    """
+    of_a_job = ROOT.parent == (runs / store.FOLDER / "code").resolve()
+    rooms = [ROOT] if of_a_job else [ROOT / room for room in ROOMS]
+    every = (path for room in rooms for path in sorted(room.rglob("*")))
+    files = {path.relative_to(ROOT).as_posix(): path for path in every if path.suffix in (".py", ".yaml")}
+    of_studies = {(str(cell.config.get("studies") or ""), str(cell.config.get("study"))) for cell in cells}
+    for place, study in sorted(of_studies):
+        if place and not of_a_job:
+            files |= _own_study(place, study)
+    for family in sorted({str(cell.config["model"].get("family", families.USUAL)) for cell in cells}):
+        files |= families.sources(family)
+    for function in sorted({cell.config["data"].get("function") or "" for cell in cells} - {""}):
+        files |= own_code.sources(function.rpartition(".")[0])
+    digest = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        digest.update(name.encode() + b"\0" + path.read_bytes())
+    target = runs / store.FOLDER / "code" / digest.hexdigest()[:12]
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent))
+        temporary.chmod(0o755)
+        for name, path in files.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, temporary / name)
+        with contextlib.suppress(OSError):  # another client was faster
+            temporary.rename(target)
+    return target
+
+
+def _own_study(place: str, study: str) -> dict[str, Path]:
+    """Name in a snapshot -> file, of what a study of the user's own is made of; a job finds it among ours.
+
+    Nothing of a place that is gone, nor where none of its studies was asked for.
+    """
+    try:
+        folder = studies.importable(place)
+    except ConfigError:
+        return {}
+    path = folder / f"{study}.py"
+    if not path.is_file():
+        return {}
+    package = not studies.is_folder(place)
+    root = folder.parents[place.count(".")] if package else folder
+    top = place.partition(".")[0] if package else study
+    return {**own_code.source_files(top, root), f"ablations/{study}.py": path}
