@@ -12,7 +12,7 @@ import pandas as pd
 from ablations.verdicts import statistics
 from ablations.verdicts.images import right_images
 from ablations.verdicts.results import NOT_NEEDED
-from lightning_module.data.config import OWN
+from lightning_module.cell.identity import CONTENT
 from reports.numbers.join import PENDING, SPEED, TEST_ERROR, Collected, ordered
 from reports.pages.document import (
     Block,
@@ -184,7 +184,8 @@ def threats_to_validity(c: Collected) -> Section:
                     "version trained them): their differences have no interval on new images."
                 )
         copies = of_it.loc[of_it["images"] != "", "images"].nunique()
-        if copies > 1 and name not in OWN:  # of a user's own data other images are another data set
+        own = CONTENT in of_it and of_it[CONTENT].notna().any()  # of which other images are another data set
+        if copies > 1 and not own:
             threats.append(f"The cells have {copies} different copies of {name}; see provenance.")
         if "data.verify" in of_it and of_it["data.verify"].eq(False).any():
             threats.append(
