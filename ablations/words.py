@@ -7,6 +7,8 @@ from typing import Any
 
 KEYS = {
     "data.content": "data",
+    "data.function": "data",
+    "data.root": "data",
     "model": "network",
     "model.activation": "placement",
     "model.block": "unit",

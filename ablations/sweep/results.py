@@ -10,7 +10,7 @@ from typing import Any
 from ablations.study import Study
 from ablations.sweep.manifest import Manifest
 from ablations.verdicts.results import Result, frozen
-from lightning_module.cell.identity import CONTENT, whole
+from lightning_module.cell.identity import CONTENT, PATHS, whole
 from lightning_module.cell.record import Record
 
 
@@ -45,8 +45,12 @@ def factors(manifest: Manifest, study: Study | None) -> tuple[str, ...]:
 
 
 def levels_of(manifest: Manifest, study: Study | None) -> list[dict[str, Any]]:
-    """The levels of each cell of a manifest: its flat configuration and, of a study, the groups that it chose."""
+    """The levels of each cell of a manifest: its flat configuration and, of a study, the groups that it chose.
+
+    Of a study of several data of one's own, their paths too.
+    """
     groups = [key for key in factors(manifest, study) if "." not in key and key != "seed"] if study else []
+    groups += [key for key in PATHS if study and key in study.factors]
     named = _named_data(manifest)
     return [
         frozen(whole(cell["config"])) | named.get(cell["identity"], {}) | _chosen(cell["overrides"], groups)
@@ -56,9 +60,9 @@ def levels_of(manifest: Manifest, study: Study | None) -> list[dict[str, Any]]:
 
 def own_data(overrides: Sequence[str]) -> str | None:
     """What people call the data of their own that they typed: the name of the file, the folder or the function."""
-    typed = dict(text.split("=", 1) for text in overrides if "=" in text)
+    typed = _typed(overrides)
     root = typed.get("data.root")
-    return PurePath(root.strip("'\"")).stem if root else typed.get("data.function")
+    return PurePath(root).stem if root else typed.get("data.function")
 
 
 def _named_data(manifest: Manifest) -> dict[str, dict[str, Any]]:
@@ -77,6 +81,12 @@ def _named_data(manifest: Manifest) -> dict[str, dict[str, Any]]:
 
 
 def _chosen(overrides: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
-    """What a cell's overrides choose of these configuration groups: {"model": "plain_cifar"}."""
-    typed = dict(text.split("=", 1) for text in overrides if "=" in text)
+    """What a cell's overrides choose of these groups or keys: {"model": "plain_cifar"}."""
+    typed = _typed(overrides)
     return {group: typed.get(group) for group in groups}
+
+
+def _typed(overrides: Sequence[str]) -> dict[str, str]:
+    """Key -> what stands behind its "=", without quotes."""
+    pairs = (text.partition("=") for text in overrides if "=" in text)
+    return {key: value.strip("'\"") for key, _, value in pairs}

@@ -24,7 +24,10 @@ SCHEMA = 1
 RESULT_KEYS = ("model", "data", "recipe", "seed", "trainer.precision")
 """What can change a result. Everything else in a configuration says where and how fast, not what."""
 
-NOT_RESULT_KEYS = frozenset({"data.root", "data.function", "data.download", "data.workers"})
+PATHS = ("data.root", "data.function")
+"""Where data are: these may tell the cells of a study apart, though no identity has them."""
+
+NOT_RESULT_KEYS = frozenset({*PATHS, "data.download", "data.workers"})
 """Exceptions below RESULT_KEYS."""
 
 CONTENT = "data.content"

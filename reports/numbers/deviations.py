@@ -8,7 +8,7 @@ from typing import Any
 from ablations.study import related
 from ablations.sweep.manifest import Manifest
 from ablations.words import value_text
-from lightning_module.cell.identity import CONTENT, OF_CONTENT
+from lightning_module.cell.identity import CONTENT, OF_CONTENT, PATHS
 from reports.numbers.join import Collected, varies
 
 
@@ -43,8 +43,8 @@ def more_seeds(c: Collected) -> list[int]:
 def confounds(c: Collected) -> list[tuple[str, Any, list[str]]]:
     """Keys outside the studied factors in which compared cells differ: (key, a value of it, who has it)."""
     studied = {"seed", *c.studied}
-    if CONTENT in studied:
-        studied.update(OF_CONTENT)
+    if studied.intersection((CONTENT, *PATHS)):
+        studied.update((CONTENT, *OF_CONTENT))
     differing = []
     for key in sorted(key for key in c.cells.columns if "." in key and not related(key, studied)):
         if varies(c.cells, key):

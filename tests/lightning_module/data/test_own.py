@@ -15,8 +15,11 @@ from PIL import Image
 from small import ROOT, SMALL
 
 from ablations.__main__ import main
+from ablations.study import Study, grid
 from ablations.sweep.compose import compose, make_cell
-from ablations.sweep.request import study_request
+from ablations.sweep.plan import sweep
+from ablations.sweep.request import request, study_request
+from ablations.sweep.results import levels_of
 from lightning_module.cell import record
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import identity
@@ -119,6 +122,13 @@ def test_a_study_of_ours_is_asked_of_them(folder: Path) -> None:
     asked = study_request("degradation", ["data=arrays", "data.root=grey.npz"])
     assert len(asked.overrides) == len(study_request("degradation", []).overrides)
     assert compose(asked.overrides[0])["data"]["shape"] == [1, 10, 8]
+
+
+def test_a_study_tells_its_cells_apart_by_the_files_of_their_data(folder: Path) -> None:
+    files = ("colour.npz", "grey.npz")
+    study = Study("?", "mine", ARRAYS, grid({"data.root": files}), rows="data.root")
+    manifest = sweep(request([*ARRAYS, "data.root=colour.npz,grey.npz"]), []).manifest
+    assert tuple(cell["data.root"] for cell in levels_of(manifest, study)) == files
 
 
 def test_nothing_is_unpickled(folder: Path) -> None:
