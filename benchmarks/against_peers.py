@@ -29,7 +29,7 @@ import torch.nn.functional as F  # noqa: E402
 from peers import Times  # noqa: E402
 
 from ablations.sweep.compose import compose, make_cell  # noqa: E402
-from lightning_module import train  # noqa: E402
+from lightning_module import fit, train  # noqa: E402
 from lightning_module.cell.config import parse_config  # noqa: E402
 from lightning_module.cell.identity import Cell  # noqa: E402
 from lightning_module.data.images import DataSet, Images  # noqa: E402
@@ -71,7 +71,7 @@ class Ours:
     ) -> None:
         self.cell, self.now = cell, now
         self.length: int = length or cell.config["trainer"]["steps_per_call"]
-        train.load = lambda _: data
+        fit.load = lambda _: data
 
     def __call__(self, steps: int) -> Times:
         length = min(steps, self.length)

@@ -97,7 +97,7 @@ def main(path: str, devices: str, parent: str) -> None:
         logging.ERROR
     )  # as LOGLEVEL, which not all of it heeds
     try:
-        torchrun(["--standalone", f"--nproc-per-node={devices}", "-m", "lightning_module.train", path])
+        torchrun(["--standalone", f"--nproc-per-node={devices}", "-m", "lightning_module.fit", path])
     except SignalException as told:
         sys.exit(128 + told.sigval)
     except ChildFailedError:

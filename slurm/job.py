@@ -174,7 +174,7 @@ def _train(cell: Cell, interruption: Interruption, shared: bool) -> None:
     import torch
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
-    from lightning_module.train import fit
+    from lightning_module.fit import fit
 
     if cell.config["trainer"]["accelerator"] == "gpu" and not torch.cuda.is_available():
         raise NodeFault(

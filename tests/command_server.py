@@ -156,7 +156,7 @@ def serve() -> None:
     sys.path.insert(0, str(ROOT))
     import ablations.__main__  # noqa: F401
     import hydra_plugins.residual_ablations  # noqa: F401
-    import lightning_module.train  # noqa: F401
+    import lightning_module.fit  # noqa: F401
     import reports.__main__  # noqa: F401
     import run as door  # noqa: F401
     import slurm.__main__  # noqa: F401

@@ -183,6 +183,7 @@ def test_a_report_from_records_needs_no_torch_and_no_hydra(tmp_path):
         ("lightning_module.cell.record", ["torch", "pytorch_lightning", "hydra"]),
         ("reports.__main__", ["torch", "pytorch_lightning", "hydra", "wandb"]),
         ("ablations.sweep.here", ["torch", "pytorch_lightning"]),
+        ("lightning_module.train", ["pytorch_lightning", "lightning_fabric"]),
     ],
 )
 def test_a_room_starts_without_what_it_does_not_need(module, absent):

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from against_peers import cell_of
 
-from lightning_module import train
+from lightning_module import fit, train
 from lightning_module.cell.record import Record, last_event
 from lightning_module.data.images import DataSet, Images
 from lightning_module.support.errors import log
@@ -101,7 +101,7 @@ class Lab:
             ("recipe.steps=10", "recipe.drops=[6]") if self.toy else ("recipe.steps=50", "recipe.drops=[30]")
         )
         self.epoch = count // (4 if self.toy else 128)
-        train.load = lambda config: DataSet(
+        fit.load = lambda config: DataSet(
             config, Images(self.images, self.labels), Images(self.images[:100], self.labels[:100])
         )
         replay = torch.cuda.CUDAGraph.replay

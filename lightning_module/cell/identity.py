@@ -175,6 +175,11 @@ class Cell:
         """Name of the run folder, of the W&B run and of the job."""
         return digest(self.canonical)
 
+    @property
+    def run_folder(self) -> Path:
+        """Where its record, its checkpoint and its logs lie; of a cell that is to be trained."""
+        return Path(self.config["runs"]).absolute() / self.identity
+
     def to_json(self) -> dict[str, Any]:
         """The cell as a line of a sweep manifest or of a record."""
         return {

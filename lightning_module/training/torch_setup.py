@@ -7,7 +7,6 @@ import os
 import warnings
 
 import torch
-from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
 from lightning_module.cell.config import Config
 from lightning_module.support.mps import memory_share
@@ -39,6 +38,8 @@ def cpu_threads(config: Config, multiply_adds: int) -> int:
 
 def set_up_torch(config: Config, multiply_adds: int) -> None:
     """Threads, precision, and quiet libraries, for the cell that this process trains next."""
+    from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
+
     # Lightning makes an exception of SIGTERM, and so a failure of the cell; Interruption owns the signals.
     _SignalConnector.register_signal_handlers = lambda self: None  # type: ignore[method-assign]
     warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\..*")

@@ -9,7 +9,7 @@ import torch
 from small import ROOT
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_module import train
+from lightning_module import fit
 from lightning_module.cell.config import parse_config
 from lightning_module.data.images import DataSet, Images
 
@@ -42,7 +42,7 @@ def test_the_kernels_are_those_of_the_real_step_in_its_precision(monkeypatch, pr
         return len(seen.names)
 
     monkeypatch.setattr(limit, "kernels_of", kernels_of)
-    monkeypatch.setattr(train, "load", train.load)  # Ours puts its own there
+    monkeypatch.setattr(fit, "load", fit.load)  # Ours puts its own there
     monkeypatch.setattr(against_peers, "IMAGES", 200)
     cell = against_peers.cell_of(
         CPU, "data=cifar10", "model.depth=8", "recipe=he2015_cifar", "recipe.batch_size=8",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small import ROOT
 
-from lightning_module import train
+from lightning_module import fit
 from lightning_module.cell.config import parse_config
 from lightning_module.data.images import DataSet, Images
 
@@ -54,7 +54,7 @@ def test_ours_is_measured_in_the_default_calls_and_the_clock_read_only_at_both_e
             clocks.append(self)
 
     monkeypatch.setattr(against_peers, "Clock", Clock)
-    monkeypatch.setattr(train, "load", train.load)  # Ours puts its own there
+    monkeypatch.setattr(fit, "load", fit.load)  # Ours puts its own there
     monkeypatch.setattr(against_peers, "IMAGES", 400)
     cell = against_peers.cell_of(CPU, "data=cifar10", "model.depth=8", "model.width=1", "recipe.batch_size=4")
     part = Images(*against_peers.synthetic(32))

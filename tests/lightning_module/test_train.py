@@ -28,12 +28,12 @@ from torch import nn
 
 from ablations.sweep.compose import compose, make_cell
 from ablations.verdicts.images import right_images
-from lightning_module import train as training
+from lightning_module import fit
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.record import Record, read
 from lightning_module.data.images import load
 from lightning_module.networks.resnet import build
-from lightning_module.train import run, run_folder
+from lightning_module.train import run
 from lightning_module.training import checkpoint, classifier
 from lightning_module.training.classifier import Classifier
 from lightning_module.training.device_memory import peak_memory, reset_peak_memory
@@ -121,16 +121,16 @@ def test_after_a_kill_between_epoch_and_checkpoint_right_images_are_told_once(tm
 
 def test_right_images_are_told_before_the_last_checkpoint(tmp_path, monkeypatch, whole):
     """From which no step is made again."""
-    save = training._Training.save
+    save = fit._Training.save
 
-    def fail_at_the_end(self: training._Training) -> None:
+    def fail_at_the_end(self: fit._Training) -> None:
         save(self)
         self.saver.wait()
         if self.module.step == 30:
             raise OSError("as if it were killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Training, "save", fail_at_the_end)
+        patch.setattr(fit._Training, "save", fail_at_the_end)
         assert train(tmp_path).state == "failed"
     again = train(tmp_path)
     assert (again.state, again.attempts[-1]["step"]) == ("finished", 30)
@@ -177,7 +177,7 @@ def test_peak_memory_is_that_of_the_cell_and_not_of_what_ran_before_it():
 
 def test_a_cell_that_has_ended_holds_no_memory_when_the_next_begins(tmp_path, monkeypatch):
     """Its objects refer to each other, and the garbage collector runs when it likes; on a GPU that is too late."""
-    build, networks = training.initial, list[weakref.ref[nn.Module]]()
+    build, networks = fit.initial, list[weakref.ref[nn.Module]]()
 
     def watched(*all):
         assert not [network for network in networks if network() is not None]
@@ -185,7 +185,7 @@ def test_a_cell_that_has_ended_holds_no_memory_when_the_next_begins(tmp_path, mo
         networks.append(weakref.ref(network))
         return network
 
-    monkeypatch.setattr(training, "initial", watched)
+    monkeypatch.setattr(fit, "initial", watched)
     gc.disable()
     try:
         for seed in range(2):
@@ -306,7 +306,7 @@ def test_without_a_number_of_steps_the_clock_says_when_to_checkpoint(tmp_path, m
     assert first.state == "killed" and steps == [5, 20]
     assert metrics(train(tmp_path, *texts)) == metrics(whole)
     assert steps == [5, 20, 30]
-    monkeypatch.setattr("lightning_module.train.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("lightning_module.fit.CHECKPOINT_SECONDS", 0.0)
     del steps[:]
     train(tmp_path / "other", *texts)
     assert steps == [5, 10, 15, 20, 23, 25, 30]
@@ -366,14 +366,14 @@ def test_killed_at_any_moment_it_resumes_bit_for_bit(tmp_path, whole, attempt):
         process = forks.Process(target=slow_run, args=(texts,))
         process.start()
         deadline = time.monotonic() + 180
-        before = len(read(run_folder(cell)).attempts)
-        while len(read(run_folder(cell)).attempts) == before:
+        before = len(read(cell.run_folder).attempts)
+        while len(read(cell.run_folder).attempts) == before:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 1.2))
         process.kill()
         process.join()
-    assert read(run_folder(cell)).state == "killed"
+    assert read(cell.run_folder).state == "killed"
     record = run(cell, Interruption())
     assert record.state == "finished"
     assert len(record.attempts) == 3
@@ -464,17 +464,17 @@ def test_processes_do_not_outlive_the_one_that_started_them(tmp_path):
     cell = make_cell(compose(texts), tuple(texts))
     process = server().start("run.py", *texts, cwd=tmp_path)
     deadline = time.monotonic() + 120
-    while not read(run_folder(cell)).epochs:
+    while not read(cell.run_folder).epochs:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    while read(run_folder(cell)).state == "running":
+    while read(cell.run_folder).state == "running":
         assert time.monotonic() < deadline + 60
         time.sleep(0.1)
-    found = read(run_folder(cell))
+    found = read(cell.run_folder)
     assert found.state == "killed"
-    assert checkpoint.load(run_folder(cell))["step"] >= found.last["step"]
+    assert checkpoint.load(cell.run_folder)["step"] >= found.last["step"]
 
 
 def test_a_process_that_fails_fails_the_cell_with_its_traceback(tmp_path, monkeypatch):
@@ -516,7 +516,7 @@ def test_ranks_agree_without_their_devices(monkeypatch):
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:
         config: Any = None
-        told = training._Training(config, Path(), Interruption(), config)
+        told = fit._Training(config, Path(), Interruption(), config)
         module: Any = SimpleNamespace(trainer=SimpleNamespace(world_size=2), device=torch.device("meta"))
         told.module = module
         assert told._agreed(stop=True, due=False) == (True, False)
@@ -533,8 +533,8 @@ def test_processes_that_end_together_leave_no_group(tmp_path, monkeypatch, rate)
     (tmp_path / "cell.json").write_text(json.dumps(asdict(make_cell(compose(texts), texts))))
     script = tmp_path / "rank.py"
     script.write_text(
-        "import sys, torch.distributed, lightning_module.train\n"
-        "lightning_module.train.main(sys.argv[1])\n"
+        "import sys, torch.distributed, lightning_module.fit\n"
+        "lightning_module.fit.main(sys.argv[1])\n"
         "sys.exit(torch.distributed.is_initialized())\n"
     )
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
