@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0; 2 for bad input, said in one sentence on stderr."""
     try:
         options = _parser().parse_args(arguments)
-        if place := getattr(options, "studies", None):
+        if (place := getattr(options, "studies", None)) is not None:
             studies.use(place)
         if options.command == "list":
             return list_studies(options.runs, options.on, place)
@@ -150,8 +150,9 @@ def plan(options: argparse.Namespace) -> str:
     """The plan of a study or of a grid, as text or JSON."""
     made = _sweep(options)
     if made.settle:
+        words = [str(made.manifest.study), *(["--studies", options.studies] if options.studies else [])]
         raise ConfigError(
-            f"settle=true does not change a plan; its next round: {command('settle', str(made.manifest.study))}"
+            f"settle=true does not change a plan; its next round: {command('settle', *words, runs=made.runs)}"
         )
     speed = estimate.of_device(estimate.measured(made.runs), _device(options, made))
     planned = show.planned_cells(made, speed)

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words and words[0] in commands:
             return commands[words[0]](words[1:])
         options = parser().parse_args(words)
-        if options.studies:
+        if options.studies is not None:
             studies.use(options.studies)
         if options.list:
             if options.name or options.all or options.check or options.publish:
@@ -121,7 +121,7 @@ def every(options: argparse.Namespace) -> int:
         if manifest.study in broken:
             continue
         try:
-            study = known.get(manifest.study or "") or choose.study(manifest)
+            study = choose.study(manifest)
             if twin := next((path for path in reported if target.exists() and path.samefile(target)), None):
                 raise ConfigError(f"{target} is {twin} by another name; move one of the manifests away")
             reported[target] = collect(choose.at(manifest, options.runs), study, frames)

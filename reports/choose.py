@@ -17,7 +17,7 @@ from lightning_module.support.command_line import RUNS, command, in_hydra
 from lightning_module.support.errors import ConfigError, tell
 from lightning_module.support.text import aligned, visible
 from reports import sources
-from reports.numbers.deviations import departed
+from reports.numbers.deviations import departed, lost_study
 from reports.sources._sweeps import Declared
 
 
@@ -168,17 +168,11 @@ def study(manifest: Manifest) -> Study | None:
     Among the studies in use, or else where the sweep had it.
     """
     name = manifest.study
-    if name is None or name in studies.names():
+    if name is None or name in (studies.OWN if manifest.studies else studies.names()):
         return studies.load(name) if name else None
     found = studies.load_from(manifest.studies, name) if manifest.studies else None
     if found is None:
-        place = manifest.studies or "ablations/"
-        print(
-            visible(
-                f"Study {name} is not in {place} any more: sweep {manifest.name} is reported without its question and "
-                "claims; name its folder with --studies"
-            )
-        )
+        print(visible(lost_study(manifest)))
     return found
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ablations.sweep import studies
@@ -40,33 +39,39 @@ def snapshot(runs: Path, cells: Iterable[Cell]) -> Path:
     of_a_job = ROOT.parent == (runs / store.FOLDER / "code").resolve()
     rooms = [ROOT] if of_a_job else [ROOT / room for room in ROOMS]
     every = (path for room in rooms for path in sorted(room.rglob("*")))
-    files = {path.relative_to(ROOT).as_posix(): path for path in every if path.suffix in (".py", ".yaml")}
+    files = _read(
+        {path.relative_to(ROOT).as_posix(): path for path in every if path.suffix in (".py", ".yaml")}
+    )
     of_studies = {(str(cell.config.get("studies") or ""), str(cell.config.get("study"))) for cell in cells}
     for place, study in sorted(of_studies):
         if place and not of_a_job:
             files |= _own_study(place, study)
     for family in sorted({str(cell.config["model"].get("family", families.USUAL)) for cell in cells}):
-        files |= families.sources(family)
+        files |= _read(families.sources(family))
     for function in sorted({cell.config["data"].get("function") or "" for cell in cells} - {""}):
-        files |= own_code.sources(function.rpartition(".")[0])
+        files |= _read(own_code.sources(function.rpartition(".")[0]))
     digest = hashlib.sha256()
-    for name, path in sorted(files.items()):
-        digest.update(name.encode() + b"\0" + path.read_bytes())
+    for name, content in sorted(files.items()):
+        digest.update(name.encode() + b"\0" + content)
     target = runs / store.FOLDER / "code" / digest.hexdigest()[:12]
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target.parent))
         temporary.chmod(0o755)
-        for name, path in files.items():
+        for name, content in files.items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, temporary / name)
+            (temporary / name).write_bytes(content)
         with contextlib.suppress(OSError):  # another client was faster
             temporary.rename(target)
     return target
 
 
-def _own_study(place: str, study: str) -> dict[str, Path]:
-    """Name in a snapshot -> file, of what a study of the user's own is made of; a job finds it among ours.
+def _read(files: Mapping[str, Path]) -> dict[str, bytes]:
+    return {name: path.read_bytes() for name, path in files.items()}
+
+
+def _own_study(place: str, study: str) -> dict[str, bytes]:
+    """Name in a snapshot -> content, of what a study of the user's own is made of; a job finds it among ours.
 
     Nothing of a place that is gone, nor where none of its studies was asked for.
     """
@@ -77,7 +82,10 @@ def _own_study(place: str, study: str) -> dict[str, Path]:
     path = folder / f"{study}.py"
     if not path.is_file():
         return {}
-    package = not studies.is_folder(place)
-    root = folder.parents[place.count(".")] if package else folder
-    top = place.partition(".")[0] if package else study
-    return {**own_code.source_files(top, root), f"ablations/{study}.py": path}
+    own = f"ablations/{study}.py"
+    if studies.is_folder(place):
+        return {**_read(own_code.imported_files(path)), own: path.read_bytes()}
+    # In its package it may import its neighbours by a dot, which it could not from among ours.
+    code = f"import importlib\n\nSTUDY = importlib.import_module({f'{place}.{study}'!r}).STUDY\n"
+    files = own_code.source_files(place.partition(".")[0], folder.parents[place.count(".")])
+    return {**_read(files), own: code.encode()}

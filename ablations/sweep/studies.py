@@ -14,13 +14,22 @@ import runpy
 import sys
 import traceback
 from pathlib import Path
+from typing import NamedTuple
 
 from ablations.study import Study
 from lightning_module.support.errors import ConfigError, nearest
 
 FOLDER = Path(__file__).resolve().parent.parent
 
-OWN: dict[str, Path] = {}
+
+class File(NamedTuple):
+    """Of a study. module: the name that it runs under, by which it imports what lies beside it in a package."""
+
+    path: Path
+    module: str
+
+
+OWN: dict[str, File] = {}
 """Name -> file of the studies of the place that this process uses."""
 
 
@@ -29,10 +38,10 @@ def use(place: str) -> None:
 
     ConfigError if it is none, or holds none, or one that has the name of one of ours.
     """
-    found = _listed(importable(place))
+    found = _of_place(place)
     if not found:
         raise ConfigError(f"studies={place} holds no study: no file there has a line that begins with STUDY")
-    if taken := sorted({"none", *_listed(FOLDER)} & found.keys()):
+    if taken := sorted({"none", *_ours()} & found.keys()):
         raise ConfigError(
             f"studies={place} holds a study {taken[0]}, which is the name of one of ours; rename its file"
         )
@@ -63,8 +72,12 @@ def absolute(place: str) -> str:
 
 
 def _folder(place: str) -> Path:
+    if not place.strip():
+        raise ConfigError("studies= names no folder; studies=. is the current one")
     if is_folder(place):
         return Path(os.path.abspath(place))
+    if Path(place).is_file():
+        raise ConfigError(f"studies={place} is a file; name its folder: studies={Path(place).parent}")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
@@ -78,19 +91,29 @@ def _folder(place: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _listed(folder: Path) -> dict[str, Path]:
+def _of_place(place: str) -> dict[str, File]:
+    package = "" if is_folder(place) else f"{place}."
+    return _listed(importable(place), package)
+
+
+def _listed(folder: Path, package: str) -> dict[str, File]:
     """Name -> file of the studies of a folder: files that begin a line with STUDY, read without running them."""
     return {
-        path.stem: path
+        path.stem: File(path, f"{package}{path.stem}")
         for path in sorted(folder.glob("[!_]*.py"))
-        if re.search(r"^STUDY\b.*=", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        if path.is_file()
+        and re.search(r"^STUDY\b.*=", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
     }
 
 
 @functools.cache
 def names() -> tuple[str, ...]:
     """Names of the studies, one's own last."""
-    return (*_listed(FOLDER), *OWN)
+    return (*_ours(), *OWN)
+
+
+def _ours() -> dict[str, File]:
+    return _listed(FOLDER, "ablations.")
 
 
 @functools.cache
@@ -98,39 +121,46 @@ def load(name: str) -> Study:
     """The study of this name; ConfigError if there is none, or for a mistake in its file, which it names."""
     if name not in names():
         raise ConfigError(f"ablation={name} is not known; {nearest(name, names())}")
-    return _read(OWN.get(name, FOLDER / f"{name}.py"))
+    return _read(_file(name))
+
+
+def _file(name: str) -> File:
+    return OWN.get(name) or File(FOLDER / f"{name}.py", f"ablations.{name}")
 
 
 def load_from(place: str, name: str) -> Study | None:
     """The study of this name in a place, which need not be in use; None if there is none any more."""
     try:
-        path = _listed(importable(place)).get(name)  # no other file: a manifest may be somebody else's
+        file = _of_place(place).get(name)  # no other file: a manifest may be somebody else's
     except ConfigError:
         return None
-    return _read(path) if path else None
+    return _read(file) if file else None
 
 
 def shown(name: str) -> str:
     """The file of a study as sentences about it name it."""
-    return _shown(OWN.get(name, FOLDER / f"{name}.py"))
+    return _shown(_file(name).path)
 
 
 def _shown(path: Path) -> str:
     return f"ablations/{path.name}" if path.parent == FOLDER else str(path)
 
 
-def _read(path: Path) -> Study:
-    where = _shown(path)
+def _read(file: File) -> Study:
+    path, where = file.path, _shown(file.path)
     try:
         # One's own is run, not imported: whatever its name is, it hides no module and no module hides it.
         study = (
-            importlib.import_module(f"ablations.{path.stem}").STUDY
+            importlib.import_module(file.module).STUDY
             if path.parent == FOLDER
-            else runpy.run_path(str(path), run_name=path.stem)["STUDY"]
+            else runpy.run_path(str(path), run_name=file.module)["STUDY"]
         )
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    except Exception as error:  # a study is somebody's program: whatever is wrong with it is bad input
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a study is somebody's program: whatever is wrong with it is bad input
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 import types
+from collections.abc import Iterable
 from pathlib import Path
 
 from lightning_module.support.errors import ConfigError
@@ -44,12 +46,23 @@ def sources(path: str) -> dict[str, Path]:
 def source_files(top: str, folder: Path) -> dict[str, Path]:
     """Name below the folder -> file, of the source of a module or a package there and of those beside it that it
     imports."""
-    return {path.relative_to(folder).as_posix(): path for path in sorted(_sources(top, folder, {}))}
+    return _below(folder, _sources(top, folder, {}))
+
+
+def imported_files(path: Path) -> dict[str, Path]:
+    """Name below its folder -> file, of what a file imports from beside it, without the file itself."""
+    found: dict[Path, None] = {}
+    for name in _imported(path):
+        _sources(name, path.parent, found)
+    return _below(path.parent, found)
+
+
+def _below(folder: Path, files: Iterable[Path]) -> dict[str, Path]:
+    return {path.relative_to(folder).as_posix(): path for path in sorted(files)}
 
 
 def _sources(name: str, folder: Path, found: dict[Path, None]) -> dict[Path, None]:
-    alone = folder / f"{name}.py"
-    files = [alone] if alone.is_file() else sorted((folder / name).rglob("*.py"))
+    files = _files(name, folder)
     installed = folder.name in ("site-packages", "dist-packages")
     for path in files:
         if path not in found:
@@ -57,6 +70,22 @@ def _sources(name: str, folder: Path, found: dict[Path, None]) -> dict[Path, Non
             for other in [] if installed else _imported(path):
                 _sources(other, folder, found)
     return found
+
+
+def _files(name: str, folder: Path) -> list[Path]:
+    """The files of a module that Python finds in this folder; none of one that it finds elsewhere, such as `random`."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    places = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else []
+
+    def is_it(path: Path) -> bool:
+        return path.exists() and any(os.path.exists(place) and path.samefile(place) for place in places)
+
+    if is_it(alone := folder / f"{name}.py"):
+        return [alone]
+    return sorted((folder / name).rglob("*.py")) if is_it(folder / name) else []
 
 
 def _imported(path: Path) -> list[str]:

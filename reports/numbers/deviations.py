@@ -33,6 +33,14 @@ def changes(c: Collected) -> list[tuple[str, str]]:
     return [(key, said[key]) for key in keys if key != "seed"]
 
 
+def lost_study(manifest: Manifest) -> str:
+    """What is said of a sweep whose study is not to be found any more."""
+    return (
+        f"Study {manifest.study} is not in {manifest.studies or 'ablations/'} any more: sweep {manifest.name} is "
+        "reported without its question and claims; name its folder with --studies"
+    )
+
+
 def more_seeds(c: Collected) -> list[int]:
     """Seeds that are not the study's: more of the same, no other protocol."""
     own = c.study.levels("seed") if c.study else ()

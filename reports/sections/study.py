@@ -13,7 +13,7 @@ from ablations.verdicts.judge import WORDS, Verdict
 from ablations.verdicts.pairs import select
 from ablations.verdicts.statistics import LEVEL, at_level
 from ablations.words import setting
-from reports.numbers.deviations import changes, departed, more_seeds
+from reports.numbers.deviations import changes, departed, lost_study, more_seeds
 from reports.numbers.join import Collected, Place
 from reports.pages.document import (
     Block,
@@ -51,7 +51,9 @@ IN_WORDS = {"single": "a single run", "reported": "not said of which runs"}
 
 
 def reservations(c: Collected) -> list[Text]:
-    """One line above the answer: that this is not the study's own protocol, or not all of it, or more."""
+    """One line above the answer: that this is not the study's own protocol, or not all of it, or more, or lost."""
+    if c.manifest.study and c.study is None:
+        return [Text((f"{lost_study(c.manifest)}.",), "warning")]
     said = [f"other {listed(departed(c.manifest))}"] if changes(c) else []
     said += ["a part of its cells"] * bool(c.manifest.narrowed) + ["more seeds"] * bool(more_seeds(c))
     if not said:

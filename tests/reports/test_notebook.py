@@ -13,6 +13,7 @@ from synthetic import make_cell, manifest, sweep, train
 
 import reports
 from lightning_module.support.errors import ConfigError
+from reports.__main__ import main
 
 STATES = {(20, "A", 1): "failed", (20, "none", 0): "planned", (56, "none", 1): "diverged"}
 
@@ -81,6 +82,15 @@ def test_verdicts_are_those_of_the_report(tmp_path: Path) -> None:
     assert found[["pairs", "planned"]].to_numpy().tolist()[0] == [5, 5]
     study.unlink()
     assert reports.verdicts("mine", runs=tmp_path).empty
+    assert main(["mine", "--runs", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "mine" / "report.md").read_text(encoding="utf-8")
+    assert (
+        f"Study mine is not in {study.parent} any more: sweep mine is reported without its question" in page
+    )
+    manifest(tmp_path, "mine", cells, ("model.shortcut", "seed"), study="depth", studies=str(study.parent))
+    assert reports.verdicts(
+        "mine", runs=tmp_path
+    ).empty  # one of ours has got its name since, and is another study
 
 
 def test_a_figure_shows_itself_as_the_file_of_the_report(runs: Path) -> None:

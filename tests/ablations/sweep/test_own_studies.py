@@ -45,6 +45,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "lab" / "own_net.py").write_text(NET)
     (tmp_path / "lab" / "own_study.py").write_text(STUDY)
     (tmp_path / "lab" / "own_levels.py").write_text("WIDTHS = [2, 4]\n")
+    (tmp_path / "lab" / "folder.py").mkdir()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -81,7 +82,7 @@ def test_a_package_is_a_place_too(lab: Path, monkeypatch: pytest.MonkeyPatch) ->
     package = lab.parent / "own_lab" / "studies"
     package.mkdir(parents=True)
     shutil.copy(lab / "own_levels.py", package)
-    (package / "own_study.py").write_text(STUDY.replace("own_levels", "own_lab.studies.own_levels"))
+    (package / "own_study.py").write_text(STUDY.replace("own_levels", ".own_levels"))
     shutil.copy(lab / "own_net.py", lab.parent)
     monkeypatch.chdir(lab.parent)
     use_studies(["studies=own_lab.studies"])
@@ -95,6 +96,7 @@ def test_a_package_is_a_place_too(lab: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("depth.py", "STUDY = 1", "studies=../lab holds a study depth, which is the name of one of ours"),
         ("own_study.py", "x = 1", "studies=../lab holds no study"),
         ("own_study.py", "STUDY = 1", r"lab/own_study.py: STUDY is not a Study"),
+        ("own_study.py", "STUDY = exit(3)", r"lab/own_study.py, line 1: SystemExit: 3"),
         ("own_study.py", "STUDY = (", r"lab/own_study.py, line 1: SyntaxError"),
         (
             "own_study.py",
@@ -113,6 +115,12 @@ def test_a_mistake_is_one_sentence(
 
 
 def test_a_place_that_is_none(lab: Path) -> None:
+    with pytest.raises(ConfigError, match="^studies= names no folder"):
+        use_studies(["studies="])
+    with pytest.raises(
+        ConfigError, match=r"^studies=../lab/own_net.py is a file; name its folder: studies=../lab$"
+    ):
+        use_studies(["studies=../lab/own_net.py"])
     with pytest.raises(ConfigError, match="^studies=no.where is neither a folder nor a package"):
         use_studies(["studies=no.where"])
     with pytest.raises(ConfigError, match="lists several values"):
