@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from ablations.study import METRICS
 from ablations.verdicts.statistics import Estimate
 from ablations.words import key_text, level_name, setting
+from lightning_module.support.errors import spelled
 
 Item = TypeVar("Item")
 
@@ -33,6 +35,11 @@ def listed(texts: Iterable[str]) -> str:
     return "".join(series(texts))
 
 
+def counted(count: int, what: str) -> str:
+    """ "1 pair", "5 pairs"."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def heading(keys: Iterable[str]) -> str:
     """Several keys, as the heading of their levels: "depth, learning rate"; "cell" for none."""
     return ", ".join(map(key_text, keys)) or "cell"
@@ -54,7 +61,10 @@ def distinct_texts(
     keys: Sequence[str],
     text: Callable[[Sequence[Any], Sequence[str]], str] = level_text,
 ) -> dict[tuple[Any, ...], str]:
-    """Level -> its text, in which a further key stands only where it tells levels apart that begin alike."""
+    """Level -> its text, in which a further key stands only where it tells levels apart that begin alike.
+
+    Levels that would have one name are called as they are typed.
+    """
     alike: dict[Any, list[tuple[Any, ...]]] = {}
     texts = dict.fromkeys(levels, "")
     for level in texts:
@@ -63,7 +73,13 @@ def distinct_texts(
         kept = [i for i, values in enumerate(zip(*same, strict=True)) if i == 0 or len(set(values)) > 1]
         named = [keys[i] for i in kept]
         texts.update({level: text([level[i] for i in kept], named) for level in same})
-    return texts
+    times = Counter(texts.values())
+    return {
+        level: name
+        if times[name] == 1
+        else ", ".join(f"{key}={spelled(value)}" for key, value in zip(keys, level, strict=True))
+        for level, name in texts.items()
+    }
 
 
 def metric_text(metric: str) -> str:

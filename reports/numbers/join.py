@@ -27,7 +27,7 @@ from lightning_module.support.command_line import COMMANDS, CONSOLE
 from lightning_module.support.errors import ConfigError
 from reports.sources import RUN_COLUMNS, Frames, is_metric
 from reports.sources._frames import config_columns
-from reports.words import distinct_texts, heading, level_text, settings_text
+from reports.words import distinct_texts, heading, settings_text
 
 PENDING = ("planned", "queued", "running", "killed", "failed", "damaged")
 """States in which a number is still to come."""
@@ -143,18 +143,18 @@ class Collected:
     @cached_property
     def columns(self) -> dict[Level, str]:
         """Columns of the tables in order, with what each is called; one empty level when there are none."""
-        return {level: settings_text(level, self.column_keys) for level in ordered(self.cells["column"])}
+        return distinct_texts(ordered(self.cells["column"]), self.column_keys, settings_text)
 
     @cached_property
     def _by_level(self) -> dict[tuple[Level, Level], Place]:
         indices: dict[tuple[Level, Level], list[int]] = {}
         for index, levels in enumerate(zip(self.cells["row"], self.cells["column"], strict=True)):
             indices.setdefault(levels, []).append(index)
-        places = {}
+        places, below_heading = {}, distinct_texts(self.columns, self.column_keys)
         for row, column in ((row, column) for row in self.rows for column in self.columns):
             if (row, column) in indices:
                 text = ", ".join([self.row_names[row]] * bool(row) + [self.columns[column]] * bool(column))
-                labels = [self.rows[row]] * bool(row) + [level_text(column, self.column_keys)] * bool(column)
+                labels = [self.rows[row]] * bool(row) + [below_heading[column]] * bool(column)
                 cells = self.cells.iloc[indices[row, column]]
                 results = tuple(self.results[name] for name in cells["identity"])
                 places[row, column] = Place(row, column, text, tuple(labels), cells, results)

@@ -43,8 +43,13 @@ def _values(value: Any, parts: Sequence[str]) -> list[Any]:
         of = value.estimate if isinstance(value, Interval) else value
         numbers = [getattr(of, part) for part in parts]
         return ["" if number != number else number for number in numbers]
-    shown = value if value is None or isinstance(value, int | float) else inert(plain(value))
+    shown = value if value is None or isinstance(value, int | float) else inert(_typed(plain(value)))
     return [shown] + [""] * (len(parts) - 1)
+
+
+def _typed(text: str) -> str:
+    """A number with a hyphen in place of its minus sign, which programs do not know."""
+    return re.sub(r"^−(?=[\d.]+(e[-+]?\d+)?$)", "-", text)
 
 
 def inert(text: str) -> str:

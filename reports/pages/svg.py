@@ -67,8 +67,7 @@ def linear(label: str, low: float, high: float, count: int = 5) -> Axis:
     power = 10 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) + (step / power == 2.5 and power <= 1)
-    first = math.ceil(low / step - 1e-9)
-    values = [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
+    values = [step * k for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
     return Axis(label, low, high, [(value, f"{value:,.{decimals}f}") for value in values])
 
 
@@ -145,6 +144,11 @@ class _Plot(ABC):
         name = f'<text class="t mid" x="{middle:.1f}" y="{self.height - 8}">{escaped(self.x.label)}</text>'
         return "\n".join([title, *self._grid(), axis, name, *self._inside()])
 
+    def _below(self, x: float, text: str) -> str:
+        """The text of a tick of the x axis, none of it beyond the edge of the picture."""
+        middle = min(x, WIDTH - 2 - text_width(text) / 2)
+        return f'<text class="t mid" x="{middle:.1f}" y="{self.bottom + 18}">{escaped(text)}</text>'
+
     @abstractmethod
     def _grid(self) -> Iterator[str]:
         """Ticks, their texts and the lines that marks are read by."""
@@ -210,7 +214,7 @@ class Panel(_Plot):
             yield f'<path class="axis" d="M{x:.1f} {self.bottom}v4"/>'
             if x - half > reach:
                 reach = x + half + 5
-                yield f'<text class="t mid" x="{x:.1f}" y="{self.bottom + 18}">{escaped(text)}</text>'
+                yield self._below(x, text)
 
     def _inside(self) -> list[str]:
         """The marks, cut off at the axes; the data attributes let the page turn px back into values."""
@@ -261,7 +265,7 @@ class RowPanel(_Plot):
         for value, text in self.x.ticks:
             x = self.px(value)
             yield f'<path class="grid" d="M{x:.1f} {_TOP}V{self.bottom}"/>'
-            yield f'<text class="t mid" x="{x:.1f}" y="{self.bottom + 18}">{escaped(text)}</text>'
+            yield self._below(x, text)
 
 
 def shape(x: float, y: float, series: int, r: float) -> str:
@@ -292,6 +296,5 @@ def swatch(series: int, kind: str = "marker") -> str:
 
 
 def _titled(mark: str, style: str, tip: str, curve: bool = False) -> str:
-    title = f"<title>{escaped(tip)}</title>" if tip else ""
-    data = ' data-curve=""' if curve else ""
+    data, title = ' data-curve=""' * curve, f"<title>{escaped(tip)}</title>" * bool(tip)
     return f'<g class="{style}"{data}>{mark}{title}</g>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import pandas as pd
@@ -109,7 +110,8 @@ def learning_curves(c: Collected) -> Figure | None:
     parts = [[first, *part] for part in rest] if several else [spaced(c.rows, SERIES)]
     top = _useful_top(data)
     x = linear("optimizer steps", 0, float(data["step"].max()))
-    y = linear("error, %", 0, room_for_keys(top, SERIES) if several else top)
+    y = linear("error, %", 0, top)
+    y = replace(y, high=room_for_keys(top, SERIES)) if several else y
     panels, ruled = [], False
     curves = dict(list(data.groupby("place")))
     recorded = {place: curves[index] for index, place in enumerate(c.places) if index in curves}
@@ -136,7 +138,7 @@ def learning_curves(c: Collected) -> Figure | None:
     legend += [("test", swatch(-1, "line")), ("training", swatch(-1, "dashed"))]
     shown = len({row for rows in parts for row in rows})
     caption = (
-        f"Error during training, mean over seeds, by {c.row_heading}. The axis ends at {y.high:.3g} %."
+        f"Error during training, mean over seeds, by {c.row_heading}. The axis ends at {top:.3g} %."
         + (" Dotted rules: the learning rate drops." if ruled else "")
         + (f" {capital(c.row_names[first])} stands in every panel." if several else "")
         + left_out((len(c.rows), shown, "rows"), (len(c.columns), len(columns), "columns"))

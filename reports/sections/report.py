@@ -8,7 +8,7 @@ from dataclasses import replace
 from ablations.words import key_text
 from reports.numbers.join import TRAIN_ERROR, Collected
 from reports.pages.document import Block, Figure, Report, Section
-from reports.sections import context, dots, figures, protocol, tables
+from reports.sections import answer, context, dots, figures, protocol, tables
 from reports.sections import study as study_report
 from reports.sections.claims import claims
 from reports.sections.device_scaling import scaling_lead, scaling_section
@@ -27,11 +27,11 @@ def build_report(c: Collected, command: str) -> Report:
         lead: tuple[Block, ...] = (scaling_lead(c) or speed_lead(c),)
         sections = [scaling, speed_section(c, drawn=not scaling.blocks)]
     elif c.study:
-        lead = study_report.answer(c)
+        lead = answer.answer(c)
         sections = [claims(c), results(c)]
         sections += [study_report.differences(c), study_report.against_paper(c)]
     else:
-        lead, sections = study_report.answer(c), [results(c)]
+        lead, sections = answer.answer(c), [results(c)]
     if not c.is_benchmark:
         for name, blocks in (
             ("Learning curves", (figures.learning_curves(c),)),
@@ -42,7 +42,7 @@ def build_report(c: Collected, command: str) -> Report:
     sections += [context.open_cells(c), protocol.confounded(c), context.threats_to_validity(c)]
     sections += [protocol.protocol(c), context.provenance(c, command)]
     shown = _telling_figure(c, sections)
-    first = Section("", (*study_report.reservations(c), *settled(c), *lead, *shown))
+    first = Section("", (*answer.reservations(c), *settled(c), *lead, *shown))
     rest = [replace(each, blocks=tuple(b for b in each.blocks if b not in shown)) for each in sections]
     kept = (first, *(section for section in rest if section.blocks))
     return Report(c.manifest.name, title(c), c.status, c.is_open, kept)

@@ -1,132 +1,48 @@
-"""What only a study's report has: its answer, differences from the baseline, the paper's numbers."""
+"""What only a study's report has: differences from the baseline, the paper's numbers."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ablations.study import HIGHER_IS_BETTER, Published
+from ablations.study import Published
 from ablations.verdicts import power
-from ablations.verdicts.judge import WORDS, Verdict
 from ablations.verdicts.pairs import select
 from ablations.verdicts.statistics import LEVEL, at_level
 from ablations.words import setting
-from reports.numbers.deviations import changes, departed, lost_study, more_seeds
+from reports.numbers.deviations import changes
 from reports.numbers.join import Collected, Place
 from reports.pages.document import (
     Block,
     Column,
     Folded,
-    Inline,
     Interval,
     Items,
     Section,
-    SectionLink,
-    Strong,
     Table,
     Text,
     text_columns,
 )
+from reports.sections.answer import best_place
 from reports.sections.tables import place_columns
 from reports.words import (
     MILLION,
     capital,
     interval,
-    listed,
     metric_name,
     metric_text,
     number,
-    series,
-    spread,
     unit,
 )
-
-FEW = 4
-"""Deviations and claims up to which the answer names each."""
 
 IN_WORDS = {"single": "a single run", "reported": "not said of which runs"}
 """What a published number is, where the name of its statistic does not say it."""
 
 
-def reservations(c: Collected) -> list[Text]:
-    """One line above the answer: that this is not the study's own protocol, or not all of it, or more, or lost."""
-    if c.manifest.study and c.study is None:
-        return [Text((f"{lost_study(c.manifest)}.",), "warning")]
-    said = [f"other {listed(departed(c.manifest))}"] if changes(c) else []
-    said += ["a part of its cells"] * bool(c.manifest.narrowed) + ["more seeds"] * bool(more_seeds(c))
-    if not said:
-        return []
-    where = (" (", SectionLink("Protocol and deviations"), ").")
-    if changes(c):
-        return [Text((Strong("Not the study's own protocol"), f": {listed(said)}", *where), "warning")]
-    return [Text((f"Against the study as it is written: {listed(said)}", *where), "note")]
-
-
-def answer(c: Collected) -> tuple[Block, ...]:
-    """The verdicts, those that say most with their numbers, and the best place."""
-    best = _best(c)
-    sentence = f"{best[1]}." if best else "No cell has finished."
-    if not c.verdicts:
-        return (Text(sentence, "lead"),)
-    items = [Items(tuple(map(_told, telling)))] if (telling := _telling(c)) else []
-    return (Text(_verdict_sentence(c), "lead"), *items, Text(sentence))
-
-
-def _verdict_sentence(c: Collected) -> Inline:
-    count = Counter(verdict.word for verdict in c.verdicts)
-    parts: list[Inline] = [
-        (f"{count[word]} {'is' if count[word] == 1 else 'are'} ", Strong(word))
-        for word in WORDS
-        if count[word]
-    ]
-    all_of = f"{'of' if c.is_open else 'Of'} {len(c.verdicts)} claims "
-    if len(count) == 1:
-        which = f"all {len(c.verdicts)} claims are " if len(c.verdicts) > 1 else "the claim is "
-        all_of, parts = which if c.is_open else capital(which), [Strong(c.verdicts[0].word)]
-    more = (" All of them: ", SectionLink("Claims"), ".") if len(c.verdicts) > FEW else ()
-    return "So far, " * c.is_open + all_of, *series(parts), ".", *more
-
-
-def _telling(c: Collected) -> list[Verdict]:
-    """The verdicts that are shown at once: all of a few; of more those that are decided, the largest differences."""
-    known = [verdict for verdict in c.verdicts if verdict.difference.n]
-
-    def rank(verdict: Verdict) -> tuple[bool, float]:
-        return verdict.word == "undecided", -abs(verdict.difference.mean)
-
-    shown = c.verdicts if len(c.verdicts) <= FEW else sorted(known, key=rank)[:FEW]
-    return [verdict for verdict in c.verdicts if verdict in shown]
-
-
-def _told(verdict: Verdict) -> Inline:
-    difference = verdict.difference
-    word, sentence = Strong(capital(verdict.word)), f": {verdict.claim.sentence}"
-    if not difference.n:
-        return word, sentence
-    decimals = 2 if unit(verdict.claim.metric) else 4
-    bounds = "" if math.isnan(difference.low) else f" {interval(difference, decimals)}"
-    plus = "+" * (difference.mean > 0)
-    return word, f"{sentence}. Difference: {plus}{number(difference.mean, decimals)}{bounds}"
-
-
-def _best(c: Collected) -> tuple[Place, str] | None:
-    """The place with the best mean, the first that was asked for if several have it, and what is said of it."""
-    means = {place: mean for place in c.places if (mean := place.mean(c.metric)).n}
-    if not means:
-        return None
-    word, sign = ("highest", -1) if c.metric in HIGHER_IS_BETTER else ("lowest", 1)
-    trained = {place: mean for place, mean in means.items() if not mean.diverged} or means
-    best = min(trained, key=lambda place: (sign * trained[place].mean, place.cells.index[0]))
-    among = " where no run diverged" if len(trained) < len(means) else ""
-    text = f"The {word} {metric_name(c.metric)}{among} is {spread(means[best], 2)}{unit(c.metric)}"
-    return best, text + f" ({best.text}, n = {means[best].n})"
-
-
 def best_against_baseline(c: Collected) -> str:
     """How much better the best place is than its baseline; "" where there is nothing to compare."""
-    if not (found := _best(c)):
+    if not (found := best_place(c)):
         return ""
     best, text = found
     reference = baseline(c, best)

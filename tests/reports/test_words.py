@@ -35,6 +35,13 @@ def test_a_further_key_is_named_only_where_it_tells_levels_apart_that_begin_alik
     assert words.distinct_texts([()], ()) == {(): ""}
 
 
+def test_levels_of_one_name_are_called_as_they_are_typed() -> None:
+    texts = words.distinct_texts([("none",), (None,), ("my_level",), ("my level",), ("b",)], ("model.key",))
+    assert list(texts.values()) == [
+        "model.key=none", "model.key=null", "model.key=my_level", "model.key=my level", "b"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, "none"), (True, "yes"), (0.10, "0.1"), ((82, 123), "[82, 123]"), ([], "[]"), ("A", "A")],

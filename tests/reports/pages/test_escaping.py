@@ -267,6 +267,8 @@ def test_csv_comes_back_and_has_no_formula(a: str, b: str) -> None:
         ("-2+3", "'-2+3"),
         ("\t=1", "' =1"),
         ("-1.5", "-1.5"),
+        ("−6", "-6"),
+        ("bias −6", "bias −6"),
         ("1e-3", "1e-3"),
         ("two\nlines", "two\nlines"),
         ("two\r\nlines", "two\nlines"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from reports_of_synthetic_cells import collected
 
 from ablations.study import Claim, Study, grid
 from reports.numbers.join import Collected
-from reports.pages.document import Column, Items, Table, cell
+from reports.pages.document import Column, Items, Table, cell, plain
+from reports.sections.answer import answer
 from reports.sections.claims import claims
-from reports.sections.study import answer, best_against_baseline
+from reports.sections.study import best_against_baseline
 
 A, B = {"model.shortcut": "A"}, {"model.shortcut": "B"}
 WORSE = Claim("B is worse", B, A, above=1, where="Table 9", reason="ours: half of Table 9")
@@ -141,3 +143,44 @@ def test_the_best_place_is_judged_as_the_best_of_all() -> None:
     text = best_against_baseline(made({20: [-2.0, -2.1, -1.9], 56: [-1.0, -1.1, -0.9]}))
     assert "98.3 % interval" in text
     assert "wider than a claim's because it was picked as the best of 4" in text
+
+
+def first_screen(c: Collected) -> str:
+    """The answer's sentences."""
+    return " ".join(
+        plain(text)
+        for block in answer(c)
+        for text in (block.texts if isinstance(block, Items) else [getattr(block, "text", "")])
+    )
+
+
+def test_the_answer_says_what_was_measured_in_its_unit_and_of_how_many() -> None:
+    text = first_screen(made({20: [2.0, 2.1, 1.9, 2.0, 2.05]}))
+    assert (
+        "The claim is supported. Supported: B is worse, by at least 1 point. Test error differs by +2.01 "
+        in text
+    )
+    assert re.search(r"points \[1\.\d\d, 2\.\d\d\], 5 pairs", text)
+    assert "Test error differs by +2.00 points, 1 pair" in first_screen(made({20: [2.0]}))
+    assert "differs at depth 56 by +1.20" in first_screen(made({20: [3.0, 3.1, 2.9], 56: [1.1, 1.2, 1.3]}))
+
+
+def test_the_answer_of_runs_that_fail_or_diverge_counts_them() -> None:
+    diverged = first_screen(made({20: [2.0, 2.1, "diverged", "diverged", 1.9]}))
+    assert "Runs that diverged: 2 of 5 against 0 of 5" in diverged
+    assert "differs" not in diverged
+    fails = first_screen(made({20: [20.0, 1.0, 1.1, 30.0, 0.9]}, Claim("B fails", B, A, fails=20)))
+    assert "Runs that failed: 2 of 5 against 0 of 5" in fails
+
+
+def test_the_answer_says_why_there_is_no_best_and_how_many_are() -> None:
+    cells: dict[tuple[int, str, int], Any] = {(depth, "A", 0): "diverged" for depth in (20, 56)}
+    assert "Every run diverged." in first_screen(collected(cells, STUDY))
+    assert "No cell has finished." in first_screen(collected(cells | {(20, "A", 0): "failed"}, STUDY))
+    assert "n = 1; 2 more reach it)" in first_screen(
+        collected({(d, "A", 0): 8.0 for d in (20, 32, 56)}, STUDY)
+    )
+    other = dataclasses.replace(STUDY, metric="layer_response/mean")
+    assert "No finished cell has logged its mean layer response." in first_screen(
+        collected({(20, "A", 0): 8.0}, other)
+    )

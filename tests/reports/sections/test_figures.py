@@ -13,7 +13,7 @@ from lightning_module.cell.identity import Cell
 from reports import sources
 from reports.numbers.join import Collected, collect
 from reports.pages.document import Figure
-from reports.pages.svg import WIDTH, RowPanel, linear
+from reports.pages.svg import WIDTH, Panel, RowPanel, linear, text_width
 from reports.sections import dots, figures
 
 FACTORS = ("model.shortcut_type", "model.shortcut", "model.gate_bias", "model.scale", "seed")
@@ -81,3 +81,23 @@ def test_every_row_has_its_curve_beside_the_first_one(many):
     named = [name for panel in range(len(figure.panels)) for name in drawn(figure, panel) if "," in name]
     assert set(named) == set(many.row_names.values())
     assert named.count("identity, option A") == len(figure.panels) == 2
+
+
+def test_no_error_axis_goes_beyond_100_percent(many):
+    untrained = many.history.assign(**{"test/error": 100.0})
+    figure = figures.learning_curves(dataclasses.replace(many, history=untrained))
+    assert figure is not None
+    assert len(figure.panels) == 2
+    assert "The axis ends at 100 %" in figure.caption
+    ticks = [text for text in drawn(figure, 0) if text.isdigit()]
+    assert max(map(int, ticks)) == 100
+
+
+def test_a_tick_at_the_end_of_an_axis_is_written_in_full():
+    for plot in (
+        Panel("", linear("", 0, 64000), linear("", 0, 1)),
+        RowPanel("", linear("", 0, 60000), ["a"]),
+    ):
+        ticks = re.findall(r'<text class="t mid" x="([\d.]+)"[^>]*>([\d,]+)</text>', plot.svg())
+        assert ticks
+        assert max(float(x) + text_width(text) / 2 for x, text in ticks) <= WIDTH
