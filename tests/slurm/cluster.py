@@ -57,8 +57,8 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 SlurmdParameters=config_overrides
 DefMemPerCPU=500
 GresTypes=gpu
-# [1001] a sweep of 11 cells needs two arrays
-MaxArraySize=10
+# [1001] a sweep of 7 cells needs two arrays
+MaxArraySize=6
 # A job in "high" requeues one in "batch", which gets SIGCONT and SIGTERM and nothing else, then GraceTime.
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE

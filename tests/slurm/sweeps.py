@@ -299,7 +299,7 @@ def slurmd_dies(sweep: Sweep, row: status.SubmittedCell) -> None:
     def wake_up() -> None:
         history = sweep.runs / row.identity
         with contextlib.suppress(TimeoutError):
-            until("second start", lambda: store.owner(history) == store.Attempt(job_of(row), 1), 90)
+            until("second start", lambda: store.owner(history) == store.Attempt(job_of(row), 1), 400)
         time.sleep(3)
         for process in ranks:
             with contextlib.suppress(ProcessLookupError):
