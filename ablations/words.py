@@ -129,7 +129,8 @@ def network_text(name: str) -> str:
     """The name of a network as a page shows it: "DenseNet-BC-100 (k=12)" -> "DenseNet-BC-100, k = 12"."""
     spoken = re.sub(r"\b(\w)=", r"\1 = ", name)
     spoken = re.sub(r"(\w+)=", lambda key: key[1].replace("_", " ") + " ", spoken)
-    return re.sub(r"(?<=\d)x(?=\d)", "×", spoken.replace(" (", ", ").rstrip(")"))
+    spoken = re.sub(r" \(([^()]*)\)$", r", \1", spoken)
+    return re.sub(r"(?<=\d)x(?=\d)", "×", spoken)
 
 
 def _own_name(key: str, value: Any) -> str | None:

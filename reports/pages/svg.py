@@ -245,7 +245,7 @@ class RowPanel(_Plot):
         self._heights = [
             max(14 * lines + 6, 11 * count + 8, 22) for count in self.series or [1] * len(self.labels)
         ]
-        self.left = 14 + max(text_width(line) for lines in self._wrapped for line in lines)
+        self.left = 14 + 1.15 * max(text_width(line) for lines in self._wrapped for line in lines)
         self.height = _TOP + sum(self._heights) + _BOTTOM
 
     def _middle(self, row: int) -> float:

@@ -25,7 +25,7 @@ def mean_or_state(place: Place, metric: str) -> Estimate | str:
 
 def place_columns(c: Collected) -> list[Column]:
     """The columns that hold the labels of a place."""
-    numeric = all(isinstance(row[0], int | float) for row in c.rows if row)
+    numeric = all(type(row[0]) in (int, float) for row in c.rows if row)
     head = [Column(c.row_heading, left=not numeric)] if c.row_keys else []
     return head + ([Column(heading(c.column_keys), left=True)] if c.column_keys else [])
 

@@ -147,7 +147,7 @@ def test_an_odd_manifest_is_one_sentence_and_the_others_are_reported(runs, capsy
     assert said in error
     assert error.count("\n") == 1
     index = (runs.parent / "a/b/out/index.md").read_text()
-    assert f"[{GOOD}]({GOOD}/report.md)" in index
+    assert f"]({GOOD}/report.md)" in index
     assert "No report: sweeps/odd.json is not a sweep manifest" in index
     assert str(runs) not in index
     assert main(["--list", "--runs", str(runs)]) == 2

@@ -56,6 +56,7 @@ def test_what_no_table_knows_reads_well_too() -> None:
     assert setting("model.my_flag", True) == "my flag yes"
     assert setting("model.gate_bias", -6) == "bias −6"
     assert setting("model.zero_init_last_bn", 1) == "last BN 1"  # a number that equals True is another level
+    assert network_text("MyNet(4, 4)") == "MyNet(4, 4)"
     assert network_text("DenseNet-BC-100 (k=12)") == "DenseNet-BC-100, k = 12"
     assert network_text("ResNeXt-29 8x64d (residual_dropout=0.3)") == "ResNeXt-29 8×64d, residual dropout 0.3"
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from reports_of_synthetic_cells import collected
 
-from reports.sections import study as study_report
+from reports.sections.answer import answer
 
 VALUES: dict[tuple[int, str, int], float | str | None] = {
     (56, "A", 0): 7.0,
@@ -46,13 +46,13 @@ def test_a_mean_counts_what_diverged_and_what_was_asked_for() -> None:
 def test_of_equal_means_the_first_that_was_asked_for_is_named() -> None:
     c = collected({place: value for place, value in VALUES.items() if value != "diverged"})
     assert c.places[1].mean("test/error").mean == c.places[2].mean("test/error").mean
-    assert "is 7.50 ± 0.71† % (depth 56, option A, n = 2)" in str(study_report.answer(c))
+    assert "is 7.50 ± 0.71† % (depth 56, option A, n = 2; 1 more reaches it)" in str(answer(c))
 
 
 def test_a_place_where_runs_diverged_is_not_the_best() -> None:
     """Its mean leaves out the runs that did not work."""
     c = collected(VALUES | {(56, "A", 0): 1.0, (56, "A", 1): 1.0})
-    text = str(study_report.answer(c))
+    text = str(answer(c))
     assert "The lowest test error where no run diverged is 7.50 % (depth 20, option B, n = 1)." in text
 
 
