@@ -157,10 +157,7 @@ def _read(file: File) -> Study:
         )
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # a study is somebody's program: whatever is wrong with it is bad input
+    except (Exception, SystemExit) as error:  # somebody's program: whatever is wrong with it is bad input
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)

@@ -64,13 +64,11 @@ def _telling(c: Collected) -> list[Verdict]:
     def rank(told: tuple[Verdict, Pairs]) -> tuple[bool, float]:
         verdict, pairs = told
         # A run that diverged has no difference, and no effect is larger.
-        return verdict.word == "undecided", -math.inf if any(pairs.diverged) else -abs(
-            verdict.difference.mean
-        )
+        effect = math.inf if any(pairs.diverged) else abs(verdict.difference.mean)
+        return verdict.word == "undecided", -effect
 
-    shown = (
-        c.verdicts if len(c.verdicts) <= FEW else [verdict for verdict, _ in sorted(tested, key=rank)[:FEW]]
-    )
+    few = len(c.verdicts) <= FEW
+    shown = c.verdicts if few else [verdict for verdict, _ in sorted(tested, key=rank)[:FEW]]
     return [verdict for verdict in c.verdicts if verdict in shown]
 
 
