@@ -40,7 +40,9 @@ def set_up(plan: Plan, kit: Path, base: Path) -> None:
             for archive in sorted((kit / "back").glob(f"{name}*.t*")):
                 try:
                     with tarfile.open(archive) as file:
-                        file.extractall(base / name, filter="data")
+                        # Not every Python 3.11 knows extractall(filter=...); the archives are our own.
+                        file.extraction_filter = getattr(tarfile, "data_filter", None)
+                        file.extractall(base / name)
                 except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
                     plan.say(f"{archive} cannot be unpacked: {error}")
     versions = f"Python {platform.python_version()}, torch {metadata.version('torch')}"

@@ -7,13 +7,14 @@ import hashlib
 import http.client
 import os
 import shlex
+import shutil
 import tarfile
 import tempfile
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -186,13 +187,19 @@ def _unpack(archive: Path, folder: Path, release: _Release, root: Path, config: 
     try:
         if not tarfile.is_tarfile(archive):
             raise ValueError("it is no tar archive")
+        unpacked = folder / release.folder
+        unpacked.mkdir()
         with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+            for member in tar:  # extractall(filter="data") is not in every Python 3.11
+                name = PurePosixPath(member.name)
+                if name.parent == PurePosixPath(release.folder) and (content := tar.extractfile(member)):
+                    with content, (unpacked / name.name).open("wb") as file:
+                        shutil.copyfileobj(content, file)
             while tar.fileobj and tar.fileobj.read(1 << 20):
                 pass  # gzip's checksum comes after what tar looks at
-        if not (folder / release.folder).is_dir():
+        if not any(unpacked.iterdir()):
             raise ValueError("it holds no such folder")
-        os.replace(folder / release.folder, root / release.folder)
+        os.replace(unpacked, root / release.folder)
     except Exception as error:  # whatever a cut or foreign file makes the decompressors do
         if getattr(error, "errno", None) in (errno.ENOTEMPTY, errno.EEXIST):
             return  # another process was faster; its files are as good
