@@ -116,7 +116,7 @@ def test_the_authors_code_has_its_own_number_at_1001_layers() -> None:
     here = printed("preactivation_depth")
     code = {("test/error", 4.62), ("test/error", 4.69)}
     assert [place for place, numbers in here.items() if numbers & code] == [
-        place for place in here if "fb_resnet_torch" in place
+        place for place in here if "fb.resnet.torch" in place
     ]
     assert code in here.values()
     assert {("test/error", 4.92), ("test/error", 4.89)} in here.values()

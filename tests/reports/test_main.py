@@ -390,6 +390,7 @@ def test_index_of_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         choose, "every_study", lambda: (dict.fromkeys(["shortcut_options", "depth"], STUDY), {})
     )
+    monkeypatch.setattr(studies, "load", lambda name: STUDY)
     assert report(tmp_path, "--all") == 0
     text = (tmp_path / "results" / "index.md").read_text()
     assert (
