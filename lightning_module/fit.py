@@ -173,7 +173,7 @@ class _Training(Callback):
 
     def _save_or_leave(self, due: bool) -> None:
         """Checkpoint at the end, when asked to stop, and when it is due, by steps or by the clock."""
-        end = self.module.step == self.config.recipe.steps
+        end = self.module.is_last
         if self.config.trainer.checkpoint_every is None:
             due = time.monotonic() - self.saved > CHECKPOINT_SECONDS
         stop, due = self._agreed(bool(self.interruption), due)

@@ -168,8 +168,10 @@ def study(manifest: Manifest) -> Study | None:
     Among the studies in use, or else where the sweep had it.
     """
     name = manifest.study
-    if name is None or name in (studies.OWN if manifest.studies else studies.names()):
-        return studies.load(name) if name else None
+    if name is None:
+        return None
+    if name in (studies.OWN if manifest.studies else studies.names()):
+        return studies.load(name)
     found = studies.load_from(manifest.studies, name) if manifest.studies else None
     if found is None:
         print(visible(lost_study(manifest)))

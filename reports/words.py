@@ -35,11 +35,6 @@ def listed(texts: Iterable[str]) -> str:
     return "".join(series(texts))
 
 
-def counted(count: int, what: str) -> str:
-    """ "1 pair", "5 pairs"."""
-    return f"{count} {what}{'s' * (count != 1)}"
-
-
 def heading(keys: Iterable[str]) -> str:
     """Several keys, as the heading of their levels: "depth, learning rate"; "cell" for none."""
     return ", ".join(map(key_text, keys)) or "cell"

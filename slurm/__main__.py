@@ -19,13 +19,13 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
 
 from ablations.sweep.launcher_words import quoted
 from ablations.sweep.overrides import plain_value
-from ablations.sweep.rounds import counted
 from lightning_module.cell.config import parse_config
 from lightning_module.cell.identity import Cell
 from lightning_module.support.command_line import RUNS, Parser, folder
 from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError, tell
 from lightning_module.support.program import program
+from lightning_module.support.text import counted
 from slurm import cluster, listing, settled, status, store, waiting
 from slurm.cluster import SlurmError
 from slurm.options import parse_options

@@ -20,12 +20,13 @@ from typing import TypeVar
 
 from ablations.sweep.plan import Sweep
 from ablations.sweep.preflight import check_data
-from ablations.sweep.rounds import Round, Standing, counted, next_round
+from ablations.sweep.rounds import Round, Standing, next_round
 from ablations.sweep.settle import announced, stands, told
 from lightning_module.cell import record
 from lightning_module.support.command_line import command
 from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError, one_line
+from lightning_module.support.text import counted
 from slurm import cluster, listing, script, settled, store
 from slurm.cluster import RefusedError, SlurmError
 from slurm.options import Options, parse_options

@@ -23,12 +23,12 @@ from typing import Any
 
 from ablations.sweep import estimate, manifest
 from ablations.sweep.plan import Sweep
-from ablations.sweep.rounds import Round, counted
+from ablations.sweep.rounds import Round
 from ablations.sweep.show import hours
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.disk import write_json
-from lightning_module.support.text import visible
+from lightning_module.support.text import counted, visible
 from slurm import listing, store
 from slurm.listing import WAITING, Job
 

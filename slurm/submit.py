@@ -13,13 +13,12 @@ from pathlib import Path
 from ablations.sweep import estimate, studies
 from ablations.sweep.plan import ACTIONS, Sweep, announce
 from ablations.sweep.preflight import check_data, check_records
-from ablations.sweep.rounds import counted
 from lightning_module.cell import record
 from lightning_module.cell.identity import Cell
 from lightning_module.support.command_line import command
 from lightning_module.support.disk import Lock
 from lightning_module.support.errors import ConfigError
-from lightning_module.support.text import visible
+from lightning_module.support.text import counted, visible
 from slurm import listing, script, store, waiting
 from slurm.cluster import RefusedError, hostnames
 from slurm.feed import give

@@ -25,6 +25,7 @@ from ablations.verdicts.looks import FIRST
 from ablations.verdicts.pairs import Pairs, groups, pairs
 from ablations.verdicts.results import Result
 from lightning_module.cell.record import FINAL, Record
+from lightning_module.support.text import counted
 
 LIKELY = 0.5
 """Chance of being decided from which on a number of pairs is worth running for."""
@@ -203,7 +204,7 @@ def _next_step(
         return closed("out of reach", "the sweep has no cells of it")
     fewest = min(known.n for known in parts)
     if verdict.word not in ("undecided", "untested"):
-        return closed("settled", f"{verdict.word} after {counted(fewest)}")
+        return closed("settled", f"{verdict.word} after {counted(fewest, 'pair')}")
     if len(verdict.every) == len(parts):  # a level at which the claim is shown needs no more
         further = [
             [] if 2 * e.p_for <= verdict.alpha else more
@@ -218,7 +219,7 @@ def _next_step(
         ]
 
     if not any(further):
-        return closed("used up", f"{verdict.word} after all {counted(fewest)} there are")
+        return closed("used up", f"{verdict.word} after all {counted(fewest, 'pair')} there are")
     most = max(n for n, more in zip(at(sys.maxsize), further, strict=True) if more)
     reach = forecast(verdict, parts, at(most)).best
     if reach == 0 and (most < 2 or any(any(known.diverged) for known in parts)):
@@ -246,9 +247,9 @@ def _next_step(
             "beyond the budget",
             f"its next {counted(len(cells), 'cell')} would take {hours:.3g} h, and {left:.3g} h are left",
         )
-    said = f"{counted(target)} would decide it with a chance of {_percent(likely.chance)}"
+    said = f"{counted(target, 'pair')} would decide it with a chance of {_percent(likely.chance)}"
     if likely is LOOK_FIRST:
-        said = f"nothing is known of its spread; a look at {counted(target)} comes first"
+        said = f"nothing is known of its spread; a look at {counted(target, 'pair')} comes first"
     return _Wanted(
         Step(verdict.claim.sentence, verdict.word, "open", said, target, likely.chance, hours), cells
     )
@@ -274,11 +275,6 @@ def _joined(claims: Iterable[_Wanted], left: float, prices: Mapping[str, float])
             expected += hours[best]
         del waiting[best]
     return cells, expected
-
-
-def counted(number: int, what: str = "pair") -> str:
-    """A number of things: "1 pair", "3 cells"."""
-    return f"{number} {what}" + "s" * (number != 1)
 
 
 def _percent(chance: float) -> str:

@@ -13,11 +13,12 @@ from ablations.sweep import manifest as manifests
 from ablations.sweep.here import check_machine, device_kind, run_cells, run_sweep
 from ablations.sweep.plan import Sweep, announce, expected_hours
 from ablations.sweep.preflight import check_records
-from ablations.sweep.rounds import Round, Standing, counted, next_round, standing
+from ablations.sweep.rounds import Round, Standing, next_round, standing
 from ablations.sweep.show import hours, spans
 from lightning_module.cell import record
 from lightning_module.support.command_line import command
 from lightning_module.support.errors import ConfigError
+from lightning_module.support.text import counted
 
 
 def run_here(sweep: Sweep, jobs: int = 1) -> None:

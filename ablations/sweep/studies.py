@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ablations.study import Study
+from lightning_module.support import own_code
 from lightning_module.support.errors import ConfigError, nearest
 
 FOLDER = Path(__file__).resolve().parent.parent
@@ -78,8 +79,7 @@ def _folder(place: str) -> Path:
         return Path(os.path.abspath(place))
     if Path(place).is_file():
         raise ConfigError(f"studies={place} is a file; name its folder: studies={Path(place).parent}")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    own_code.look_here()
     try:
         spec = importlib.util.find_spec(place) if place.replace(".", "").isidentifier() else None
     except ModuleNotFoundError:

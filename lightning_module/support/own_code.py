@@ -13,13 +13,18 @@ from pathlib import Path
 from lightning_module.support.errors import ConfigError
 
 
+def look_here() -> None:
+    """Have modules of the current folder found too, after all others."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
 def load(path: str, typed: str) -> types.ModuleType | None:
     """The module of this import path, looked for in the current folder too; None if there is none.
 
     Raises ConfigError for one that cannot be imported. typed: what the user wrote, such as "model.family=my_nets".
     """
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    look_here()
     try:
         return importlib.import_module(path)
     except (Exception, SystemExit) as error:  # somebody's program: whatever is wrong with it is bad input

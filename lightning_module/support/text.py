@@ -1,4 +1,4 @@
-"""Text for a terminal: tables, and characters that nobody can see or that a terminal obeys."""
+"""Text for a terminal: tables, numbers of things, and characters that nobody can see or that a terminal obeys."""
 
 from __future__ import annotations
 
@@ -32,3 +32,8 @@ def aligned(lines: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[s
         ).rstrip()
         for line in shown
     ]
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things: "1 pair", "3 cells"."""
+    return f"{number} {what}" + "s" * (number != 1)

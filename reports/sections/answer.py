@@ -8,10 +8,11 @@ from collections import Counter
 from ablations.study import HIGHER_IS_BETTER
 from ablations.verdicts.judge import WORDS, Verdict, failures
 from ablations.verdicts.pairs import Pairs
+from lightning_module.support.text import counted
 from reports.numbers.deviations import changes, departed, lost_study, more_seeds
 from reports.numbers.join import Collected, Place
 from reports.pages.document import Block, Inline, Items, SectionLink, Strong, Text
-from reports.words import capital, counted, interval, listed, metric_name, number, series, spread, unit
+from reports.words import capital, interval, listed, metric_name, number, series, spread, unit
 
 FEW = 4
 """Deviations and claims up to which the answer names each."""
