@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_module.support.command_line import RUNS, Parser, command, folder
-from lightning_module.support.text import visible
+from lightning_module.support.text import counted, visible
 from reports.choose import sweeps_in
 from reports.compare import MENDED_BY_SYNC, Finding, compare, undeclared, without_record
 from reports.sources import Frames, records, wandb_api, wandb_offline
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     going_on = int((local.runs["state"] == "running").sum())
     agree = len(local.runs) - len(disagree) - going_on
     rest = f", {going_on} still running and not compared" if going_on else ""
-    count = f"{len(findings)} finding{'s' * (len(findings) != 1)}"
+    count = counted(len(findings), "finding")
     print(f"{agree} of {len(local.runs)} records agree with {source}, {count}{rest}")
     return 1 if findings else 0
 

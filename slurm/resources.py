@@ -10,6 +10,7 @@ from typing import TypeVar
 from ablations.sweep.estimate import Speed
 from lightning_module.cell.identity import Cell
 from lightning_module.support.errors import ConfigError
+from lightning_module.support.text import counted
 from slurm.options import Options, gigabytes, gpu_count, minutes
 
 T = TypeVar("T")
@@ -63,8 +64,8 @@ class Resources:
 
     def __str__(self) -> str:
         gpus = f", GPUs {self.gpus_per_node}" if self.gpus_per_node else ""
-        nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
-        ranks = f"{nodes} x {self.ntasks_per_node} rank{'s' * (self.ntasks_per_node != 1)}"
+        nodes = counted(self.nodes, "node")
+        ranks = f"{nodes} x {counted(self.ntasks_per_node, 'rank')}"
         if self.cells > 1:
             ranks = f"{self.cells} cells a job"
         limit = f"{self.time // 60}:{self.time % 60:02} h"

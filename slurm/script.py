@@ -17,6 +17,7 @@ import submitit
 from lightning_module.support.disk import ROOT
 from lightning_module.support.errors import ConfigError, spelled
 from lightning_module.support.mps import DEVICES as MPS_DEVICES
+from lightning_module.support.text import counted
 from slurm import cluster, undecided
 from slurm.options import Options
 from slurm.resources import Resources
@@ -218,7 +219,7 @@ def executor(
             submission=shlex.quote(folder.name.rpartition(".")[0]),
             file=undecided.NO_START,
             most=options.stop_after,
-            jobs=f"{options.stop_after} job{'s' * (options.stop_after > 1)}",
+            jobs=counted(options.stop_after, "job"),
         )
         .strip()
         .splitlines(),

@@ -18,6 +18,7 @@ from typing import Any
 from lightning_module.cell import record
 from lightning_module.cell.identity import USUAL_LAYERS
 from lightning_module.support.errors import ConfigError, nearest, spelled
+from lightning_module.support.text import counted
 
 RECORDS = 200
 """The newest records that are read for their speed; a few per network say it."""
@@ -216,7 +217,7 @@ def of_device(every: Iterable[Measured], wanted: str) -> Speed:
     records = [one for one in records if one.device == device]
     networks = len({one.work for one in records})
     source = (
-        f"measured on {device} ({len(records)} run{'s' * (len(records) != 1)} of {networks} "
-        f"network{'s' * (networks != 1)}); others scaled from them by layers and multiply-adds"
+        f"measured on {device} ({counted(len(records), 'run')} of "
+        f"{counted(networks, 'network')}); others scaled from them by layers and multiply-adds"
     )
     return Speed(records[0].kind, source, records)

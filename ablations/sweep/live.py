@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_module.cell.record import Record
-from lightning_module.support.text import aligned, visible_lines
+from lightning_module.support.text import aligned, counted, visible_lines
 
 ORDER = (
     *("running", "queued", "waiting", "unknown", "failed", "damaged", "killed", "cancelled", "planned"),
@@ -61,7 +61,7 @@ def table(cells: Sequence[CellStatus]) -> str:
     text = [
         *aligned(list(zip(*used, strict=True))),
         "",
-        f"{len(cells)} cell{'s' * (len(cells) != 1)}: {summary}",
+        f"{counted(len(cells), 'cell')}: {summary}",
     ]
     text += [f"{cell.name}: {cell.record.damage}" for cell in cells if cell.record.damage]
     for cell in [cell for cell in cells if cell.state == "failed"][:1]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ablations.study import Study
 from ablations.verdicts.judge import WORDS
+from lightning_module.support.text import counted
 from reports.numbers.deviations import departed
 from reports.numbers.join import Collected
 from reports.pages.document import (
@@ -58,7 +59,7 @@ def index(
     sections.append(Section("", (Text(("Made by ", Code(command), "."), "note"),)))
     cells = sum(len(c.cells) for c in reported)
     finished = sum(int(c.cells["state"].eq("finished").sum()) for c in reported)
-    status = f"{len(reported)} report{'s' * (len(reported) != 1)}, {finished:,} of {cells:,} cells finished"
+    status = f"{counted(len(reported), 'report')}, {finished:,} of {cells:,} cells finished"
     return Report("index", "Reports", status, any(c.is_open for c in reported), tuple(sections))
 
 

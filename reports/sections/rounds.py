@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ablations.sweep.rounds import Round
 from ablations.verdicts.results import NOT_NEEDED
+from lightning_module.support.text import counted
 from reports.numbers.join import Collected
 from reports.pages.document import Column, Table, Text, text_columns
 from reports.words import HOUR, number, time_unit
@@ -28,7 +29,7 @@ def settled(c: Collected) -> list[Text]:
     used, whole = (number(last[key] * HOUR / length, 1) for key in ("used", "whole"))
     return [
         Text(
-            f"Run in {count} round{'s' * (count != 1)} until no claim was open (settle), in {used} of the {whole} "
+            f"Run in {counted(count, 'round')} until no claim was open (settle), in {used} of the {whole} "
             f"device-{unit} that all seeds would take: {last['end']}. Verdicts hold at any look, and so at this one.",
             "note",
         )
