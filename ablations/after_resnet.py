@@ -196,7 +196,7 @@ STUDY = Study(
         ),
         *better("At equal size, both ways, WRN-34-2 is better than ResNet-164", wrn(34, 2), RESNET_164),
         *better(
-            "At equal size, both ways, ResNeXt-29 8x4d is better than ResNet-164", resnext(8, 4), RESNET_164
+            "At equal size, both ways, ResNeXt-29 8×4d is better than ResNet-164", resnext(8, 4), RESNET_164
         ),
         *better("At equal size, both ways, SE-ResNet-110 is better than ResNet-110", SE_110, RESNET_110),
         *better(
@@ -217,7 +217,7 @@ STUDY = Study(
         *better("WRN-28-10 is better than ResNet-164", wrn(28, 10), RESNET_164, "arXiv:1605.07146, Table 5"),
         *better("Dropout makes WRN-28-10 better", wrn(28, 10, 0.3), wrn(28, 10), "arXiv:1605.07146, Table 6"),
         *better(
-            "ResNeXt-29 8x64d is better than WRN-28-10",
+            "ResNeXt-29 8×64d is better than WRN-28-10",
             resnext(8, 64),
             wrn(28, 10),
             "arXiv:1611.05431, Table 7, and arXiv:1605.07146, Table 5",

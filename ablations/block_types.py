@@ -12,7 +12,7 @@ def at(block: str, depth: int) -> dict[str, object]:
 
 
 STUDY = Study(
-    question="Which residual function is best: two 3x3 layers, a bottleneck of three layers, or one layer?",
+    question="Which residual function is best: two 3×3 layers, a bottleneck of three layers, or one layer?",
     source="arXiv:1512.03385, section 4.1 (bottlenecks); arXiv:1603.05027, Tables 2 and 3",
     # Zero padding for all of them: the papers' bottlenecks have projections, a second difference.
     base=["model=resnet_cifar", "data=cifar10", "recipe=he2016_cifar", "model.shortcut=A"],
