@@ -88,7 +88,7 @@ def _of_their_own(model: families.Model, classes: int, image_size: tuple[int, in
 
     try:
         return cost(model, classes, image_size, in_channels=channels)
-    except Exception as error:  # somebody's program: whatever is wrong with it is bad input
+    except (Exception, SystemExit) as error:  # somebody's program: whatever is wrong with it is bad input
         raise ConfigError(
             f"{model.name} of {type(model).__module__} cannot be counted on torch's meta device, which has shapes and "
             f"no numbers ({type(error).__name__}: {error})"

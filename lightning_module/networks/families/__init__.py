@@ -98,11 +98,14 @@ def read(values: Mapping[str, Any]) -> Model:
             f"the code of {family} changed since this cell was asked for, which is another one now; ask again"
         )
     try:
-        return read_section(kind, keys, "model")
+        model = read_section(kind, keys, "model")
+        _ = model.name
     except ConfigError:
         raise
-    except ValueError as error:  # of a family's own check
-        raise ConfigError(f"model.family={family}: {error}") from error
+    except (Exception, SystemExit) as error:  # somebody's program: whatever is wrong with it is bad input
+        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ConfigError(f"model.family={family}: {said}") from error
+    return model
 
 
 def defaults(family: str) -> dict[str, Any]:

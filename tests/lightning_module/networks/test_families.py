@@ -141,6 +141,9 @@ def test_a_mistake_is_one_sentence(folder: Path, texts: str, says: str) -> None:
         (lambda code: code + "import my_blocks", "my_nets cannot be imported: ModuleNotFoundError.*my_blocks"),
         (lambda code: code + "(", "my_nets cannot be imported: SyntaxError"),
         (lambda code: code.replace("images)).flatten(2)", "images.item()))"), "cannot be counted on torch's meta"),
+        (lambda code: code.replace("torch.relu", "exit"), r"cannot be counted on torch's meta .*\(SystemExit: "),
+        (lambda code: code.replace("self.width % 2", "self.width / 0"), "my_nets: ZeroDivisionError: division by zero"),
+        (lambda code: code.replace("MyNet-{self.width}", "{self.widht}"), "my_nets: AttributeError: .*widht"),
         (lambda code: code.replace("config.width, classes)", "config.width, 3)"), r"gives \[2, 3\] .* not \[2, 10\]"),
     ],
 )  # fmt: skip
