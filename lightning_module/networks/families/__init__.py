@@ -99,7 +99,8 @@ def read(values: Mapping[str, Any]) -> Model:
         )
     try:
         model = read_section(kind, keys, "model")
-        _ = model.name
+        if known:
+            _ = model.name  # theirs to compute, which may fail too
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:  # somebody's program: whatever is wrong with it is bad input
