@@ -20,8 +20,9 @@ def protocol(c: Collected) -> Section:
         blocks.append(Text((f"Source: {c.study.source}. Base: ", *base, ".")))
         deviations = series((Code(key), f" {said}") for key, said in changes(c)) or ["none"]
         blocks.append(Text(("Deviations from the study: ", *deviations, ".")))
-        differs = dict.fromkeys(published.differs for published in c.study.published if published.differs)
-        blocks += [Text(f"The paper's protocol differs: {text}.") for text in differs]
+        differs = [each for published in c.study.published for each in published.differs.split("; ") if each]
+        if differs:
+            blocks.append(Text(f"The paper's protocol differs: {'; '.join(dict.fromkeys(differs))}."))
         if part := series(map(Code, c.manifest.narrowed)):
             blocks.append(Text(("Only a part of the study's cells: ", *part, ".")))
         if seeds := more_seeds(c):

@@ -14,9 +14,10 @@ from ablations.sweep import studies
 from ablations.sweep.plan import study_manifest
 from ablations.verdicts.results import response
 from reports.numbers.join import Collected, collect
-from reports.pages.document import Folded, Items, Table
+from reports.pages.document import Folded, Items, Table, Text
 from reports.sections import figures
 from reports.sections import study as study_report
+from reports.sections.protocol import protocol
 from reports.sections.report import build_report
 
 
@@ -111,6 +112,13 @@ def test_protocol_differences_are_said_once_and_numbered() -> None:
         if isinstance(block, Folded) and isinstance(block.blocks[0], Items)
     ]
     assert [str(note).partition(" ")[0] for note in notes] == [f"({number})" for number in sorted(numbers)]
+
+
+def test_the_protocol_says_each_difference_from_the_paper_once() -> None:
+    said = [block.text for block in protocol(made("degradation")).blocks if isinstance(block, Text)]
+    (differs,) = [text for text in said if str(text).startswith("The paper's protocol differs")]
+    assert str(differs).count("two GPUs") == 1
+    assert str(differs).endswith("; read off a curve that is drawn while training goes on.")
 
 
 def test_numbers_of_another_protocol_have_no_difference() -> None:
