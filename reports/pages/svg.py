@@ -169,8 +169,8 @@ class Panel(_Plot):
         return self.bottom - self.y.fraction(value) * (self.bottom - _TOP)
 
     def label(self, x: float, value: float, text: str) -> None:
-        """A word above a mark at `x` px."""
-        y = self.scale(value) - 8
+        """A word above a mark at `x` px, none of it beyond the top."""
+        y = max(self.scale(value) - 8, _TOP + 8)
         self.marks.append(f'<text class="t small mid" x="{x:.1f}" y="{y:.1f}">{escaped(text)}</text>')
 
     def line(self, points: Sequence[tuple[float, float]], series: int, tip: str, style: str = "") -> None:

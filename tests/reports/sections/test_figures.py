@@ -101,3 +101,11 @@ def test_a_tick_at_the_end_of_an_axis_is_written_in_full():
         ticks = re.findall(r'<text class="t mid" x="([\d.]+)"[^>]*>([\d,]+)</text>', plot.svg())
         assert ticks
         assert max(float(x) + text_width(text) / 2 for x, text in ticks) <= WIDTH
+
+
+def test_the_word_above_the_highest_mark_is_not_cut_off():
+    panel = Panel("", linear("", 0, 1), linear("", 0, 1))
+    panel.label(200, 0.99, "56")
+    drawn = panel.svg()
+    (top,), (y,) = re.findall(r'<svg x="\d+" y="(\d+)"', drawn), re.findall(r'y="([\d.]+)">56</text>', drawn)
+    assert float(y) >= int(top) + 7.5, "its letters are 7.5 px high"
