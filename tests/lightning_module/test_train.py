@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import multiprocessing
 import os
 import pickle
 import random
@@ -23,7 +22,7 @@ from typing import Any
 import pytest
 import torch
 from command_server import server
-from small import ROOT, SMALL
+from small import ROOT, SMALL, forks, in_ranks
 from torch import nn
 
 from ablations.sweep.compose import compose, make_cell
@@ -42,9 +41,6 @@ from lightning_module.training.step import Step
 from lightning_module.training.torch_setup import cpu_threads
 
 COMPILE = torch.compile
-forks = multiprocessing.get_context("forkserver")
-"""Processes that need not import what this one has: that takes 6 s of a core."""
-forks.set_forkserver_preload(["lightning_module.train", "ablations.sweep.compose"])
 
 TIMES = {"seconds", "images_per_second", "time", "peak_memory"}
 
@@ -567,12 +563,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
 def test_the_last_batch_norm_sees_the_global_batch(tmp_path):
     """The synchronised statistics of two halves are those of the whole, and so are the gradients."""
     results = tmp_path / "results"
-    halves = [forks.Process(target=_half, args=(rank, tmp_path / "store", results)) for rank in (0, 1)]
-    for half in halves:
-        half.start()
-    for half in halves:
-        half.join()
-    assert [half.exitcode for half in halves] == [0, 0]
+    in_ranks(2, _half, tmp_path / "store", results)
     torch.manual_seed(0)
     images = torch.randn(8, 4, 5, 5, requires_grad=True)
     norm = torch.nn.BatchNorm2d(4)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from small import in_ranks
 from torch import Tensor, nn
 
 from ablations.verdicts.images import right_images
@@ -73,15 +73,7 @@ def test_a_bit_is_that_of_its_image(size):
 
 
 def test_the_bits_of_three_processes_are_those_of_one(tmp_path):
-    # Forked, they end without Python's own end, during which spawned ones have been seen to abort.
-    forks = multiprocessing.get_context("forkserver")
-    places = str(tmp_path / "store"), str(tmp_path / "results")
-    ranks = [forks.Process(target=process, args=(rank, 3, *places)) for rank in range(3)]
-    for rank in ranks:
-        rank.start()
-    for rank in ranks:
-        rank.join()
-    assert [rank.exitcode for rank in ranks] == [0, 0, 0]
+    in_ranks(3, process, 3, str(tmp_path / "store"), str(tmp_path / "results"))
     found = [json.loads(Path(tmp_path / f"results-{rank}").read_text()) for rank in range(3)]
     for place, size in enumerate(SIZES):
         sums = np.array([of_rank[place][0] for of_rank in found])
