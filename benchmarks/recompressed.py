@@ -1,10 +1,15 @@
-"""What JPEG costs a network that is trained: its error on test images that went through JPEG once more.
+"""What JPEG costs a network: its error on test images that went through JPEG once more.
 
     python benchmarks/recompressed.py runs/IDENTITY
 
 The cell's own data, network and last checkpoint; the training images stay as they are. For each quality, with the
 colours at half resolution: the root mean square of what it changes in a pixel (of 0 to 255), the test error, and how
 many images were right before and are wrong now, and the other way about. Needs Pillow.
+
+    python benchmarks/recompressed.py runs/IDENTITY 40 quality40.npz
+
+writes that cell's training and test images after one more JPEG of quality 40, for a network that is trained on such
+images from the start: data=arrays data.root=quality40.npz data.padding=4 data.flip=true is CIFAR-10's recipe for them.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from torch import Tensor
 
 from ablations.sweep.compose import compose
 from lightning_module.cell import record
-from lightning_module.cell.config import parse_config
+from lightning_module.cell.config import Config, parse_config
 from lightning_module.data.images import DataSet, load
 from lightning_module.data.stream import Images
 from lightning_module.training import checkpoint
@@ -41,15 +46,31 @@ def recompressed(images: Tensor, quality: int) -> Tensor:
     return torch.from_numpy(np.stack(again)).permute(0, 3, 1, 2).contiguous()
 
 
-def main(run: Path) -> None:
-    """Print the table."""
-    cell, state = record.read(run).cell, checkpoint.load(run)
-    if state is None:
-        sys.exit(f"{run} holds no checkpoint")
-    config = parse_config(compose(cell["overrides"]))
+def load_colour(run: Path) -> tuple[Config, DataSet]:
+    """The cell's configuration, and its images."""
+    config = parse_config(compose(record.read(run).cell["overrides"]))
     data = load(config.data)
     if not isinstance(data, DataSet) or config.data.channels != 3:
         sys.exit(f"{run} is a cell of other images than small ones in colour")
+    return config, data
+
+
+def write_copy(run: Path, quality: int, file: Path) -> None:
+    """All splits of the cell's images, recompressed, as `data=arrays` reads them."""
+    _, data = load_colour(run)
+    arrays = {}
+    for name, split in {"train": data.train, "test": data.test, **data.others}.items():
+        arrays[f"{name}_images"] = recompressed(split.images, quality).permute(0, 2, 3, 1).numpy()
+        arrays[f"{name}_labels"] = split.labels.numpy()
+    np.savez(file, **arrays)
+
+
+def print_table(run: Path) -> None:
+    """What each quality costs the network of the run."""
+    cell, state = record.read(run).cell, checkpoint.load(run)
+    if state is None:
+        sys.exit(f"{run} holds no checkpoint")
+    config, data = load_colour(run)
     network = config.model.build(data.classes, config.data.channels).eval()
     network.load_state_dict(state["network"])
 
@@ -77,4 +98,10 @@ def main(run: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    match sys.argv[1:]:
+        case [run]:
+            print_table(Path(run))
+        case [run, quality, file]:
+            write_copy(Path(run), int(quality), Path(file))
+        case _:
+            sys.exit(__doc__)
