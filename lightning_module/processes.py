@@ -87,11 +87,11 @@ def _tell_first_error(cell: Cell, folder: Path) -> None:
 
 def main(path: str, devices: str, parent: str) -> None:
     """torchrun, which leaves, and tells its ranks to, when the process that started it has ended."""
+    start_program()
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    start_program()
     leave_with_parent(int(parent))
     logging.getLogger("torch.distributed.elastic").setLevel(
         logging.ERROR

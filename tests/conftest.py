@@ -10,6 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import pytest
+import torch
 from command_server import server
 from small import ROOT
 from xdist.remote import Producer
@@ -17,6 +18,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["wandb_fixtures"]
 os.environ["OMP_WAIT_POLICY"] = "passive"
+torch.set_num_threads(1)  # a second one waits for a core that another process of the tests has
 
 Door = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -26,6 +26,7 @@ def test_resolvable_and_seeds_needed_agree() -> None:
     assert power.seeds_needed(0.3, smallest * 1.001) == 5
     assert power.seeds_needed(0.3, smallest * 0.9) == 6
     assert power.seeds_needed(0.3, 0) is None
+    assert power.seeds_needed(0.3, 0.001) is None, "more than anybody would train"
     assert math.isnan(power.resolvable(0.3, 1))
 
 

@@ -9,8 +9,6 @@ import torch
 from lightning_module.networks.config import NetworkConfig
 from lightning_module.networks.resnet import ResNet, build
 
-torch.set_num_threads(1)
-
 
 def trained(every: int, choice: dict[str, Any]) -> tuple[ResNet, list[float]]:
     torch.manual_seed(0)

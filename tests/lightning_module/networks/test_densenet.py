@@ -16,7 +16,6 @@ from lightning_module.networks.densenet import DenseNet
 from lightning_module.networks.families.densenet import Config
 from lightning_module.training.realised import weight_layers
 
-torch.set_num_threads(1)
 BC = {"bottleneck": True, "compression": 0.5}
 
 

@@ -13,8 +13,6 @@ from lightning_module.networks.config import NetworkConfig
 from lightning_module.networks.resnet import build
 from lightning_module.networks.unit import Unit
 
-torch.set_num_threads(1)
-
 HINTS = get_type_hints(NetworkConfig)
 CLOSED = {key: get_args(kind) for key, kind in HINTS.items() if get_origin(kind) is not None}
 

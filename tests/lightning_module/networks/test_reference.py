@@ -11,8 +11,6 @@ from torch.nn import functional
 from lightning_module.networks.config import NetworkConfig
 from lightning_module.networks.resnet import build
 
-torch.set_num_threads(1)
-
 
 def conv(state: State, name: str, x: Tensor, stride: int = 1) -> Tensor:
     weight = state[f"{name}.weight"]

@@ -7,8 +7,6 @@ from lightning_module.networks.config import NetworkConfig
 from lightning_module.networks.resnet import build
 from lightning_module.networks.responses import layer_responses
 
-torch.set_num_threads(1)
-
 
 @pytest.mark.parametrize(
     ("choice", "layers"),

@@ -12,8 +12,6 @@ from lightning_module.networks.resnet import ResNet, build
 from lightning_module.networks.shortcuts import ZeroPadding
 from lightning_module.networks.unit import Unit
 
-torch.set_num_threads(1)
-
 
 def network_and_images(**choice: Any) -> tuple[ResNet, Tensor]:
     torch.manual_seed(0)
