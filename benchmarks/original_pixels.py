@@ -28,7 +28,6 @@ FILES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["
 
 def originals(package: Path, split: str) -> Images:
     """The images of train or test: each is a row of 1024 pixels."""
-    Image.MAX_IMAGE_PIXELS = None
     rows = [np.array(Image.open(package / f"{name}.png").convert("RGB")) for name in FILES[split]]
     pixels = torch.from_numpy(np.concatenate(rows)).view(-1, 32, 32, 3).permute(0, 3, 1, 2)
     return Images(pixels, torch.tensor(json.loads((package / f"{split}_lables.json").read_text())))
