@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from recompressed import load_colour, rms
+from recompressed import load_colour, rms, write
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -43,7 +43,7 @@ def nearest(copies: Tensor, originals: Tensor) -> Tensor:
 def main(run: Path, package: Path, file: Path) -> None:
     """Write the file."""
     _, data = load_colour(run)
-    arrays = {}
+    found = {}
     for split, copy in (("train", data.train), ("test", data.test)):
         official = originals(package, split)
         channels = official.images.double()
@@ -56,9 +56,8 @@ def main(run: Path, package: Path, file: Path) -> None:
         if len(order.unique()) < len(official) or (official.labels[order] != copy.labels).any():
             sys.exit(f"\n{run} is no cell of a copy of all these images")
         print(f"; the copy differs by {rms(official.images[order], copy.images):.2f}")
-        arrays[f"{split}_images"] = official.images[order].permute(0, 2, 3, 1).numpy()
-        arrays[f"{split}_labels"] = copy.labels.numpy()
-    np.savez(file, **arrays)
+        found[split] = Images(official.images[order], copy.labels)
+    write(file, found)
 
 
 if __name__ == "__main__":

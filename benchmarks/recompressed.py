@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,14 +62,20 @@ def load_colour(run: Path) -> tuple[Config, DataSet]:
     return config, data
 
 
+def write(file: Path, splits: Mapping[str, Images]) -> None:
+    """A file that `data=arrays` reads."""
+    images = {f"{name}_images": part.images.permute(0, 2, 3, 1).numpy() for name, part in splits.items()}
+    np.savez(file, **images, **{f"{name}_labels": part.labels.numpy() for name, part in splits.items()})
+
+
 def write_copy(run: Path, quality: int, file: Path) -> None:
-    """All splits of the cell's images, recompressed, as `data=arrays` reads them."""
+    """All splits of the cell's images, recompressed."""
     _, data = load_colour(run)
-    arrays = {}
-    for name, split in {"train": data.train, "test": data.test, **data.others}.items():
-        arrays[f"{name}_images"] = recompressed(split.images, quality).permute(0, 2, 3, 1).numpy()
-        arrays[f"{name}_labels"] = split.labels.numpy()
-    np.savez(file, **arrays)
+    splits = {"train": data.train, "test": data.test, **data.others}
+    write(
+        file,
+        {name: replace(part, images=recompressed(part.images, quality)) for name, part in splits.items()},
+    )
 
 
 def print_table(run: Path) -> None:

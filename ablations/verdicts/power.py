@@ -14,8 +14,6 @@ from ablations.verdicts.statistics import LEVEL
 
 POWER = 0.8
 """Probability with which a difference that is there is to be shown."""
-
-
 MOST = 1000
 """Pairs beyond which it does not matter how many would be needed."""
 _QUANTILES = (np.arange(4000) + 0.5) / 4000

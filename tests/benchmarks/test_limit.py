@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
+import against_peers
+import limit
 import pytest
 import torch
-from small import ROOT
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_module import fit
 from lightning_module.cell.config import parse_config
 from lightning_module.data.images import DataSet, Images
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import against_peers
-import limit
 
 CPU = torch.device("cpu")
 

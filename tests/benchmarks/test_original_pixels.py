@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
+import original_pixels
 import pytest
 import torch
 from PIL import Image
-from small import ROOT
 
 from lightning_module.data.images import DataSet
 from lightning_module.data.stream import Images
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import original_pixels
 
 EACH = 4
 """Images of a file."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import recompressed
 import torch
-from small import ROOT, SMALL
+from small import SMALL
 
 from ablations.sweep.compose import compose, make_cell
 from lightning_module.cell.record import read
 from lightning_module.train import run
 from lightning_module.training.interruption import Interruption
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import recompressed
 
 
 @pytest.fixture(scope="module")
